@@ -1,0 +1,58 @@
+# Two commands matter: `make run` and `make test`. Both work on a fresh machine, and twice in a row.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+TINY := smollm2-135m-instruct-q4_1
+
+.PHONY: help run test check bench wheel lock clean
+
+help:  ## List these commands
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 12
+
+run: $(VENV)/.run  ## Start the hub and review a real commit
+	@"$(BIN)/tidemill" up --example examples/orders.bundle
+
+test: $(VENV)/.test check  ## Everything that CI runs
+	@echo "Fetching the small model that the tests load (92 MB, once) …"
+	@TIDEMILL_DATA_DIR=.cache/tidemill "$(BIN)/tidemill" models pull $(TINY)
+	@"$(BIN)/python" -m pytest tests --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+check: $(VENV)/.test  ## Lint, format, types, layers
+	@"$(BIN)/ruff" check .
+	@"$(BIN)/ruff" format --check .
+	@"$(BIN)/mypy"
+	@"$(BIN)/lint-imports"
+
+bench: $(VENV)/.test  ## Print the benchmark ratios of docs/benchmarks.md
+	@"$(BIN)/python" -m benchmarks
+
+wheel: $(VENV)/.test  ## Build the wheel into dist/
+	@"$(BIN)/python" -m build --wheel --no-isolation
+
+lock:  ## Renew the hash-locked requirements (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		pyproject.toml --group build -o requirements/run.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		pyproject.toml --group build --group test -c requirements/run.txt -o requirements/test.txt
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Tidemill needs Python 3.11 or later; set PYTHON=/path/to/one.")'
+	@echo "Making .venv …"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: $(VENV)/bin/python requirements/run.txt pyproject.toml
+	@echo "Installing the locked requirements (about 200 MB) …"
+	@"$(BIN)/python" -m pip install --quiet --require-hashes --requirement requirements/run.txt
+	@"$(BIN)/python" -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run requirements/test.txt
+	@echo "Installing what the tests need …"
+	@"$(BIN)/python" -m pip install --quiet --require-hashes --requirement requirements/test.txt
+	@touch $@
+
+clean:  ## Remove the virtual environment and caches (never your data)
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache dist

@@ -1,0 +1,3 @@
+"""Tidemill: a self-hosted AI hub for software teams."""
+
+__version__ = "0.1.0"

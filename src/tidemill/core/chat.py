@@ -1,0 +1,55 @@
+"""What is asked of a chat model and what it answers. The wire format is OpenAI's; see `tidemill.llm.openai_wire`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tidemill.core.json import Json, JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One request to one chat model.
+
+    Attributes:
+        model: the model's name, as the catalog or the settings have it.
+        messages: OpenAI's message objects, oldest first.
+        options: the other fields of OpenAI's request that this model is to be given (`temperature`,
+            `max_tokens`, `response_format`, `stop`, `seed`, `logprobs`, …); never `model`, `messages`,
+            `stream` or `stream_options`.
+    """
+
+    model: str
+    messages: Sequence[JsonObject]
+    options: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens counted by the model's own tokenizer. `cached_tokens` of the prompt needed no computation."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCompletion:
+    """A whole answer: OpenAI's `choices` array as it came, and what it cost."""
+
+    choices: Sequence[JsonObject]
+    usage: Usage
+
+    @property
+    def text(self) -> str:
+        """The content of the first choice's message; empty where it has none."""
+        message = self.choices[0].get("message") if self.choices else None
+        content = message.get("content") if isinstance(message, Mapping) else None
+        return content if isinstance(content, str) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatChunk:
+    """One piece of a streamed answer: OpenAI's `choices` (deltas), and on the last one the usage."""
+
+    choices: Sequence[JsonObject]
+    usage: Usage | None = None

@@ -1,0 +1,143 @@
+"""The one error tree.
+
+    TidemillError                    500  something in Tidemill itself is wrong
+    ├── InvalidInput                 400  the request or the file can't be used as it is
+    │   └── ContextTooLong           400  more tokens than the model's context holds
+    ├── NotAuthenticated             401  no key, or not a valid one
+    ├── NotPermitted                 403  a valid key that may not do this
+    ├── NotFound                     404  the thing that was named does not exist
+    ├── Conflict                     409  the state of the thing does not allow it
+    ├── TooLarge                     413  over a stated limit
+    ├── Configuration                500  a setting, a missing program, a full disk: the operator mends it
+    │   └── DataFolderNewer          500  the data was written by a later Tidemill
+    ├── ModelFailed                  502  the model answered with something unusable
+    └── Unavailable                  503  it may work later (transient)
+
+Each error is classified once, where the outside world is touched. Its message is one or two sentences for a
+person: what went wrong, on what, and what to do.
+"""
+
+from typing import ClassVar
+
+
+class TidemillError(Exception):
+    """Base of every error that Tidemill raises on purpose.
+
+    Args:
+        message: what went wrong, on what, and what to do; shown to the person as it is.
+        param: the name of the request field at fault, where there is one.
+    """
+
+    status: ClassVar[int] = 500
+    transient: ClassVar[bool] = False
+    code: ClassVar[str] = "internal_error"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class InvalidInput(TidemillError):
+    """The request, the file or the argument can't be used as it is."""
+
+    status = 400
+    code = "invalid_request"
+    exit_code = 2
+
+
+class ContextTooLong(InvalidInput):
+    """The prompt has more tokens than the model's context holds.
+
+    Args:
+        prompt_tokens: tokens in the prompt.
+        context_tokens: tokens that the model's context holds.
+    """
+
+    code = "context_length_exceeded"
+
+    def __init__(self, *, prompt_tokens: int, context_tokens: int) -> None:
+        super().__init__(
+            f"This model's context holds {context_tokens} tokens, and the messages have {prompt_tokens}. "
+            "Shorten the messages, or use a model with a longer context.",
+            param="messages",
+        )
+        self.prompt_tokens = prompt_tokens
+        self.context_tokens = context_tokens
+
+
+class NotAuthenticated(TidemillError):
+    """No key, or not a valid one. The same answer for unknown, revoked and malformed keys."""
+
+    status = 401
+    code = "invalid_api_key"
+    exit_code = 3
+
+
+class NotPermitted(TidemillError):
+    """A valid key that may not do this."""
+
+    status = 403
+    code = "permission_denied"
+    exit_code = 3
+
+
+class NotFound(TidemillError):
+    """The thing that was named does not exist, or the caller may not know of it."""
+
+    status = 404
+    code = "not_found"
+    exit_code = 4
+
+
+class ModelNotFound(NotFound):
+    """No model of this name is installed or configured."""
+
+    code = "model_not_found"
+
+
+class Conflict(TidemillError):
+    """The state of the thing does not allow what was asked."""
+
+    status = 409
+    code = "conflict"
+    exit_code = 5
+
+
+class TooLarge(TidemillError):
+    """Over a stated limit; the message says both numbers."""
+
+    status = 413
+    code = "too_large"
+    exit_code = 2
+
+
+class Configuration(TidemillError):
+    """A setting, a missing program or the machine itself: the operator mends it."""
+
+    code = "configuration"
+    exit_code = 6
+
+
+class DataFolderNewer(Configuration):
+    """The data folder or database was written by a later version of Tidemill."""
+
+    code = "data_newer"
+
+
+class ModelFailed(TidemillError):
+    """The model, or the server that runs it, answered with something unusable."""
+
+    status = 502
+    code = "model_failed"
+    exit_code = 7
+
+
+class Unavailable(TidemillError):
+    """It may work later: a server that is starting, overloaded or gone."""
+
+    status = 503
+    transient = True
+    code = "unavailable"
+    exit_code = 7

@@ -1,0 +1,193 @@
+"""The settings tree, read once from `tidemill.yaml` and the environment, and passed in.
+
+Sources, later ones win: the defaults here; `tidemill.yaml` in the data folder, or the file that `TIDEMILL_CONFIG`
+names; environment variables (`TIDEMILL_PORT`, `TIDEMILL_REVIEW__MAX_HUNKS`, and `DATABASE_URL`). An unknown key is
+an error that names it.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from tidemill.core.errors import Configuration
+
+
+class Section(BaseModel):
+    """A branch of the tree: frozen, and without room for misspelt keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EndpointSettings(Section):
+    """A model behind an OpenAI-compatible URL, such as vLLM or another hub."""
+
+    url: str = Field(description="Base URL up to and including `/v1`.")
+    model: str | None = Field(None, description="The name there; the same as here when absent.")
+    api_key_env: str | None = Field(None, description="The environment variable that holds the key.")
+
+
+class ModelSettings(Section):
+    """Which models there are and how local ones run."""
+
+    default: str | None = Field(None, description="Name of the default model; chosen by machine size when absent.")
+    files: dict[str, Path] = Field(default_factory=dict, description="GGUF files of your own, by name.")
+    endpoints: dict[str, EndpointSettings] = Field(default_factory=dict, description="Models behind a URL, by name.")
+    context_tokens: int = Field(8192, ge=512, description="Context of each local slot, in tokens.")
+    slots: int = Field(4, ge=1, le=64, description="Requests that a local model decodes at once.")
+    threads: int | None = Field(None, ge=1, description="CPU threads of a local model; all cores when absent.")
+    start_timeout: float = Field(180.0, gt=0, description="Seconds that a local model may take to load.")
+    request_timeout: float = Field(600.0, gt=0, description="Seconds that one request to a model may take.")
+    hugging_face_url: str = "https://huggingface.co"
+    package_index_url: str = "https://pypi.org/simple"
+
+
+class DatabaseSettings(Section):
+    """The embedded PostgreSQL's pool and user; `database_url` chooses another server."""
+
+    pool_size: int = Field(8, ge=2)
+    system_user: str = Field("tidemill", description="Who runs the embedded server when Tidemill runs as root.")
+
+
+class ReviewSettings(Section):
+    """What a review reads and how much of a model's time it spends."""
+
+    roots: list[Path] = Field(default_factory=list, description="Folders whose repositories POST /v1/reviews may name.")
+    max_diff_bytes: int = Field(10_000_000, ge=1, description="A larger diff is refused.")
+    max_file_bytes: int = Field(1_000_000, ge=1, description="A larger file is judged from its diff alone.")
+    max_hunks: int = Field(6, ge=0, description="Hunks for which a model is asked, highest score first.")
+    max_seconds: float = Field(300.0, gt=0, description="Time after which a model is asked for no further hunk.")
+    min_score: float = Field(0.3, ge=0, le=1, description="Hunks under this score are not put to a model.")
+
+
+class RetentionSettings(Section):
+    """How long stored texts are kept."""
+
+    inference_text_days: float = Field(7.0, ge=0, description="Requests and answers of models; 0 keeps none.")
+
+
+class Settings(BaseSettings):
+    """Everything that an operator can set. See the module's docstring for where it is read from."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TIDEMILL_", env_nested_delimiter="__", extra="forbid", frozen=True, populate_by_name=True
+    )
+
+    data_dir: Path = Field(default_factory=lambda: default_data_dir())
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    database_url: SecretStr | None = Field(None, description="A PostgreSQL of your own; embedded when absent.")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    max_request_bytes: int = Field(20_000_000, ge=1024, description="A larger request body is refused.")
+    models: ModelSettings = ModelSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    review: ReviewSettings = ReviewSettings()
+    retention: RetentionSettings = RetentionSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment over the file's values, which `load_settings` passes as arguments."""
+        return (env_settings, init_settings)
+
+    @property
+    def blobs_dir(self) -> Path:
+        """Content-addressed files."""
+        return self.data_dir / "blobs"
+
+    @property
+    def models_dir(self) -> Path:
+        """Downloaded model files; not part of a backup."""
+        return self.data_dir / "models"
+
+    @property
+    def run_dir(self) -> Path:
+        """What running processes tell each other: addresses and locks. Private (0700)."""
+        return self.data_dir / "run"
+
+    @property
+    def key_file(self) -> Path:
+        """The secret from which all others derive. Private (0600)."""
+        return self.data_dir / "secret.key"
+
+
+def default_data_dir() -> Path:
+    """`/var/lib/tidemill` for root, else `$XDG_DATA_HOME/tidemill` or `~/.local/share/tidemill`.
+
+    Root's own home is private on most systems, and the embedded database, which never runs as root, could not
+    reach a folder in it.
+    """
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        return Path("/var/lib/tidemill")
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "tidemill"
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Reads the file and the environment; `overrides` (command-line options) win over both.
+
+    Raises:
+        Configuration: the file can't be read or parsed, or a key is unknown or has a wrong value.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    data_dir = Path(given.get("data_dir") or os.environ.get("TIDEMILL_DATA_DIR") or default_data_dir()).absolute()
+    named = os.environ.get("TIDEMILL_CONFIG")
+    path = Path(named) if named else data_dir / "tidemill.yaml"
+    values: dict[str, Any] = {}
+    if named or path.is_file():
+        values = _read_yaml(path)
+    known = _known_environment()
+    for name in os.environ:
+        if name.startswith("TIDEMILL_") and name.split("__")[0] not in known:
+            raise Configuration(
+                f"The environment variable {name} names no setting. See docs/settings.md for the names."
+            )
+    if "DATABASE_URL" in os.environ and "TIDEMILL_DATABASE_URL" not in os.environ:
+        values["database_url"] = os.environ["DATABASE_URL"]
+    try:
+        settings = Settings(**values)
+        return (
+            settings.model_copy(update={**given, "data_dir": data_dir})
+            if given
+            else settings.model_copy(update={"data_dir": data_dir})
+        )
+    except ValidationError as error:
+        raise Configuration(_explain(error, path)) from error
+
+
+def _known_environment() -> set[str]:
+    source = EnvSettingsSource(Settings)
+    names = {f"{source.env_prefix}{name}".upper() for name in Settings.model_fields}
+    return names | {"TIDEMILL_CONFIG", "TIDEMILL_SECRET_KEY", "TIDEMILL_API_KEY", "TIDEMILL_HUB_URL"}
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise Configuration(f"The settings file {path} can't be read: {error}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise Configuration(f"The settings file {path} must hold names and values, not a {type(values).__name__}.")
+    return values
+
+
+def _explain(error: ValidationError, path: Path) -> str:
+    lines = []
+    for item in error.errors(include_url=False, include_input=False):
+        where = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            lines.append(f"`{where}` is not a setting")
+        else:
+            lines.append(f"`{where}`: {item['msg'].lower()}")
+    return f"The settings can't be used: {'; '.join(lines)}. Mend {path} or the environment."
