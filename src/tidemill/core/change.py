@@ -28,13 +28,16 @@ class LineKind(StrEnum):
 class Line:
     """One line of a hunk, without its end-of-line characters.
 
-    `old` and `new` are 1-based line numbers, `None` on the side where the line does not stand.
+    `old` and `new` are 1-based line numbers, `None` on the side where the line does not stand. `text + eol` is
+    the line as the file has it: `eol` is a line feed, with a carriage return where the file has one, and without
+    the line feed on a file's last line that has none.
     """
 
     kind: LineKind
     text: str
     old: int | None
     new: int | None
+    eol: str = "\n"
 
 
 @dataclass(frozen=True, slots=True)
