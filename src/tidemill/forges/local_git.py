@@ -1,0 +1,288 @@
+"""Reads changes from a local repository with the git program.
+
+A repository is data, and may be hostile: nothing that its configuration or attributes name is run. External diff
+programs, text conversion, hooks, file-system monitors, signature checks and every transport are off, replacement
+objects are ignored, and a revision can never be taken for an option.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from tidemill.core.change import ChangeSet
+from tidemill.core.errors import InvalidInput, NotFound, NotPermitted
+from tidemill.forges.git_process import Git
+from tidemill.settings import ReviewSettings
+
+_PATCH_OPTIONS = (
+    "--no-ext-diff",
+    "--no-textconv",
+    "--no-color",
+    "--full-index",
+    "--submodule=short",
+    "--ignore-submodules=none",
+    "--src-prefix=a/",
+    "--dst-prefix=b/",
+    "--unified=3",
+    "--inter-hunk-context=0",
+    "--diff-algorithm=default",
+    "--indent-heuristic",
+    "-O/dev/null",
+    "-M",
+)
+"""Spelled out, so that no repository's configuration changes what the diff says."""
+_FILE_MODES = frozenset({"100644", "100755"})
+_MAX_TOTAL_FILE_BYTES = 64_000_000
+_BINARY_PROBE = 8000
+"""Like git: a NUL byte in the first 8000 makes a file binary."""
+_RANGE = re.compile(r"(?P<base>.*?)(?P<dots>\.{2,3})(?P<head>.*)", re.DOTALL)
+_UNIT, _RECORD = "\x1f", "\x1e"
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit, for choosing one to review."""
+
+    sha: str
+    title: str
+    author: str
+    committed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    """What is compared: tree-ish `old` with commit `new`, or with the index where `new` is `None`."""
+
+    old: str
+    new: str | None
+    base: str | None
+    title: str
+
+
+async def read_change(repo: Path, revision: str | None, *, staged: bool, limits: ReviewSettings) -> ChangeSet:
+    """Everything that a review of this change reads, so that the repository isn't needed again.
+
+    Args:
+        repo: a folder in the repository's work tree, or a bare repository.
+        revision: a commit (compared with its first parent; a first commit with the empty tree), `a..b` (a with b),
+            `a...b` (their merge base with b), or `None` for `HEAD`.
+        staged: compare the index with `HEAD` instead; `revision` must be `None`.
+        limits: the largest diff and the largest file.
+
+    Raises:
+        Configuration: git is not installed.
+        InvalidInput: not a repository, or a revision that can't be one.
+        NotFound: the folder or the revision does not exist.
+        NotPermitted: git does not trust the repository's owner.
+        TooLarge: the diff is over `limits.max_diff_bytes`.
+        Unavailable: git took too long.
+    """
+    git = Git(repo)
+    if staged and revision is not None:
+        raise InvalidInput("A review is of the staged changes or of a revision, not of both.", param="revision")
+    await git.check()
+    sides = await _staged(git) if staged else await _sides(git, "HEAD" if revision is None else revision)
+    command = ["diff-index", "--cached"] if sides.new is None else ["diff-tree", "-r"]
+    trees = [sides.old] if sides.new is None else [sides.old, sides.new]
+    patch = await git.run(*command, "-p", *_PATCH_OPTIONS, *trees, "--", limit=limits.max_diff_bytes)
+    raw = await git.run(*command, "--raw", "-z", "--no-abbrev", "-M", *trees, "--")
+    files = await _contents(git, _new_blobs(raw), limits.max_file_bytes)
+    return ChangeSet(
+        title=sides.title, base=sides.base, head=sides.new, diff=patch.decode("utf-8", "replace"), files=files
+    )
+
+
+async def recent_commits(repo: Path, count: int) -> list[Commit]:
+    """The last `count` commits before and at `HEAD`, newest first; none where there are no commits yet.
+
+    Raises:
+        Configuration, InvalidInput, NotFound, NotPermitted, Unavailable: as `read_change`.
+    """
+    git = Git(repo)
+    await git.check()
+    head = await _commit_or_none(git, "HEAD")
+    if head is None:
+        return []
+    form = _UNIT.join(["%H", "%cI", "%an", "%s"])
+    listing = await git.run(
+        "rev-list", f"--max-count={max(count, 0)}", "--encoding=UTF-8", f"--format={_RECORD}{form}{_RECORD}", head, "--"
+    )
+    records = listing.decode("utf-8", "replace").split(_RECORD)[1::2]
+    return [_commit(record) for record in records]
+
+
+def _commit(record: str) -> Commit:
+    sha, when, author, title = record.split(_UNIT, 3)
+    return Commit(sha, title, author, datetime.fromisoformat(when))
+
+
+def resolve_repository(path: str | Path, roots: Sequence[Path]) -> Path:
+    """The repository that holds `path`, where an operator allows it: its folder, symbolic links resolved.
+
+    The folder, and the folder where git keeps its data, must both lie under one of `roots`.
+
+    Raises:
+        NotPermitted: it lies elsewhere, or there are no roots; said alike whether it exists or not.
+        InvalidInput: allowed, but no repository.
+    """
+    allowed = [root.resolve() for root in roots]
+    refused = NotPermitted(
+        f"The repository {str(path)!r} is not under a folder that reviews may read. "
+        "The operator names these folders in the setting review.roots.",
+        param="repository",
+    )
+    if not allowed or "\0" in str(path) or not Path(path).is_absolute():
+        raise refused
+    folder = Path(path).resolve()
+    if not _under(folder, allowed):
+        raise refused
+    while not _is_repository(folder):
+        if folder in allowed or folder == folder.parent:
+            raise InvalidInput(f"There is no git repository at {str(path)!r}.", param="repository")
+        folder = folder.parent
+    if not all(_under(place, allowed) for place in _git_folders(folder)):
+        raise refused
+    return folder
+
+
+def _under(path: Path, roots: Sequence[Path]) -> bool:
+    return any(path == root or root in path.parents for root in roots)
+
+
+def _is_repository(folder: Path) -> bool:
+    return (folder / ".git").exists() or ((folder / "HEAD").is_file() and (folder / "objects").is_dir())
+
+
+def _git_folders(folder: Path) -> list[Path]:
+    """Where git's data of this repository lies: of a linked work tree or a submodule, somewhere else."""
+    place = folder / ".git"
+    if place.is_file():
+        place = folder / place.read_text("utf-8", "replace").strip().removeprefix("gitdir:").strip()
+    elif not place.exists():
+        place = folder
+    places = [place.resolve()]
+    common = places[0] / "commondir"
+    if common.is_file():
+        places.append((places[0] / common.read_text("utf-8", "replace").strip()).resolve())
+    places.extend((home / "objects").resolve() for home in tuple(places) if (home / "objects").exists())
+    return places
+
+
+async def _staged(git: Git) -> _Sides:
+    head = await _commit_or_none(git, "HEAD")
+    return _Sides(head or await _empty_tree(git), None, head, "Staged changes")
+
+
+async def _sides(git: Git, revision: str) -> _Sides:
+    match = _RANGE.fullmatch(revision)
+    if match is None:
+        head = await _commit_id(git, revision)
+        parent = await _commit_or_none(git, f"{head}^1")
+        if parent is None:
+            await _refuse_shallow(git, head)
+        return _Sides(parent or await _empty_tree(git), head, parent, await _subject(git, head))
+    base = await _commit_id(git, match["base"] or "HEAD")
+    head = await _commit_id(git, match["head"] or "HEAD")
+    if match["dots"] == "...":
+        found = await git.run("merge-base", base, head, accept=(0, 1))
+        if not found:
+            raise InvalidInput(f"{revision!r}: the two sides have no commit in common.", param="revision")
+        base = found.decode().split()[0]
+    return _Sides(base, head, base, f"{match['base'] or 'HEAD'}{match['dots']}{match['head'] or 'HEAD'}")
+
+
+async def _refuse_shallow(git: Git, commit: str) -> None:
+    """A commit whose parent was not cloned looks like a first commit, and would be compared with nothing."""
+    head, _, _ = (await git.run("cat-file", "commit", commit)).partition(b"\n\n")
+    if any(line.startswith(b"parent ") for line in head.split(b"\n")):
+        raise NotFound(
+            f"The parent of commit {commit[:12]} is not in this shallow clone. Run `git fetch --deepen=1` first.",
+            param="revision",
+        )
+
+
+async def _commit_id(git: Git, revision: str) -> str:
+    found = await _commit_or_none(git, revision)
+    if found is None and revision == "HEAD":
+        raise NotFound("This repository has no commits yet. Review the staged changes instead.", param="revision")
+    if found is None:
+        raise NotFound(
+            f"The repository has no commit {revision!r}. If it is on a remote, run `git fetch` first.",
+            param="revision",
+        )
+    return found
+
+
+async def _commit_or_none(git: Git, revision: str) -> str | None:
+    if not revision or any(ord(character) < 32 for character in revision) or len(revision) > 1000:
+        raise InvalidInput(f"{revision[:80]!r} can't be a revision.", param="revision")
+    commit = f"{revision}^{{commit}}"
+    found = await git.run("rev-parse", "--verify", "--quiet", "--end-of-options", commit, accept=(0, 1, 128))
+    return found.decode("ascii", "replace").strip() or None
+
+
+async def _empty_tree(git: Git) -> str:
+    """The id of the tree without files, in the repository's own hash; git knows it without it being stored."""
+    return (await git.run("hash-object", "-t", "tree", "--stdin")).decode("ascii").strip()
+
+
+async def _subject(git: Git, commit: str) -> str:
+    shown = await git.run("rev-list", "--max-count=1", "--encoding=UTF-8", f"--format={_RECORD}%s", commit, "--")
+    return shown.decode("utf-8", "replace").partition(_RECORD)[2].strip("\n")
+
+
+def _new_blobs(raw: bytes) -> dict[str, str]:
+    """From `--raw -z`: the new side's blob of each regular file that is not deleted, by path."""
+    fields = iter(raw.split(b"\0"))
+    blobs: dict[str, str] = {}
+    for field in fields:
+        if not field.startswith(b":"):
+            continue
+        _, mode, _, blob, status = field.decode("ascii", "replace").split(" ")
+        path = next(fields)
+        if status[0] in "RC":
+            path = next(fields)
+        if mode in _FILE_MODES and status[0] != "D":
+            blobs[path.decode("utf-8", "replace")] = blob
+    return blobs
+
+
+async def _contents(git: Git, blobs: dict[str, str], limit: int) -> dict[str, str]:
+    """The texts of these blobs; without the binary ones, those over `limit` bytes, and those past the total."""
+    sizes = await _sizes(git, set(blobs.values()))
+    wanted: dict[str, str] = {}
+    total = 0
+    for path, blob in blobs.items():
+        size = sizes.get(blob, limit + 1)
+        if size <= limit and total + size <= _MAX_TOTAL_FILE_BYTES:
+            wanted[path] = blob
+            total += size
+    if not wanted:
+        return {}
+    order = list(dict.fromkeys(wanted.values()))
+    stream = await git.run("cat-file", "--batch", stdin="".join(f"{blob}\n" for blob in order).encode())
+    texts: dict[str, bytes] = {}
+    at = 0
+    for blob in order:
+        end = stream.index(b"\n", at)
+        start, at = end + 1, end + 2 + sizes[blob]
+        texts[blob] = stream[start : at - 1]
+    return {
+        path: texts[blob].decode("utf-8", "replace")
+        for path, blob in wanted.items()
+        if b"\0" not in texts[blob][:_BINARY_PROBE]
+    }
+
+
+async def _sizes(git: Git, blobs: set[str]) -> dict[str, int]:
+    """Bytes of each blob that the repository has."""
+    if not blobs:
+        return {}
+    asked = "".join(f"{blob}\n" for blob in sorted(blobs)).encode()
+    answer = (
+        await git.run("cat-file", "--batch-check=%(objectname) %(objecttype) %(objectsize)", stdin=asked)
+    ).decode()
+    parts = [line.split(" ") for line in answer.splitlines()]
+    return {part[0]: int(part[2]) for part in parts if len(part) == 3 and part[1] == "blob"}
