@@ -18,7 +18,7 @@ run: $(VENV)/.run  ## Start the hub and review a real commit
 test: $(VENV)/.test check  ## Everything that CI runs
 	@echo "Fetching the small model that the tests load (92 MB, once) …"
 	@TIDEMILL_DATA_DIR=.cache/tidemill "$(BIN)/tidemill" models pull $(TINY)
-	@"$(BIN)/python" -m pytest tests --cov --cov-report=term:skip-covered --cov-fail-under=90
+	@"$(BIN)/python" -m pytest tests --cov --cov-report=term:skip-covered --cov-fail-under=90 $(PYTEST_ARGS)
 
 check: $(VENV)/.test  ## Lint, format, types, layers
 	@"$(BIN)/ruff" check .
