@@ -2,8 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from tidemill.core.json import Json, JsonObject
+
+if TYPE_CHECKING:
+    from tidemill.core.inference import InferenceContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,11 +20,13 @@ class ChatRequest:
         options: the other fields of OpenAI's request that this model is to be given (`temperature`,
             `max_tokens`, `response_format`, `stop`, `seed`, `logprobs`, …); never `model`, `messages`,
             `stream` or `stream_options`.
+        context: who asks and for what; the wrappers of the port read it, adapters ignore it.
     """
 
     model: str
     messages: Sequence[JsonObject]
     options: Mapping[str, Json] = field(default_factory=dict)
+    context: "InferenceContext | None" = None
 
 
 @dataclass(frozen=True, slots=True)

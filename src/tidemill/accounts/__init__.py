@@ -1,0 +1,1 @@
+"""Who may do what: API keys. May import store, analysis, telemetry, settings and core."""

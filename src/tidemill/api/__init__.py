@@ -1,0 +1,1 @@
+"""HTTP: parse, call one service or flow, return. May import everything below it in the house."""

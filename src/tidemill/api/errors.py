@@ -1,0 +1,72 @@
+"""Every error leaves in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`."""
+
+import logging
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from pydantic_core import to_json
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from tidemill.core.errors import InvalidInput, TidemillError
+
+log = logging.getLogger(__name__)
+
+TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+
+def error_body(status: int, message: str, *, code: str, param: str | None = None) -> bytes:
+    """The JSON of an error."""
+    kind = TYPES.get(status) or ("server_error" if status >= 500 else "invalid_request_error")
+    return to_json({"error": {"message": message, "type": kind, "param": param, "code": code}})
+
+
+def error_response(error: TidemillError) -> Response:
+    """The response for one of our own errors."""
+    headers = {"retry-after": "1"} if error.transient else None
+    if error.status == 401:
+        headers = {"www-authenticate": "Bearer"}
+    body = error_body(error.status, error.message, code=error.code, param=error.param)
+    return Response(body, error.status, headers, "application/json")
+
+
+def invalid(error: ValidationError | RequestValidationError) -> InvalidInput:
+    """One sentence for the first thing that is wrong with a request's fields."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part != "body")
+    if first["type"] == "json_invalid":
+        return InvalidInput(f"The request body is not valid JSON: {first.get('ctx', {}).get('error', first['msg'])}.")
+    if not where:
+        return InvalidInput(f"The request body can't be used: {first['msg'].lower()}.")
+    return InvalidInput(f"`{where}` can't be used: {first['msg'].lower()}.", param=where)
+
+
+def install(app: FastAPI) -> None:
+    """Gives the application a handler for each kind of error."""
+
+    @app.exception_handler(TidemillError)
+    async def ours(request: Request, error: TidemillError) -> Response:
+        if error.status >= 500:
+            log.warning("%s %s: %s", request.method, request.url.path, error.message)
+        return error_response(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def fields(request: Request, error: RequestValidationError) -> Response:
+        return error_response(invalid(error))
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> Response:
+        messages = {
+            404: f"There is no {request.method} {request.url.path} here. GET /openapi.json lists what there is.",
+            405: f"{request.url.path} does not take {request.method}.",
+        }
+        message = messages.get(error.status_code, str(error.detail))
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
+        body = error_body(error.status_code, message, code=code)
+        return Response(body, error.status_code, error.headers, "application/json")
+
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> Response:
+        body = error_body(500, "Tidemill failed at this request. The hub's log says where.", code="internal_error")
+        return Response(body, 500, media_type="application/json")

@@ -1,0 +1,37 @@
+"""What the routes call. Composition builds it once."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from tidemill.accounts.api_keys import ApiKeys
+from tidemill.core.clock import Clock
+from tidemill.flows.review import ReviewFlow
+from tidemill.llm.port import ChatModel
+from tidemill.llm.runtime import LocalRuntime
+from tidemill.registry.deployments import Deployments
+from tidemill.settings import Settings
+from tidemill.telemetry.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The services of one hub. `ready` raises a `TidemillError` that says what is missing."""
+
+    settings: Settings
+    clock: Clock
+    keys: ApiKeys
+    chat: ChatModel
+    deployments: Deployments
+    runtime: LocalRuntime
+    reviews: ReviewFlow
+    metrics: Metrics
+    ready: Callable[[], Awaitable[None]]
+
+
+def services_of(request: Request) -> Services:
+    """The services behind this request."""
+    services = request.app.state.services
+    assert isinstance(services, Services)  # noqa: S101 - create_app has set it
+    return services

@@ -1,0 +1,51 @@
+"""The scripted adapter of durable work: runs each workflow at once, in memory; nothing survives the process."""
+
+from collections.abc import Awaitable, Callable
+
+from tidemill.core.json import Json
+from tidemill.jobs.port import Workflow
+
+
+class DirectJobs:
+    """Runs a workflow inside `submit`, keeping the steps' results by subject.
+
+    Args:
+        stop_after: names of steps after which the workflow is broken off once with `Interrupted`, as by a kill.
+    """
+
+    def __init__(self, *, stop_after: set[str] | None = None) -> None:
+        self._workflows: dict[str, Workflow] = {}
+        self._stop_after = set(stop_after or ())
+        self.results: dict[str, dict[str, Json]] = {}
+
+    def register(self, name: str, workflow: Workflow) -> None:
+        """As the port says."""
+        self._workflows[name] = workflow
+
+    async def submit(self, name: str, subject: str) -> None:
+        """Runs the workflow to its end, from its first step without a recorded result.
+
+        Raises:
+            Interrupted: as the script asked; submitting the same again goes on.
+        """
+        results = self.results.setdefault(f"{name}:{subject}", {})
+        await self._workflows[name](_RememberedSteps(results, self._stop_after), subject)
+
+
+class Interrupted(BaseException):
+    """A workflow was broken off on purpose."""
+
+
+class _RememberedSteps:
+    def __init__(self, results: dict[str, Json], stop_after: set[str]) -> None:
+        self._results = results
+        self._stop_after = stop_after
+
+    async def run(self, name: str, step: Callable[[], Awaitable[Json]]) -> Json:
+        if name not in self._results:
+            result = await step()
+            if name in self._stop_after:
+                self._stop_after.discard(name)
+                raise Interrupted(name)
+            self._results[name] = result
+        return self._results[name]

@@ -1,0 +1,184 @@
+"""Durable work on PostgreSQL, by DBOS.
+
+DBOS gives back to an executor id what that id left unfinished, so ids are slots: each process leases the lowest
+free one with an advisory lock, which PostgreSQL drops when the process dies, and sweeps the slots that died.
+The application version is a number raised by hand when a workflow's steps change: an unfinished workflow of
+another version waits, and `tidemill doctor` lists it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+import psycopg
+import sqlalchemy
+from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
+from dbos.error import DBOSException
+from psycopg import sql
+
+from tidemill.core.errors import Conflict, Unavailable
+from tidemill.core.json import Json
+from tidemill.jobs.port import Workflow
+from tidemill.store.database import sqlalchemy_url
+
+APPLICATION_VERSION = "1"
+"""Raise by one when the steps of any workflow change their order, names or results."""
+
+QUEUE = "work"
+SLOTS = 64
+LOCK_SPACE = 7304
+SWEEP_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
+
+
+class DurableJobs:
+    """Runs workflows durably in this process's event loop.
+
+    There is one per process, since DBOS itself is one per process.
+
+    Args:
+        url: the PostgreSQL; DBOS keeps its tables in the schema `dbos` there.
+        concurrency: workflows that run at once in this process.
+    """
+
+    def __init__(self, url: str, *, concurrency: int = 2) -> None:
+        self._url = url
+        self._concurrency = concurrency
+        self._workflows: dict[str, Callable[[str], Awaitable[None]]] = {}
+        self._lease: psycopg.AsyncConnection | None = None
+        self._slot: int | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+
+    def register(self, name: str, workflow: Workflow) -> None:
+        """As the port says."""
+
+        async def run(subject: str) -> None:
+            await workflow(_RecordedSteps(), subject)
+
+        run.__qualname__ = name
+        self._workflows[name] = DBOS.workflow(name=name, max_recovery_attempts=50)(run)
+
+    async def start(self) -> None:
+        """Leases a slot, recovers what its last holder left, and begins to take work.
+
+        Raises:
+            Unavailable: the database can't be reached.
+            Conflict: every slot is taken.
+        """
+        try:
+            self._lease = await psycopg.AsyncConnection.connect(self._url, autocommit=True)
+        except psycopg.OperationalError as error:
+            raise Unavailable(f"The database can't be reached: {error}") from error
+        self._slot = await self._lease_slot(self._lease)
+        config: DBOSConfig = {
+            "name": "tidemill",
+            "system_database_url": sqlalchemy_url(self._url),
+            "executor_id": _executor(self._slot),
+            "application_version": APPLICATION_VERSION,
+            "sys_db_pool_size": 4,
+            "log_level": "WARNING",
+            "console_log_level": "WARNING",
+            "serializer": DBOSPortableJSONSerializer(),
+            "max_executor_threads": 16,
+            "db_engine_kwargs": {"pool_pre_ping": True},
+        }
+        DBOS(config=config)
+        DBOS.launch()
+        await DBOS.register_queue_async(
+            QUEUE, worker_concurrency=self._concurrency, polling_interval_sec=0.2, on_conflict="always_update"
+        )
+        self._sweeper = asyncio.create_task(self._sweep())
+
+    async def submit(self, name: str, subject: str) -> None:
+        """As the port says."""
+        with SetWorkflowID(f"{name}:{subject}"):
+            await DBOS.enqueue_workflow_async(QUEUE, self._workflows[name], subject)  # type: ignore[arg-type]
+
+    async def aclose(self) -> None:
+        """Stops taking work. What is unfinished goes on at the next start, here or elsewhere."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+        await asyncio.to_thread(DBOS.destroy, destroy_registry=True)
+        if self._lease is not None:
+            await self._lease.close()
+
+    async def _lease_slot(self, connection: psycopg.AsyncConnection) -> int:
+        for slot in range(SLOTS):
+            if await _try_lock(connection, slot):
+                return slot
+        raise Conflict(f"All {SLOTS} worker slots of this database are taken. Stop a worker first.")
+
+    async def _sweep(self) -> None:
+        """Takes over, again and again, what executors left whose slot nobody holds any more."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            try:
+                await self._recover_orphans()
+            except (psycopg.Error, sqlalchemy.exc.SQLAlchemyError, DBOSException) as error:
+                log.warning("Unfinished work of stopped workers was not looked for: %s", error)
+
+    async def _recover_orphans(self) -> None:
+        if self._lease is None or self._lease.closed:
+            self._lease = await psycopg.AsyncConnection.connect(self._url, autocommit=True)
+            if self._slot is not None and not await _try_lock(self._lease, self._slot):
+                log.error("The worker slot %s was taken while the database was away. Restart this process.", self._slot)
+        pending = await pending_workflows(self._lease)
+        for executor in sorted({one.executor for one in pending if one.version == APPLICATION_VERSION}):
+            slot = _slot_of(executor)
+            if slot is None or slot == self._slot or not await _try_lock(self._lease, slot):
+                continue
+            try:
+                await asyncio.to_thread(DBOS._recover_pending_workflows, [executor])
+                log.info("Took over the unfinished work of %s.", executor)
+            finally:
+                await self._lease.execute("SELECT pg_advisory_unlock(%s, %s)", (LOCK_SPACE, slot))
+
+
+class _RecordedSteps:
+    """The `Steps` of a workflow that DBOS runs."""
+
+    async def run(self, name: str, step: Callable[[], Awaitable[Json]]) -> Json:
+        async def recorded() -> Json:
+            return await step()
+
+        return cast(Json, await DBOS.run_step_async({"name": name}, recorded))
+
+
+class PendingWorkflow:
+    """A workflow that has begun and not ended: its id, name, executor, and application version."""
+
+    def __init__(self, row: tuple[object, ...]) -> None:
+        self.id, self.name, self.executor, self.version = (str(value) for value in row)
+
+
+async def pending_workflows(connection: psycopg.AsyncConnection) -> list[PendingWorkflow]:
+    """Workflows that are queued or running, of every executor and version; none where DBOS has no tables yet."""
+    cursor = await connection.execute("SELECT to_regclass('dbos.workflow_status')")
+    row = await cursor.fetchone()
+    if row is None or next(iter(row.values() if isinstance(row, dict) else row)) is None:
+        return []
+    query = sql.SQL(
+        "SELECT workflow_uuid, name, coalesce(executor_id, ''), coalesce(application_version, '') "
+        "FROM dbos.workflow_status WHERE status IN ('PENDING', 'ENQUEUED') ORDER BY created_at"
+    )
+    cursor = await connection.execute(query)
+    rows = await cursor.fetchall()
+    return [PendingWorkflow(tuple(one.values()) if isinstance(one, dict) else one) for one in rows]
+
+
+def _executor(slot: int) -> str:
+    return f"slot-{slot}"
+
+
+def _slot_of(executor: str) -> int | None:
+    prefix, _, number = executor.partition("-")
+    return int(number) if prefix == "slot" and number.isdigit() else None
+
+
+async def _try_lock(connection: psycopg.AsyncConnection, slot: int) -> bool:
+    cursor = await connection.execute("SELECT pg_try_advisory_lock(%s, %s)", (LOCK_SPACE, slot))
+    row = await cursor.fetchone()
+    return bool(row and row[0])

@@ -1,0 +1,34 @@
+"""Durable work: a workflow is an async function whose steps, once finished, are never run again."""
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from tidemill.core.json import Json
+
+
+class Steps(Protocol):
+    """What a workflow runs its steps with."""
+
+    async def run(self, name: str, step: Callable[[], Awaitable[Json]]) -> Json:
+        """Runs a step and records its result, or gives back the result that was recorded.
+
+        A step runs at least once: one that was killed before its result was recorded runs again, so each must be
+        idempotent. The order of steps must follow from their recorded results alone.
+        """
+        ...
+
+
+Workflow = Callable[[Steps, str], Awaitable[None]]
+"""A workflow: its steps, and the id of the thing that it works on."""
+
+
+class Jobs(Protocol):
+    """Runs workflows, each at most once for an id, and to their end whatever is killed meanwhile."""
+
+    def register(self, name: str, workflow: Workflow) -> None:
+        """Makes a workflow known under a name; before `start`."""
+        ...
+
+    async def submit(self, name: str, subject: str) -> None:
+        """Queues a workflow for this subject. Submitting the same again does nothing."""
+        ...

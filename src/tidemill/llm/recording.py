@@ -1,0 +1,198 @@
+"""A wrapper of the model port: every inference leaves a committed row, and an answer that may be reused is."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from tidemill.core.chat import ChatChunk, ChatCompletion, ChatRequest, Usage
+from tidemill.core.clock import Clock
+from tidemill.core.errors import TidemillError
+from tidemill.core.ids import digest
+from tidemill.core.inference import Inference, InferenceContext, InferenceStatus, InferenceText
+from tidemill.llm.port import ChatModel
+from tidemill.store.inferences import InferenceRepository
+
+COMMITTED = "committed"
+"""The cache tier of an answer that an earlier inference had committed."""
+
+
+class Observer(Protocol):
+    """Is told of every inference; the metrics are one."""
+
+    def __call__(self, inference: Inference, /) -> None:
+        """Called after the row is committed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TextPolicy:
+    """How long requests and answers are kept; zero keeps none, and then nothing can be reused."""
+
+    days: float
+
+
+class RecordedModel:
+    """Commits one row for each inference before its answer ends, whether it went well, failed or was cancelled.
+
+    Args:
+        inner: the model that answers.
+        inferences: where the rows go.
+        clock: gives their time.
+        texts: how long what was said is kept.
+        observe: is told of each inference after its row is committed.
+    """
+
+    def __init__(
+        self,
+        inner: ChatModel,
+        inferences: InferenceRepository,
+        *,
+        clock: Clock,
+        texts: TextPolicy,
+        observe: Observer,
+        timer: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._inner = inner
+        self._inferences = inferences
+        self._clock = clock
+        self._texts = texts
+        self._observe = observe
+        self._timer = timer
+
+    async def complete(self, request: ChatRequest) -> ChatCompletion:
+        """As the port says. With `context.reuse`, a committed answer to the same request is given again."""
+        entry = _Entry(self, request, streamed=False)
+        if entry.context.reuse and (answer := await self._committed(entry)) is not None:
+            entry.cache_tier = COMMITTED
+            await entry.succeed(answer.choices, Usage())
+            return answer
+        try:
+            answer = await self._inner.complete(request)
+        except BaseException as error:
+            await entry.fail(error)
+            raise
+        entry.first_token_ms = entry.elapsed_ms()
+        await entry.succeed(answer.choices, answer.usage)
+        return answer
+
+    async def stream(self, request: ChatRequest) -> AsyncIterator[ChatChunk]:
+        """As the port says. The row is committed before the last chunk is passed on."""
+        entry = _Entry(self, request, streamed=True)
+        transcript = _Transcript()
+        usage = Usage()
+        held: ChatChunk | None = None
+        try:
+            async for chunk in self._inner.stream(request):
+                if entry.first_token_ms is None:
+                    entry.first_token_ms = entry.elapsed_ms()
+                transcript.add(chunk)
+                usage = chunk.usage or usage
+                if held is not None:
+                    yield held
+                held = chunk
+        except BaseException as error:
+            await entry.fail(error, transcript.choices(), usage)
+            raise
+        await entry.succeed(transcript.choices(), usage)
+        if held is not None:
+            yield held
+
+    async def _committed(self, entry: "_Entry") -> ChatCompletion | None:
+        found = await self._inferences.find_answer(
+            config_hash=entry.context.deployment.config_hash, request_hash=entry.request_hash
+        )
+        return ChatCompletion(choices=json.loads(found)["choices"], usage=Usage()) if found else None
+
+
+class _Entry:
+    """One inference on its way to becoming a row."""
+
+    def __init__(self, model: RecordedModel, request: ChatRequest, *, streamed: bool) -> None:
+        if request.context is None:
+            raise TidemillError("A request reached the recorder without saying who asks.")
+        self.context: InferenceContext = request.context
+        self.first_token_ms: float | None = None
+        self.cache_tier: str | None = None
+        self._model = model
+        self._streamed = streamed
+        self._started = model._timer()
+        self._request = json.dumps(
+            {"messages": request.messages, **request.options}, ensure_ascii=True, separators=(",", ":"), sort_keys=True
+        )
+        self.request_hash = digest(self._request)
+
+    def elapsed_ms(self) -> float:
+        return (self._model._timer() - self._started) * 1000
+
+    async def succeed(self, choices: object, usage: Usage) -> None:
+        await self._write(InferenceStatus.OK, choices, usage, None)
+
+    async def fail(self, error: BaseException, choices: object = (), usage: Usage | None = None) -> None:
+        gone = isinstance(error, asyncio.CancelledError | GeneratorExit)
+        status = InferenceStatus.CANCELLED if gone else InferenceStatus.ERROR
+        code = error.code if isinstance(error, TidemillError) else type(error).__name__
+        await asyncio.shield(self._write(status, choices, usage or Usage(), None if gone else code))
+
+    async def _write(self, status: InferenceStatus, choices: object, usage: Usage, error_code: str | None) -> None:
+        model = self._model
+        now = model._clock()
+        inference = Inference(
+            context=self.context,
+            request_hash=self.request_hash,
+            status=status,
+            usage=usage,
+            latency_ms=self.elapsed_ms(),
+            first_token_ms=self.first_token_ms,
+            streamed=self._streamed,
+            finish_reason=_finish_reason(choices),
+            error_code=error_code,
+            cost_usd=0.0,
+            cache_tier=self.cache_tier,
+            created_at=now,
+        )
+        keep = model._texts.days > 0
+        text = InferenceText(self._request, json.dumps({"choices": choices})) if keep else None
+        await model._inferences.add(inference, text, now + timedelta(days=model._texts.days) if keep else None)
+        model._observe(inference)
+
+
+class _Transcript:
+    """Puts the deltas of a stream together again."""
+
+    def __init__(self) -> None:
+        self._text: dict[int, list[str]] = {}
+        self._finish: dict[int, object] = {}
+
+    def add(self, chunk: ChatChunk) -> None:
+        for choice in chunk.choices:
+            index = choice.get("index", 0)
+            if not isinstance(index, int):
+                continue
+            delta = choice.get("delta")
+            content = delta.get("content") if isinstance(delta, dict) else None
+            self._text.setdefault(index, [])
+            if isinstance(content, str):
+                self._text[index].append(content)
+            if choice.get("finish_reason"):
+                self._finish[index] = choice["finish_reason"]
+
+    def choices(self) -> list[dict[str, object]]:
+        return [
+            {
+                "index": index,
+                "message": {"role": "assistant", "content": "".join(parts)},
+                "finish_reason": self._finish.get(index),
+            }
+            for index, parts in sorted(self._text.items())
+        ]
+
+
+def _finish_reason(choices: object) -> str | None:
+    if isinstance(choices, list | tuple) and choices and isinstance(choices[0], dict):
+        reason = choices[0].get("finish_reason")
+        return reason if isinstance(reason, str) else None
+    return None

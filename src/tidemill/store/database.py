@@ -1,0 +1,106 @@
+"""The pool of connections, and migrations."""
+
+from importlib import resources
+from pathlib import Path
+
+import psycopg
+import sqlalchemy
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from tidemill.core.errors import Configuration, DataFolderNewer
+
+Pool = AsyncConnectionPool[psycopg.AsyncConnection[dict[str, object]]]
+
+
+def make_pool(url: str, *, size: int, synchronous_commit: bool = True) -> Pool:
+    """A closed pool of autocommitting connections whose rows are dicts; open it inside the event loop.
+
+    Args:
+        url: a `postgresql://` URL.
+        size: the most connections that it opens.
+        synchronous_commit: whether a commit waits for the disk. Off only for inference rows: when the whole
+            machine dies, a fraction of a second of them is lost.
+    """
+    return AsyncConnectionPool(
+        url,
+        min_size=1,
+        max_size=size,
+        open=False,
+        timeout=10,
+        kwargs={
+            "autocommit": True,
+            "row_factory": dict_row,
+            "options": f"-c synchronous_commit={'on' if synchronous_commit else 'off'}",
+        },
+        check=AsyncConnectionPool.check_connection if synchronous_commit else None,
+    )
+
+
+def sqlalchemy_url(url: str) -> str:
+    """The same URL for SQLAlchemy (migrations and durable workflows use it) with the psycopg driver."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in {"postgresql", "postgres"}:
+        raise Configuration("The database URL must begin with postgresql://.")
+    return f"postgresql+psycopg://{rest}"
+
+
+def migrate(url: str) -> None:
+    """Brings the schema to this version's. Safe to run from several processes at once.
+
+    Raises:
+        DataFolderNewer: the schema was made by a later version.
+        Configuration: the server can't be reached or refuses.
+    """
+    config = _alembic_config(url)
+    engine = _engine(url)
+    try:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7304771230)")
+            _refuse_newer(connection, config)
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except sqlalchemy.exc.OperationalError as error:
+        raise Configuration(f"The database can't be used: {str(error.orig).strip()}") from error
+    finally:
+        engine.dispose()
+
+
+def schema_revision(url: str) -> tuple[str | None, str | None]:
+    """The revision that the database has, and the one that this version makes."""
+    config = _alembic_config(url)
+    engine = _engine(url)
+    try:
+        with engine.connect() as connection:
+            current = MigrationContext.configure(connection).get_current_revision()
+    except sqlalchemy.exc.OperationalError as error:
+        raise Configuration(f"The database can't be used: {str(error.orig).strip()}") from error
+    finally:
+        engine.dispose()
+    return current, ScriptDirectory.from_config(config).get_current_head()
+
+
+def _engine(url: str) -> sqlalchemy.Engine:
+    return sqlalchemy.create_engine(sqlalchemy_url(url), poolclass=sqlalchemy.NullPool)
+
+
+def _alembic_config(url: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(str(resources.files("tidemill.store"))) / "migrations").replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["url"] = url
+    return config
+
+
+def _refuse_newer(connection: sqlalchemy.Connection, config: Config) -> None:
+    current = MigrationContext.configure(connection).get_current_revision()
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if current is not None and current not in known:
+        raise DataFolderNewer(
+            f"The database's schema is revision {current}, which this version of Tidemill does not know: "
+            "a later version has written it. Install that version, or restore a backup made before."
+        )

@@ -1,0 +1,142 @@
+"""The rows of inferences, and the texts that are kept beside them for a shorter time."""
+
+import asyncio
+from datetime import datetime
+
+import psycopg
+
+from tidemill.core.errors import Unavailable
+from tidemill.core.inference import Inference, InferenceText
+from tidemill.store.database import Pool
+
+ROW = """
+INSERT INTO inferences (
+    id, task, variant, model, model_version, adapter, prompt_version, config_hash, request_hash, key_id, subject,
+    trace_id, status, finish_reason, error_code, streamed, prompt_tokens, completion_tokens, cached_tokens, cost_usd,
+    latency_ms, first_token_ms, cache_tier, created_at
+) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
+TEXT = "INSERT INTO inference_texts (inference_id, request, response, expires_at) VALUES (%s, %s, %s, %s)"
+
+Entry = tuple[Inference, InferenceText | None, datetime | None]
+
+
+class InferenceRepository:
+    """Writes inferences in groups: whatever arrives while one group is being committed makes up the next.
+
+    Under load one commit serves many requests, and each still returns only after its own row is committed.
+
+    Args:
+        pool: a pool whose commits need not wait for the disk (see `make_pool`).
+        group: the most rows in one commit.
+    """
+
+    def __init__(self, pool: Pool, *, group: int = 200) -> None:
+        self._pool = pool
+        self._group = group
+        self._waiting: list[tuple[Entry, asyncio.Future[None]]] = []
+        self._writer: asyncio.Task[None] | None = None
+
+    async def add(self, inference: Inference, text: InferenceText | None, expires_at: datetime | None) -> None:
+        """Commits one row, and its text where there is one. Returns when it is committed.
+
+        Raises:
+            Unavailable: the database does not take it.
+        """
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(((inference, text, expires_at), done))
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write())
+        await done
+
+    async def find_answer(self, *, config_hash: str, request_hash: str) -> str | None:
+        """The newest committed answer to the same request of the same deployment, as JSON text."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT t.response::text AS response FROM inferences i JOIN inference_texts t ON t.inference_id = i.id "
+                "WHERE i.request_hash = %s AND i.config_hash = %s AND i.status = 'ok' "
+                "ORDER BY i.created_at DESC LIMIT 1",
+                (request_hash, config_hash),
+            )
+            row = await cursor.fetchone()
+        return str(row["response"]) if row else None
+
+    async def forget_texts(self, now: datetime) -> int:
+        """Deletes the texts whose time is over and returns how many there were."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute("DELETE FROM inference_texts WHERE expires_at <= %s", (now,))
+            return cursor.rowcount
+
+    async def _write(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[: self._group], self._waiting[self._group :]
+            try:
+                await self._commit([entry for entry, _ in batch])
+            except psycopg.Error as error:
+                await self._settle_singly(batch, error)
+            else:
+                for _, done in batch:
+                    if not done.done():
+                        done.set_result(None)
+
+    async def _settle_singly(self, batch: list[tuple[Entry, asyncio.Future[None]]], error: psycopg.Error) -> None:
+        """After a failed group, so that one bad row does not take its neighbours with it."""
+        for entry, done in batch:
+            failure: psycopg.Error | None = error
+            if len(batch) > 1:
+                try:
+                    await self._commit([entry])
+                    failure = None
+                except psycopg.Error as own:
+                    failure = own
+            if done.done():
+                continue
+            if failure is None:
+                done.set_result(None)
+            else:
+                unavailable = Unavailable("The database did not record this answer. Try again in a moment.")
+                unavailable.__cause__ = failure
+                done.set_exception(unavailable)
+
+    async def _commit(self, entries: list[Entry]) -> None:
+        texts = [
+            (inference.context.inference_id, text.request, text.response, expires_at)
+            for inference, text, expires_at in entries
+            if text is not None
+        ]
+        async with self._pool.connection() as connection, connection.pipeline(), connection.transaction():
+            cursor = connection.cursor()
+            await cursor.executemany(ROW, [_row(inference) for inference, _, _ in entries])
+            if texts:
+                await cursor.executemany(TEXT, texts)
+
+
+def _row(inference: Inference) -> tuple[object, ...]:
+    context = inference.context
+    deployment = context.deployment
+    return (
+        context.inference_id,
+        deployment.task,
+        deployment.variant,
+        deployment.model,
+        deployment.model_version,
+        deployment.adapter,
+        deployment.prompt_version,
+        deployment.config_hash,
+        inference.request_hash,
+        context.key_id,
+        context.subject,
+        context.trace_id,
+        inference.status,
+        inference.finish_reason,
+        inference.error_code,
+        inference.streamed,
+        inference.usage.prompt_tokens,
+        inference.usage.completion_tokens,
+        inference.usage.cached_tokens,
+        inference.cost_usd,
+        inference.latency_ms,
+        inference.first_token_ms,
+        inference.cache_tier,
+        inference.created_at,
+    )

@@ -1,0 +1,153 @@
+"""The rows of reviews: their state, findings and events."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from tidemill.core.finding import Finding, Severity
+from tidemill.core.json import Json
+from tidemill.core.review import ReviewState
+from tidemill.store.database import Pool
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewRow:
+    """One review as it is stored. `result` is there once it is done; `change_digest` names its blob."""
+
+    id: UUID
+    key_id: UUID | None
+    state: ReviewState
+    title: str
+    base: str | None
+    head: str | None
+    change_digest: str
+    with_model: bool
+    created_at: datetime
+    error: str | None = None
+    result: Mapping[str, Json] | None = None
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewEvent:
+    """One step of a review's progress. `seq` grows; `step` is unique in its review."""
+
+    seq: int
+    step: str
+    kind: str
+    data: Mapping[str, Json]
+    at: datetime
+
+
+class ReviewRepository:
+    """Reviews. Every write can be repeated without effect, so that a step that runs twice leaves one trace."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def add(self, review: ReviewRow) -> None:
+        """Writes a new review."""
+        async with self._pool.connection() as connection:
+            await connection.execute(
+                "INSERT INTO reviews (id, key_id, state, title, base, head, change_digest, with_model, created_at) "
+                "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (id) DO NOTHING",
+                (
+                    review.id,
+                    review.key_id,
+                    review.state,
+                    review.title,
+                    review.base,
+                    review.head,
+                    review.change_digest,
+                    review.with_model,
+                    review.created_at,
+                ),
+            )
+
+    async def get(self, review_id: UUID) -> ReviewRow | None:
+        """One review, or `None`."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute("SELECT * FROM reviews WHERE id = %s", (review_id,))
+            row = await cursor.fetchone()
+        return _review(row) if row else None
+
+    async def latest(self, *, key_id: UUID | None, limit: int) -> list[ReviewRow]:
+        """The newest reviews, of one key where `key_id` is given."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT * FROM reviews WHERE %(key)s::uuid IS NULL OR key_id = %(key)s "
+                "ORDER BY created_at DESC, id DESC LIMIT %(limit)s",
+                {"key": key_id, "limit": limit},
+            )
+            return [_review(row) for row in await cursor.fetchall()]
+
+    async def begin(self, review_id: UUID) -> None:
+        """Marks a queued review as running."""
+        await self._execute("UPDATE reviews SET state = 'running' WHERE id = %s AND state = 'queued'", (review_id,))
+
+    async def finish(self, review_id: UUID, result: Mapping[str, Json], at: datetime) -> None:
+        """Marks a review as done, with its result."""
+        await self._execute(
+            "UPDATE reviews SET state = 'done', result = %s, finished_at = %s WHERE id = %s AND finished_at IS NULL",
+            (json.dumps(result), at, review_id),
+        )
+
+    async def fail(self, review_id: UUID, error: str, at: datetime) -> None:
+        """Marks a review as failed, with the sentence that a person reads."""
+        await self._execute(
+            "UPDATE reviews SET state = 'failed', error = %s, finished_at = %s WHERE id = %s AND finished_at IS NULL",
+            (error, at, review_id),
+        )
+
+    async def add_findings(self, review_id: UUID, findings: Iterable[Finding]) -> None:
+        """Adds findings; one whose fingerprint is there already is left as it is."""
+        rows = [
+            (review_id, f.fingerprint, f.engine, f.rule, f.path, f.line, f.severity, f.title, f.message, f.quote, json.dumps(f.details))
+            for f in findings
+        ]
+        if not rows:
+            return
+        async with self._pool.connection() as connection, connection.transaction():
+            await connection.cursor().executemany(
+                "INSERT INTO review_findings (review_id, fingerprint, engine, rule, path, line, severity, title, "
+                "message, quote, details) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+                rows,
+            )
+
+    async def findings(self, review_id: UUID) -> list[Finding]:
+        """All findings of a review, in no particular order."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT engine, rule, path, line, severity, title, message, quote, fingerprint, details "
+                "FROM review_findings WHERE review_id = %s",
+                (review_id,),
+            )
+            rows = await cursor.fetchall()
+        return [Finding(**{**row, "severity": Severity(str(row["severity"]))}) for row in rows]  # type: ignore[arg-type]
+
+    async def add_event(self, review_id: UUID, step: str, kind: str, data: Mapping[str, Json], at: datetime) -> None:
+        """Adds an event; a second one of the same step is not written."""
+        await self._execute(
+            "INSERT INTO review_events (review_id, step, kind, data, at) VALUES (%s, %s, %s, %s, %s) "
+            "ON CONFLICT (review_id, step) DO NOTHING",
+            (review_id, step, kind, json.dumps(data), at),
+        )
+
+    async def events(self, review_id: UUID, *, after: int = 0) -> list[ReviewEvent]:
+        """The events of a review after a sequence number, in order."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT seq, step, kind, data, at FROM review_events WHERE review_id = %s AND seq > %s ORDER BY seq",
+                (review_id, after),
+            )
+            return [ReviewEvent(**row) for row in await cursor.fetchall()]  # type: ignore[arg-type]
+
+    async def _execute(self, query: str, parameters: tuple[object, ...]) -> None:
+        async with self._pool.connection() as connection:
+            await connection.execute(query, parameters)  # type: ignore[arg-type]
+
+
+def _review(row: dict[str, object]) -> ReviewRow:
+    return ReviewRow(**{**row, "state": ReviewState(str(row["state"]))})  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""Metrics and logs. May import core alone."""
