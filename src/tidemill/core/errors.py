@@ -6,6 +6,7 @@
     ├── NotAuthenticated             401  no key, or not a valid one
     ├── NotPermitted                 403  a valid key that may not do this
     ├── NotFound                     404  the thing that was named does not exist
+    │   └── ModelNotFound            404  no model of this name is installed or configured
     ├── Conflict                     409  the state of the thing does not allow it
     ├── TooLarge                     413  over a stated limit
     ├── Configuration                500  a setting, a missing program, a full disk: the operator mends it
