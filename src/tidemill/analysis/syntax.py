@@ -1,0 +1,187 @@
+"""The definitions in a source file, by tree-sitter: Python, JavaScript, TypeScript, TSX.
+
+Parsing never fails: of a file with errors, the definitions around them are still found.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from pathlib import PurePosixPath
+
+import tree_sitter_javascript
+import tree_sitter_python
+import tree_sitter_typescript
+from tree_sitter import Language as Grammar
+from tree_sitter import Node, Parser
+
+LARGEST_SOURCE = 2_000_000
+"""Characters; a larger file is not parsed and has no definitions."""
+_ELLIPSIS = "…"
+
+
+class Language(StrEnum):
+    """A language whose definitions can be found."""
+
+    PYTHON = "python"
+    JAVASCRIPT = "javascript"
+    TYPESCRIPT = "typescript"
+    TSX = "tsx"
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A function, method or class.
+
+    Attributes:
+        kind: `function`, `method`, `class`, `interface`, `enum`, `type` or `variable` (which holds a function).
+        name: qualified by the definitions around it: `Outer.method.inner`.
+        start: its first line, from 1, with its decorators or `export`.
+        end: its last line.
+        text: its lines, all of them in `definitions`; in `enclosing_definition` as many as were asked for.
+    """
+
+    kind: str
+    name: str
+    start: int
+    end: int
+    text: str
+
+
+_SUFFIXES = {
+    ".py": Language.PYTHON,
+    ".pyi": Language.PYTHON,
+    ".js": Language.JAVASCRIPT,
+    ".jsx": Language.JAVASCRIPT,
+    ".mjs": Language.JAVASCRIPT,
+    ".cjs": Language.JAVASCRIPT,
+    ".ts": Language.TYPESCRIPT,
+    ".mts": Language.TYPESCRIPT,
+    ".cts": Language.TYPESCRIPT,
+    ".tsx": Language.TSX,
+}
+_KINDS = {
+    "function_definition": "function",
+    "class_definition": "class",
+    "function_declaration": "function",
+    "generator_function_declaration": "function",
+    "method_definition": "method",
+    "abstract_method_signature": "method",
+    "class_declaration": "class",
+    "abstract_class_declaration": "class",
+    "interface_declaration": "interface",
+    "enum_declaration": "enum",
+    "type_alias_declaration": "type",
+}
+_FUNCTION_VALUES = frozenset({"arrow_function", "function_expression", "generator_function", "class"})
+_HOLDERS = frozenset({"variable_declarator", "field_definition", "public_field_definition", "pair"})
+_WRAPPERS = frozenset({"decorated_definition", "export_statement", "lexical_declaration", "variable_declaration"})
+
+
+def language_of(path: str) -> Language | None:
+    """The language of a file, from its suffix; `None` where it is not one of ours."""
+    return _SUFFIXES.get(PurePosixPath(path).suffix.lower())
+
+
+def definitions(source: str, path: str) -> list[Definition]:
+    """Every definition in the file, an outer one before those in it; none of a language that is not ours."""
+    lines = source.split("\n")
+    return [
+        Definition(kind, name, start, end, "\n".join(lines[start - 1 : end]))
+        for kind, name, start, end in _spans(source, path)
+    ]
+
+
+def enclosing_definition(source: str, path: str, line: int, *, max_lines: int = 80) -> Definition | None:
+    """The innermost definition around a line (from 1).
+
+    Where it has more than `max_lines` lines, its text is its first lines (with the signature), `…`, and those around
+    the line. `None` at the top of a file, or where the file is too large or not in a language of ours.
+    """
+    around = [span for span in _spans(source, path) if span[2] <= line <= span[3]]
+    if not around:
+        return None
+    kind, name, start, end = min(around, key=lambda span: (span[3] - span[2], -span[2]))
+    lines = source.split("\n")[start - 1 : end]
+    return Definition(kind, name, start, end, "\n".join(_window(lines, line - start, max_lines)))
+
+
+def _window(lines: list[str], at: int, most: int) -> list[str]:
+    """At most `most` lines: the head, and those around index `at`."""
+    if len(lines) <= most:
+        return lines
+    head = min(max(most // 4, 1), 12)
+    room = max(most - head - 2, 1)
+    first = max(head, min(at - room // 2, len(lines) - room))
+    last = min(first + room, len(lines))
+    gap = [_ELLIPSIS] if first > head else []
+    return [*lines[:head], *gap, *lines[first:last], *([_ELLIPSIS] if last < len(lines) else [])]
+
+
+def _spans(source: str, path: str) -> list[tuple[str, str, int, int]]:
+    """Kind, qualified name, first and last line of each definition."""
+    language = language_of(path)
+    if language is None or len(source) > LARGEST_SOURCE:
+        return []
+    return list(_cached_spans(source, language))
+
+
+@lru_cache(maxsize=16)
+def _cached_spans(source: str, language: Language) -> tuple[tuple[str, str, int, int], ...]:
+    """A file is asked about once for each of its hunks, and parsed once."""
+    data = source.encode("utf-8", "replace")
+    return tuple(_walk(Parser(_grammar(language)).parse(data).root_node))
+
+
+@lru_cache(maxsize=len(Language))
+def _grammar(language: Language) -> Grammar:
+    sources = {
+        Language.PYTHON: tree_sitter_python.language,
+        Language.JAVASCRIPT: tree_sitter_javascript.language,
+        Language.TYPESCRIPT: tree_sitter_typescript.language_typescript,
+        Language.TSX: tree_sitter_typescript.language_tsx,
+    }
+    return Grammar(sources[language]())
+
+
+def _walk(root: Node) -> Iterator[tuple[str, str, int, int]]:
+    """Without recursion: a hostile file nests deeper than Python's stack."""
+    stack: list[tuple[Node, tuple[str, ...], bool, Node]] = [(root, (), False, root)]
+    while stack:
+        node, names, in_class, outer = stack.pop()
+        kind, name = _definition(node)
+        if kind and name:
+            names = (*names, name)
+            kind = "method" if kind == "function" and in_class else kind
+            yield kind, ".".join(names), _first_line(outer), _last_line(node)
+            in_class = kind in ("class", "interface")
+        whole = outer if node.type in _WRAPPERS and outer is not node else node
+        for child in reversed(node.named_children):
+            stack.append((child, names, in_class, whole if node.type in _WRAPPERS else child))
+
+
+def _definition(node: Node) -> tuple[str, str]:
+    """The kind and the name of a node that defines something; empty otherwise."""
+    if kind := _KINDS.get(node.type):
+        return kind, _text(node.child_by_field_name("name"))
+    if node.type in _HOLDERS:
+        value = node.child_by_field_name("value")
+        if value is not None and value.type in _FUNCTION_VALUES:
+            name = node.child_by_field_name("name") or node.child_by_field_name("property")
+            return "variable", _text(name or node.child_by_field_name("key"))
+    return "", ""
+
+
+def _text(node: Node | None) -> str:
+    return (node.text or b"").decode("utf-8", "replace") if node is not None else ""
+
+
+def _first_line(node: Node) -> int:
+    """With the decorators before it, which in a TypeScript class stand beside the method."""
+    while (before := node.prev_named_sibling) is not None and before.type == "decorator":
+        node = before
+    return node.start_point.row + 1
+
+
+def _last_line(node: Node) -> int:
+    return node.end_point.row + (1 if node.end_point.column > 0 else 0)

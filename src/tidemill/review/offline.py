@@ -1,0 +1,74 @@
+"""A review by the engines alone: no model, no database."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from tidemill.analysis.diff import parse_diff
+from tidemill.core.change import ChangeSet, Diff
+from tidemill.core.finding import Finding
+from tidemill.core.ids import new_id
+from tidemill.core.review import ReviewResult, ReviewState, by_weight
+from tidemill.review.engines import BanditEngine, Engine, EngineResult, RuffEngine, SecretsEngine
+from tidemill.review.selection import select_hunks, skipped_files
+from tidemill.settings import ReviewSettings
+
+
+def default_engines() -> tuple[Engine, ...]:
+    """The engines of every review."""
+    return (RuffEngine(), BanditEngine(), SecretsEngine())
+
+
+async def run_engines(
+    engines: Sequence[Engine], change: ChangeSet, diff: Diff
+) -> tuple[tuple[Finding, ...], tuple[str, ...], dict[str, float]]:
+    """All engines at once: their findings, their notes, and the seconds that each took.
+
+    Raises:
+        EngineFailed, InvalidInput: the first that an engine raises; the others are stopped.
+    """
+    timings: dict[str, float] = {}
+
+    async def timed(engine: Engine) -> EngineResult:
+        started = time.monotonic()
+        result = await engine.run(change, diff)
+        timings[engine.name] = round(time.monotonic() - started, 3)
+        return result
+
+    tasks = [asyncio.create_task(timed(engine)) for engine in engines]
+    try:
+        results = await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    findings = by_weight([finding for result in results for finding in result.findings])
+    return findings, tuple(note for result in results for note in result.notes), timings
+
+
+async def review_without_model(
+    change: ChangeSet, engines: Sequence[Engine], settings: ReviewSettings, *, review_id: str | None = None
+) -> ReviewResult:
+    """A finished review without a model's comments; every hunk has its score, so a person sees where to look.
+
+    Raises:
+        EngineFailed: an engine failed.
+        InvalidInput: the diff can't be read.
+    """
+    started = time.monotonic()
+    diff = await asyncio.to_thread(parse_diff, change.diff)
+    findings, notes, timings = await run_engines(engines, change, diff)
+    hunks = await asyncio.to_thread(lambda: select_hunks(change, diff, findings, settings, model=False))
+    return ReviewResult(
+        id=review_id or str(new_id()),
+        title=change.title,
+        base=change.base,
+        head=change.head,
+        state=ReviewState.DONE,
+        findings=findings,
+        hunks=hunks,
+        skipped=skipped_files(change, diff),
+        notes=notes,
+        timings={**timings, "total": round(time.monotonic() - started, 3)},
+        engines={engine.name: engine.version for engine in engines},
+    )
