@@ -10,7 +10,7 @@ from tidemill.core.finding import Finding
 from tidemill.core.ids import new_id
 from tidemill.core.review import ReviewResult, ReviewState, by_weight
 from tidemill.review.engines import BanditEngine, Engine, EngineResult, RuffEngine, SecretsEngine
-from tidemill.review.selection import select_hunks, skipped_files
+from tidemill.review.selection import plan
 from tidemill.settings import ReviewSettings
 
 
@@ -58,7 +58,7 @@ async def review_without_model(
     started = time.monotonic()
     diff = await asyncio.to_thread(parse_diff, change.diff)
     findings, notes, timings = await run_engines(engines, change, diff)
-    hunks = await asyncio.to_thread(lambda: select_hunks(change, diff, findings, settings, model=False))
+    planned = await asyncio.to_thread(lambda: plan(change, diff, findings, settings, with_model=False))
     return ReviewResult(
         id=review_id or str(new_id()),
         title=change.title,
@@ -66,8 +66,8 @@ async def review_without_model(
         head=change.head,
         state=ReviewState.DONE,
         findings=findings,
-        hunks=hunks,
-        skipped=skipped_files(change, diff),
+        hunks=planned.hunks,
+        skipped=planned.skipped,
         notes=notes,
         timings={**timings, "total": round(time.monotonic() - started, 3)},
         engines={engine.name: engine.version for engine in engines},

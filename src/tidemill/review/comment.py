@@ -1,0 +1,130 @@
+"""Takes a model's answer about a hunk and keeps the comments that point at what the hunk really adds."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from tidemill.analysis.secrets import mask
+from tidemill.core.change import ChangeKind, Diff, FileDiff, Hunk, Line
+from tidemill.core.finding import Finding, Severity
+from tidemill.core.review import Rejected
+from tidemill.llm.prompts.review_comment import CATEGORIES, MAX_COMMENTS, MAX_MESSAGE, SEVERITIES
+from tidemill.review.placing import Remark, place
+
+ENGINE = "model"
+_SHORTEST_MESSAGE = 15
+_SHORTEST_QUOTE = 3
+_PRAISE = re.compile(
+    r"^\W*(?:looks? good|lgtm|no (?:issues?|defects?|problems?)\b|nothing to|this (?:is|looks) (?:fine|good|correct)"
+    r"|the (?:code|change|line) (?:is|looks) (?:fine|good|correct|ok)\b)",
+    re.IGNORECASE,
+)
+_ECHOES = re.compile(
+    r"what goes wrong when it runs|how to fix it, in one|copied exactly|\bdata from a repository\b", re.I
+)
+
+
+def accept_comments(answer: str, hunk: Hunk) -> tuple[list[Finding], list[Rejected]]:
+    """The comments of an answer that hold, and the others with the reason.
+
+    A comment holds when its quote stands in the added line that it names, spacing apart. Where the quote stands in
+    exactly one other added line of the hunk, that line was meant. An answer that is not the JSON that was asked for
+    is one rejected comment.
+    """
+    try:
+        comments = _comments(answer)
+    except ValueError as error:
+        return [], [Rejected(str(error), answer[:MAX_MESSAGE])]
+    remarks: list[Remark] = []
+    rejected: list[Rejected] = []
+    for comment in comments[:MAX_COMMENTS]:
+        try:
+            remark = _remark(comment, hunk)
+            _refuse_repeated(remark, remarks)
+        except ValueError as error:
+            rejected.append(Rejected(str(error), mask(json.dumps(comment, ensure_ascii=False))[: 2 * MAX_MESSAGE]))
+        else:
+            remarks.append(remark)
+    file = FileDiff(hunk.path, hunk.path, ChangeKind.MODIFIED, (hunk,))
+    return place(ENGINE, remarks, Diff((file,))), rejected
+
+
+def _comments(answer: str) -> list[Any]:
+    """Raises ValueError with the reason where the answer has another shape."""
+    try:
+        document = json.loads(answer)
+    except (ValueError, RecursionError):
+        raise ValueError("the answer is not JSON, or was cut off") from None
+    comments = document.get("comments") if isinstance(document, dict) else None
+    if not isinstance(comments, list):
+        raise ValueError("the answer has no list of comments")
+    return comments
+
+
+def _remark(comment: Any, hunk: Hunk) -> Remark:
+    """Raises ValueError with the reason where the comment does not hold."""
+    if not isinstance(comment, Mapping):
+        raise ValueError("the comment is not an object")
+    number, quote, message = comment.get("line"), comment.get("quote"), comment.get("message")
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise ValueError("the comment names no line")
+    if not isinstance(quote, str) or not isinstance(message, str):
+        raise ValueError("the comment has no quote or no message")
+    line = _meant(number, quote, hunk)
+    text = " ".join(message.split())[:MAX_MESSAGE]
+    _refuse_empty(text, line)
+    severity = comment.get("severity")
+    category = comment.get("category")
+    rule = category if isinstance(category, str) and category in CATEGORIES else "other"
+    return Remark(
+        rule=rule,
+        path=hunk.path,
+        line=line.new or 0,
+        severity=Severity(severity) if isinstance(severity, str) and severity in SEVERITIES else Severity.LOW,
+        title=rule.replace("-", " ").capitalize(),
+        message=text,
+        details={"moved_from": number} if number != line.new else {},
+    )
+
+
+def _meant(number: int, quote: str, hunk: Hunk) -> Line:
+    """The added line that a comment is about."""
+    wanted = _plain(quote)
+    if len(wanted) < _SHORTEST_QUOTE:
+        raise ValueError("the quote is too short to find")
+    holding = [line for line in hunk.added if _holds(line.text, wanted)]
+    for line in holding:
+        if line.new == number:
+            return line
+    if len(holding) == 1:
+        return holding[0]
+    if not holding:
+        raise ValueError("the quote does not stand in an added line of this hunk")
+    raise ValueError("the quote stands in several added lines, and not in the one that is named")
+
+
+def _holds(text: str, wanted: str) -> bool:
+    """The quote stands in the line, as it is or as the prompt showed it, with credentials masked."""
+    return wanted in _plain(text) or wanted in _plain(mask(text))
+
+
+def _plain(text: str) -> str:
+    """Without spacing, and without the number and mark that a model copies from the prompt."""
+    return "".join(re.sub(r"^\s*\d{1,7}\s+\+\s|^\+\s", "", text).removesuffix("…").split())
+
+
+def _refuse_empty(message: str, line: Line) -> None:
+    if len(message) < _SHORTEST_MESSAGE:
+        raise ValueError("the message says nothing")
+    if _plain(message) in _plain(line.text) or _plain(line.text) == _plain(message):
+        raise ValueError("the message repeats the code")
+    if _ECHOES.search(message):
+        raise ValueError("the message repeats the question")
+    if _PRAISE.search(message):
+        raise ValueError("the message names no defect")
+
+
+def _refuse_repeated(remark: Remark, before: list[Remark]) -> None:
+    if any(other.line == remark.line or other.message == remark.message for other in before):
+        raise ValueError("the comment repeats another one")
