@@ -1,0 +1,99 @@
+"""The HTTP application: routes over services."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.middleware import Middleware
+
+from tidemill import __version__
+from tidemill.api import chat, errors, health, models, reviews
+from tidemill.api.gate import Gate
+from tidemill.api.services import Services
+
+DESCRIPTION = (
+    "Routes under `/v1` follow OpenAI's API where it has them, so that its clients work unchanged; `/api/v1` is the "
+    "same. Every route but `/health` and `/ready` needs `Authorization: Bearer KEY`. Errors have OpenAI's shape: "
+    '`{"error": {"message", "type", "param", "code"}}`.'
+)
+
+
+def create_app(services: Services, lifespan: AbstractAsyncContextManager[None] | None = None) -> FastAPI:
+    """The application over these services.
+
+    Args:
+        services: what the routes call.
+        lifespan: entered when the server starts and left when it stops.
+    """
+
+    @asynccontextmanager
+    async def alive(app: FastAPI) -> AsyncIterator[None]:
+        if lifespan is None:
+            yield
+        else:
+            async with lifespan:
+                yield
+
+    gate = Middleware(
+        Gate,
+        keys=services.keys,
+        metrics=services.metrics,
+        max_bytes=services.settings.max_request_bytes,
+    )
+    app = FastAPI(title="Tidemill", version=__version__, lifespan=alive, middleware=[gate])
+    app.state.services = services
+    errors.install(app)
+    app.include_router(health.router)
+    for prefix, shown in (("/v1", True), ("/api/v1", False)):
+        router = APIRouter(prefix=prefix)
+        for part in (chat.router, models.router, reviews.router):
+            router.include_router(part)
+        app.include_router(router, include_in_schema=shown)
+    app.openapi = lambda: openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def openapi(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, with the key and the error's shape on every route."""
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes)
+        components = document.setdefault("components", {})
+        schemas = components.setdefault("schemas", {})
+        schemas.update(chat.SCHEMA["$defs"])
+        schemas["Error"] = ERROR
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
+        components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{"key": []}]
+        for path, operations in document["paths"].items():
+            for operation in operations.values():
+                operation["responses"].pop("422", None)
+                operation["responses"]["default"] = {
+                    "description": "An error.",
+                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+                }
+                if path in {"/health", "/ready"}:
+                    operation["security"] = []
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+ERROR = {
+    "title": "Error",
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "null"]},
+            },
+        }
+    },
+}

@@ -1,0 +1,47 @@
+"""Whether the hub lives, whether it can work, and its metrics."""
+
+from typing import Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from tidemill import __version__
+from tidemill.api.gate import caller_of
+from tidemill.api.services import services_of
+from tidemill.core.accounts import Role
+from tidemill.core.errors import NotPermitted
+from tidemill.telemetry.metrics import CONTENT_TYPE
+
+router = APIRouter(tags=["health"])
+
+
+class Health(BaseModel):
+    """The hub lives."""
+
+    status: Literal["ok"] = "ok"
+    version: str = __version__
+
+
+@router.get("/health", summary="Whether the hub lives")
+async def health() -> Health:
+    """Answers as long as the process does. Needs no key."""
+    return Health()
+
+
+@router.get("/ready", summary="Whether the hub can work")
+async def ready(request: Request) -> Health:
+    """Answers 200 when the database does too, else 503 with what is missing. Needs no key."""
+    await services_of(request).ready()
+    return Health()
+
+
+@router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+async def metrics(request: Request) -> Response:
+    """Counters and histograms in Prometheus' text format. Needs an admin's key."""
+    if caller_of(request.scope).role is not Role.ADMIN:
+        raise NotPermitted("The metrics need an admin's key.")
+    services = services_of(request)
+    memory = {status.model: status.rss_bytes or 0 for status in services.runtime.status() if status.pid}
+    services.metrics.set_model_memory(memory)
+    return Response(services.metrics.render(), media_type=CONTENT_TYPE)

@@ -1,0 +1,179 @@
+"""Reviews: asked for, looked at, followed."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import to_json
+
+from tidemill.api.gate import caller_of
+from tidemill.api.services import services_of
+from tidemill.api.streaming import EventStream
+from tidemill.core.change import ChangeSet
+from tidemill.core.errors import InvalidInput
+from tidemill.core.review import ReviewState
+from tidemill.flows.review import ReviewFlow, ReviewStatus
+from tidemill.forges.local_git import read_change, resolve_repository
+from tidemill.review.reports import finding_json
+
+POLL_SECONDS = 0.25
+
+router = APIRouter(tags=["reviews"])
+
+
+class ReviewRequest(BaseModel):
+    """A change to review: a `repository` on the hub's machine, or a `diff` with the files that it changes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    repository: str | None = Field(None, max_length=4096, description="A folder under one of `review.roots`.")
+    revision: str | None = Field(None, max_length=500, description="A commit, or a range `a..b`; HEAD when absent.")
+    diff: str | None = Field(None, description="A unified diff.")
+    files: dict[str, str] = Field(
+        default_factory=dict, description="The new side's text of changed files, by path; engines need it whole."
+    )
+    title: str | None = Field(None, max_length=1000)
+    base: str | None = Field(None, max_length=100)
+    head: str | None = Field(None, max_length=100)
+    model: bool = Field(True, description="Whether a model comments after the engines.")
+
+    @model_validator(mode="after")
+    def one_source(self) -> "ReviewRequest":
+        """Either a repository or a diff."""
+        if (self.repository is None) == (self.diff is None):
+            raise ValueError("give either `repository` or `diff`")
+        if self.diff is None and self.files:
+            raise ValueError("`files` go with a `diff`, not with a `repository`")
+        if self.diff is not None and self.revision is not None:
+            raise ValueError("`revision` goes with a `repository`, not with a `diff`")
+        return self
+
+
+class Review(BaseModel):
+    """A review. `result` is there once `state` is `done`; docs/review.md describes it."""
+
+    id: UUID
+    object: Literal["review"] = "review"
+    state: ReviewState
+    title: str
+    base: str | None
+    head: str | None
+    with_model: bool
+    created_at: datetime
+    finished_at: datetime | None
+    error: str | None
+    findings: list[dict[str, Any]]
+    result: dict[str, Any] | None
+
+
+class ReviewList(BaseModel):
+    """The newest reviews."""
+
+    object: Literal["list"] = "list"
+    data: list[Review]
+
+
+@router.post("/reviews", status_code=202, summary="Review a change")
+async def create_review(request: Request, response: Response, body: ReviewRequest) -> Review:
+    """Queues a review and answers at once; `GET /v1/reviews/{id}/events` follows it."""
+    services = services_of(request)
+    change = await _change(request, body)
+    row = await services.reviews.submit(change, with_model=body.model, caller=caller_of(request.scope))
+    response.headers["location"] = f"/v1/reviews/{row.id}"
+    return _review(ReviewStatus(row, ()))
+
+
+@router.get("/reviews", summary="The newest reviews")
+async def list_reviews(request: Request, limit: Annotated[int, Query(ge=1, le=100)] = 20) -> ReviewList:
+    """A member sees its own key's reviews, an admin all. Findings are left out."""
+    rows = await services_of(request).reviews.latest(caller_of(request.scope), limit=limit)
+    reviews = [_review(ReviewStatus(row, ())) for row in rows]
+    return ReviewList(data=[review.model_copy(update={"result": None}) for review in reviews])
+
+
+@router.get("/reviews/{review_id}", summary="One review")
+async def get_review(request: Request, review_id: UUID) -> Review:
+    """How far it has come, and what it has found so far."""
+    return _review(await services_of(request).reviews.status(review_id, caller_of(request.scope)))
+
+
+@router.get(
+    "/reviews/{review_id}/events",
+    summary="Follow a review",
+    response_class=Response,
+    responses={200: {"content": {"text/event-stream": {}}, "description": "One server-sent event for each step."}},
+)
+async def review_events(
+    request: Request,
+    review_id: UUID,
+    after: Annotated[int, Query(ge=0, lt=2**63)] = 0,
+    last_event_id: Annotated[int, Header(ge=0, lt=2**63)] = 0,
+) -> Response:
+    """Every step so far and, until the review ends, each that follows. `Last-Event-ID` goes on after a break."""
+    reviews = services_of(request).reviews
+    await reviews.status(review_id, caller_of(request.scope))
+    return EventStream(_events(reviews, review_id, max(after, last_event_id)))
+
+
+async def _events(reviews: ReviewFlow, review_id: UUID, seen: int) -> AsyncGenerator[bytes, None]:
+    while True:
+        fresh = await reviews.events(review_id, after=seen)
+        for event in fresh:
+            seen = event.seq
+            yield f"id: {seen}\nevent: {event.kind}\ndata: ".encode() + to_json(event.data) + b"\n\n"
+            if event.kind in {"finished", "failed"}:
+                return
+        if not fresh:
+            if await reviews.ended(review_id):
+                return
+            await asyncio.sleep(POLL_SECONDS)
+            yield b": waiting\n\n"
+
+
+async def _change(request: Request, body: ReviewRequest) -> ChangeSet:
+    settings = services_of(request).settings.review
+    if body.repository is not None:
+        repository = await asyncio.to_thread(resolve_repository, Path(body.repository), settings.roots)
+        return await read_change(repository, body.revision, staged=False, limits=settings)
+    assert body.diff is not None  # noqa: S101 - ReviewRequest.one_source has seen to it
+    for path, text in body.files.items():
+        if len(text) > settings.max_file_bytes:
+            raise InvalidInput(
+                f"`files` has {len(text):,} characters for one path, and a review reads {settings.max_file_bytes:,} "
+                f"at most (setting `review.max_file_bytes`): {path[:200]!r}.",
+                param="files",
+            )
+    return ChangeSet(
+        title=_storable(body.title or "a diff"),
+        base=_storable(body.base) if body.base else None,
+        head=_storable(body.head) if body.head else None,
+        diff=_storable(body.diff),
+        files={_storable(path): _storable(text) for path, text in body.files.items()},
+    )
+
+
+def _storable(text: str) -> str:
+    """PostgreSQL's texts hold no NUL."""
+    return text.replace("\x00", "\ufffd")
+
+
+def _review(status: ReviewStatus) -> Review:
+    row = status.row
+    return Review(
+        id=row.id,
+        state=row.state,
+        title=row.title,
+        base=row.base,
+        head=row.head,
+        with_model=row.with_model,
+        created_at=row.created_at,
+        finished_at=row.finished_at,
+        error=row.error,
+        findings=[dict(finding_json(finding)) for finding in status.findings],
+        result=dict(row.result) if row.result is not None else None,
+    )

@@ -1,0 +1,189 @@
+"""Composition: builds the objects and wires them, and nothing else.
+
+The model port is wrapped here, outermost first: recording → route by model name (local child or endpoint).
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+import httpx
+import psycopg
+
+from tidemill.accounts.api_keys import ApiKeys
+from tidemill.api.services import Services
+from tidemill.core.clock import system_clock
+from tidemill.core.errors import Configuration, TidemillError, Unavailable
+from tidemill.flows.review import ReviewFlow
+from tidemill.jobs.durable import DurableJobs
+from tidemill.llm.openai_http import OpenAIHTTP, Target
+from tidemill.llm.recording import RecordedModel, TextPolicy
+from tidemill.llm.runtime import LocalRuntime
+from tidemill.registry.deployments import Deployments
+from tidemill.review.commenter import Commenter
+from tidemill.review.offline import default_engines
+from tidemill.settings import Settings
+from tidemill.store.api_keys import ApiKeyRepository
+from tidemill.store.blobs import BlobStore
+from tidemill.store.database import Pool, make_pool, migrate
+from tidemill.store.embedded import EmbeddedPostgres
+from tidemill.store.inferences import InferenceRepository
+from tidemill.store.reviews import ReviewRepository
+from tidemill.store.secret_key import SecretKey, load_secret_key
+from tidemill.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+Resolve = Callable[[str], Awaitable[Target]]
+
+WATCH_SECONDS = 2.0
+RETENTION_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A PostgreSQL that accepts connections: the embedded one, or an operator's own."""
+
+    url: str
+    key: SecretKey
+    embedded: EmbeddedPostgres | None
+
+
+@contextmanager
+def open_database(settings: Settings) -> Iterator[Database]:
+    """Starts or joins the database, brings its schema up to date, and leaves it at the end."""
+    key = load_secret_key(settings)
+    if settings.database_url is not None:
+        url = settings.database_url.get_secret_value()
+        migrate(url)
+        yield Database(url, key, None)
+        return
+    with EmbeddedPostgres.acquire(settings, key) as embedded:
+        migrate(embedded.url)
+        yield Database(embedded.url, key, embedded)
+
+
+@asynccontextmanager
+async def open_keys(database: Database) -> AsyncIterator[ApiKeys]:
+    """The service for API keys alone, for the commands that need no more."""
+    pool = make_pool(database.url, size=2)
+    async with pool:
+        yield ApiKeys(ApiKeyRepository(pool), derive=database.key.derive, clock=system_clock)
+
+
+@asynccontextmanager
+async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Services]:
+    """Everything that serves requests and does the work, in this process and its event loop."""
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(make_pool(database.url, size=settings.database.pool_size))
+        fast = await stack.enter_async_context(make_pool(database.url, size=2, synchronous_commit=False))
+        runtime = LocalRuntime(settings)
+        stack.push_async_callback(runtime.aclose)
+        deployments = Deployments(settings)
+        metrics = Metrics()
+        inferences = InferenceRepository(fast)
+        chat = RecordedModel(
+            OpenAIHTTP(await stack.enter_async_context(_client(settings)), _resolve(settings, runtime)),
+            inferences,
+            clock=system_clock,
+            texts=TextPolicy(settings.retention.inference_text_days),
+            observe=metrics.observe_inference,
+        )
+        jobs = DurableJobs(database.url)
+        reviews = ReviewFlow(
+            jobs=jobs,
+            reviews=ReviewRepository(pool),
+            blobs=BlobStore(settings.blobs_dir),
+            engines=default_engines(),
+            commenter=Commenter(chat, deployments.for_review),
+            deployment=deployments.for_review,
+            settings=settings.review,
+            clock=system_clock,
+            observe=metrics.observe_review,
+        )
+        await jobs.start()
+        stack.push_async_callback(jobs.aclose)
+        stack.push_async_callback(_stop, [asyncio.create_task(work) for work in _chores(database, inferences)])
+        yield Services(
+            settings=settings,
+            clock=system_clock,
+            keys=ApiKeys(ApiKeyRepository(pool), derive=database.key.derive, clock=system_clock),
+            chat=chat,
+            deployments=deployments,
+            runtime=runtime,
+            reviews=reviews,
+            metrics=metrics,
+            ready=lambda: _ready(pool),
+        )
+
+
+def _client(settings: Settings) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        timeout=httpx.Timeout(settings.models.request_timeout, connect=10.0),
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
+        trust_env=False,
+    )
+
+
+def _resolve(settings: Settings, runtime: LocalRuntime) -> Resolve:
+    async def resolve(name: str) -> Target:
+        endpoint = settings.models.endpoints.get(name)
+        if endpoint is None:
+            local = await runtime.ensure(name)
+            return Target(local.base_url, local.api_key, name)
+        key = None
+        if endpoint.api_key_env is not None:
+            key = os.environ.get(endpoint.api_key_env)
+            if key is None:
+                raise Configuration(
+                    f"The model {name} needs the environment variable {endpoint.api_key_env}, which is not set."
+                )
+        return Target(endpoint.url, key, endpoint.model or name)
+
+    return resolve
+
+
+def _chores(database: Database, inferences: InferenceRepository) -> Iterator[Coroutine[None, None, None]]:
+    yield _forget(inferences)
+    if database.embedded is not None:
+        yield _watch(database.embedded)
+
+
+async def _watch(embedded: EmbeddedPostgres) -> None:
+    """Starts the embedded server again when it is gone."""
+    while True:
+        await asyncio.sleep(WATCH_SECONDS)
+        try:
+            if await asyncio.to_thread(embedded.ensure_alive):
+                log.warning("The database was gone and has been started again.")
+        except TidemillError as error:
+            log.error("The database is gone and does not start: %s", error.message)
+
+
+async def _forget(inferences: InferenceRepository) -> None:
+    """Deletes texts whose time is over, now and then every hour."""
+    while True:
+        try:
+            count = await inferences.forget_texts(system_clock())
+            if count:
+                log.info("Deleted the texts of %s inferences, whose time was over.", count)
+        except psycopg.Error as error:
+            log.warning("Texts whose time is over were not deleted: %s", error)
+        await asyncio.sleep(RETENTION_SECONDS)
+
+
+async def _stop(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _ready(pool: Pool) -> None:
+    try:
+        async with pool.connection(timeout=2) as connection:
+            await connection.execute("SELECT 1")
+    except psycopg.Error as error:
+        raise Unavailable("The database does not answer. The hub's log says why.") from error

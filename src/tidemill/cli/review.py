@@ -1,0 +1,104 @@
+"""`tidemill review`."""
+
+import asyncio
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from tidemill.cli.hub import HubClient, hub
+from tidemill.core.change import ChangeSet
+from tidemill.core.errors import InvalidInput, TidemillError
+from tidemill.core.finding import Severity
+from tidemill.core.review import ReviewResult
+from tidemill.forges.local_git import read_change
+from tidemill.review.offline import default_engines, review_without_model
+from tidemill.review.reports import RENDERERS, result_from_json
+from tidemill.settings import Settings, load_settings
+
+
+class Format(StrEnum):
+    """How a review is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+    MARKDOWN = "markdown"
+    SARIF = "sarif"
+
+
+def review(
+    revision: Annotated[
+        str | None, typer.Argument(metavar="[REV|RANGE]", help="A commit, or a range `a..b`; HEAD when absent.")
+    ] = None,
+    repo: Annotated[Path, typer.Option(help="The repository.")] = Path(),
+    staged: Annotated[bool, typer.Option("--staged", help="Review what is staged for the next commit.")] = False,
+    model: Annotated[
+        bool, typer.Option("--model/--no-model", help="Without a model: seconds, no hub and no download.")
+    ] = True,
+    output: Annotated[Format, typer.Option("--format", help="How to print the review.")] = Format.TEXT,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    fail_on: Annotated[
+        Severity | None, typer.Option(help="Exit with 1 when a finding is as severe as this, or more.")
+    ] = None,
+) -> None:
+    """Review a change: engines on the changed lines first, then the model on the hunks that deserve it most."""
+    if staged and revision is not None:
+        raise InvalidInput("Give either a revision or --staged, not both.")
+    settings = load_settings()
+    change = asyncio.run(read_change(repo, revision, staged=staged, limits=settings.review))
+    if model:
+        with hub(settings) as client:
+            result = review_on_hub(client, change, quiet=output is not Format.TEXT or as_json)
+    else:
+        result = review_here(settings, change)
+    text = RENDERERS[Format.JSON if as_json else output](result)
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    worst = result.worst_severity
+    if fail_on is not None and worst is not None and worst.rank >= fail_on.rank:
+        raise typer.Exit(1)
+
+
+def review_here(settings: Settings, change: ChangeSet) -> ReviewResult:
+    """The deterministic part, in this process, with no database."""
+    return asyncio.run(review_without_model(change, default_engines(), settings.review))
+
+
+def review_on_hub(client: HubClient, change: ChangeSet, *, quiet: bool) -> ReviewResult:
+    """The whole review, on the hub, followed step by step on the standard error."""
+    asked = client.post(
+        "/v1/reviews",
+        {
+            "diff": change.diff,
+            "files": dict(change.files),
+            "title": change.title[:1000],
+            "base": change.base,
+            "head": change.head,
+        },
+    )
+    path = f"/v1/reviews/{asked['id']}"
+    console = Console(stderr=True, quiet=quiet)
+    with console.status("Queued …") as status:
+        for kind, data in client.events(f"{path}/events"):
+            status.update(_progress(kind, json.loads(data)))
+    found = client.get(path)
+    if found["state"] != "done":
+        raise TidemillError(f"The review failed: {found['error'] or 'it has not ended; ask for it again.'}")
+    return result_from_json(found["result"])
+
+
+def _progress(kind: str, data: dict[str, Any]) -> str:
+    match kind:
+        case "started":
+            return f"Reading {data['files']} files, {data['hunks']} hunks …"
+        case "engine":
+            return f"{data['engine']}: {data['findings']} findings in {data['seconds']:.1f} s …"
+        case "planned":
+            return f"Asking the model about {data['asked']} hunks …"
+        case "comment":
+            return f"{data['path']}:{data['line']}: {data['comments']} comments in {data['seconds']:.0f} s …"
+        case _:
+            return f"{kind} …"

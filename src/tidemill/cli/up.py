@@ -1,0 +1,240 @@
+"""`tidemill up` and `tidemill worker`."""
+
+import asyncio
+import fcntl
+import logging
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+import uvloop
+from rich.console import Console
+
+from tidemill.api.app import create_app
+from tidemill.api.services import Services
+from tidemill.app import Database, open_database, open_hub
+from tidemill.cli.hub import HubAddress, HubClient, find_hub, write_address
+from tidemill.cli.models import pull_with_progress
+from tidemill.cli.review import review_on_hub
+from tidemill.core.accounts import Role
+from tidemill.core.errors import Configuration, Conflict, TidemillError
+from tidemill.forges.bundle import clone_bundle
+from tidemill.forges.local_git import read_change, recent_commits
+from tidemill.llm.catalog import SourceKind, find_artifact, list_models
+from tidemill.review.reports import RENDERERS
+from tidemill.settings import Settings, load_settings
+from tidemill.store.data_folder import make_data_folder, make_private_folder
+
+LOCAL_KEY = "local commands"
+EXAMPLE_REVIEWS = 3
+
+console = Console(stderr=True, highlight=False)
+
+
+def up(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (default 127.0.0.1).")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on (default 8000).")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="The data folder.")] = None,
+    download: Annotated[bool, typer.Option("--download/--no-download", help="Fetch the default model first.")] = True,
+    example: Annotated[
+        Path | None, typer.Option(help="A git bundle whose newest commits are reviewed once the hub is up.")
+    ] = None,
+) -> None:
+    """Start the hub, with its database and worker, and stay up until Ctrl-C."""
+    settings = load_settings(host=host, port=port, data_dir=data_dir)
+    _log_to_stderr(settings)
+    make_data_folder(settings.data_dir)
+    make_private_folder(settings.run_dir)
+    with _only_hub(settings), _listen(settings) as listener:
+        if download:
+            _fetch_default_model(settings)
+        console.print("Starting the database …")
+        with open_database(settings) as database:
+            uvloop.run(_serve(settings, database, listener, example))
+    console.print("Stopped; nothing is left running.")
+
+
+def worker(
+    data_dir: Annotated[Path | None, typer.Option(help="The data folder.")] = None,
+) -> None:
+    """Run a further worker on the same data folder or database, until Ctrl-C."""
+    settings = load_settings(data_dir=data_dir)
+    _log_to_stderr(settings)
+    make_data_folder(settings.data_dir)
+    make_private_folder(settings.run_dir)
+    with open_database(settings) as database:
+        uvloop.run(_work(settings, database))
+
+
+async def _work(settings: Settings, database: Database) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with open_hub(settings, database):
+        console.print("The worker is up. Ctrl-C stops it.")
+        await stop.wait()
+
+
+async def _serve(settings: Settings, database: Database, listener: socket.socket, example: Path | None) -> None:
+    host, port = listener.getsockname()[:2]
+    url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104 - a comparison, not a binding
+    async with open_hub(settings, database) as services, _local_key(services) as key:
+        app = create_app(services)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                loop="none",
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=5,
+            )  # fmt: skip
+        )
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started and not serving.done():
+            await asyncio.sleep(0.01)
+        if serving.done():
+            await serving
+            return
+        address = HubAddress(url, key)
+        path = write_address(settings, address)
+        try:
+            await _greet(services, url)
+            if example is not None:
+                await _until_stopped(
+                    server, asyncio.create_task(asyncio.to_thread(_review_example, settings, address, example))
+                )
+            await serving
+        finally:
+            path.unlink(missing_ok=True)
+
+
+async def _until_stopped(server: uvicorn.Server, work: "asyncio.Task[None]") -> None:
+    """Waits for the work, or for Ctrl-C."""
+    while not work.done() and not server.should_exit:
+        await asyncio.wait({work}, timeout=0.2)
+    if work.done() and (error := work.exception()) is not None:
+        if not isinstance(error, TidemillError):
+            raise error
+        console.print(f"The example was not reviewed: {error.message}", style="yellow", markup=False)
+
+
+@asynccontextmanager
+async def _local_key(services: Services) -> AsyncIterator[str]:
+    """A key for this machine's commands, valid while the hub runs."""
+    for old in await services.keys.list():
+        if old.name == LOCAL_KEY and old.revoked_at is None:
+            await services.keys.revoke_id(old.id)
+    made = await services.keys.create(LOCAL_KEY, Role.ADMIN)
+    try:
+        yield made.secret
+    finally:
+        await services.keys.revoke_id(made.key.id)
+
+
+async def _greet(services: Services, url: str) -> None:
+    console.print(f"\n[bold]Tidemill is up at {url}[/bold]\n")
+    keys = [key for key in await services.keys.list() if key.name != LOCAL_KEY and key.revoked_at is None]
+    if keys:
+        console.print("Your API keys still work; `tidemill keys list` shows them, `tidemill keys create` makes more.")
+        shown = "KEY"
+    else:
+        shown = (await services.keys.create("first", Role.ADMIN)).secret
+        console.print(f"Your first API key (admin, shown this once):  [bold]{shown}[/bold]")
+    command = Path(sys.argv[0])
+    program = str(command) if command.name == "tidemill" else "tidemill"
+    program = f'"{program}"' if " " in program else program
+    console.print("\nTry, in another terminal:\n", markup=False)
+    console.print(f'  {program} chat "Write a Python function that reverses a list."', soft_wrap=True, markup=False)
+    console.print(f"  {program} review HEAD --repo PATH-TO-A-REPOSITORY", soft_wrap=True, markup=False)
+    console.print(
+        f"  curl {url}/v1/chat/completions -H 'Authorization: Bearer {shown}' -H 'Content-Type: application/json' "
+        '-d \'{"model": "default", "messages": [{"role": "user", "content": "Hello"}]}\'\n',
+        soft_wrap=True,
+        markup=False,
+    )
+    console.print("Ctrl-C stops it.\n")
+
+
+def _review_example(settings: Settings, address: HubAddress, bundle: Path) -> None:
+    """Reviews the newest commits of a bundle and prints the reviews."""
+    client = HubClient(address)
+    try:
+        with tempfile.TemporaryDirectory(prefix="tidemill-example-") as folder:
+            repository = clone_bundle(bundle, Path(folder) / "example")
+            for commit in asyncio.run(recent_commits(repository, EXAMPLE_REVIEWS)):
+                console.print(f"Reviewing the example's commit {commit.sha[:10]}, {commit.title!r} …", markup=False)
+                change = asyncio.run(read_change(repository, commit.sha, staged=False, limits=settings.review))
+                result = review_on_hub(client, change, quiet=not console.is_terminal)
+                sys.stdout.write(RENDERERS["text"](result) + "\n")
+                sys.stdout.flush()
+        console.print("That was the example. The hub stays up until Ctrl-C.")
+    finally:
+        client.close()
+
+
+def _fetch_default_model(settings: Settings) -> None:
+    entry = next((one for one in list_models(settings) if one.default), None)
+    if entry is None or entry.kind is not SourceKind.CATALOG or entry.installed:
+        return
+    artifact = find_artifact(settings, None)
+    console.print(f"Fetching the default model {artifact.name}, {artifact.size / 1e6:,.0f} MB, {artifact.licence} …")
+    pull_with_progress(settings, None)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """A listening socket, taken before anything slow is started."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        raise Configuration(
+            f"The hub can't listen on {settings.host}:{settings.port}: {(error.strerror or str(error)).lower()}. "
+            "Stop what uses that port, or choose another with --port."
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+@contextmanager
+def _only_hub(settings: Settings) -> Iterator[None]:
+    """Holds the lock that makes this the only hub on the data folder.
+
+    Raises:
+        Conflict: another hub holds it.
+    """
+    with (settings.run_dir / "hub.lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            try:
+                where = f" at {find_hub(settings).url}"
+            except Configuration:
+                where = ""
+            raise Conflict(
+                f"A hub is already running on {settings.data_dir}{where}. Use that one, stop it, or choose another "
+                "folder with --data-dir. `tidemill worker` adds a worker beside it."
+            ) from error
+        yield
+
+
+def _log_to_stderr(settings: Settings) -> None:
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    for noisy in ("httpx", "httpcore", "alembic", "uvicorn", "dbos"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,0 +1,1 @@
+"""Which exact versions serve which task. May import llm, store, analysis, telemetry, settings and core."""

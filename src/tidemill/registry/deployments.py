@@ -1,0 +1,50 @@
+"""The deployments in force: for each task, the model, prompt and sampling that serve it."""
+
+from tidemill.core.deployment import Deployment, Task
+from tidemill.llm.catalog import ModelEntry, find_model, list_models, model_version
+from tidemill.llm.prompts import review_comment
+from tidemill.settings import Settings
+
+REVIEW_SAMPLING = {"temperature": 0.0, "max_tokens": 260, "seed": 7}
+"""Greedy and short: the same hunk gets the same comment, and a reviewer is not made to read an essay."""
+
+
+class Deployments:
+    """Finds the deployment for a task, from the settings and the catalog."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._versions: dict[str, str] = {}
+
+    def models(self) -> list[ModelEntry]:
+        """Every model that can be asked now: endpoints, and local files that are there."""
+        return [entry for entry in list_models(self._settings) if entry.installed]
+
+    def model(self, name: str | None) -> ModelEntry:
+        """One model that can be asked, the default one for `None` or `default`.
+
+        Raises:
+            ModelNotFound: none of that name, or its file is not there.
+        """
+        return find_model(self._settings, name)
+
+    def for_chat(self, name: str) -> Deployment:
+        """The deployment of the model that a chat request names."""
+        entry = self.model(name)
+        return Deployment(Task.CHAT, entry.name, self._version(entry))
+
+    def for_review(self) -> Deployment:
+        """The deployment that comments on hunks."""
+        entry = self.model(None)
+        return Deployment(
+            Task.REVIEW_COMMENT,
+            entry.name,
+            self._version(entry),
+            prompt_version=review_comment.VERSION,
+            sampling=REVIEW_SAMPLING,
+        )
+
+    def _version(self, entry: ModelEntry) -> str:
+        if entry.name not in self._versions:
+            self._versions[entry.name] = model_version(self._settings, entry)
+        return self._versions[entry.name]
