@@ -25,6 +25,10 @@ _ECHOES = re.compile(
 )
 
 
+class _DoesNotHoldError(Exception):
+    """Why a comment is not shown."""
+
+
 def accept_comments(answer: str, hunk: Hunk) -> tuple[list[Finding], list[Rejected]]:
     """The comments of an answer that hold, and the others with the reason.
 
@@ -34,7 +38,7 @@ def accept_comments(answer: str, hunk: Hunk) -> tuple[list[Finding], list[Reject
     """
     try:
         comments = _comments(answer)
-    except ValueError as error:
+    except _DoesNotHoldError as error:
         return [], [Rejected(str(error), answer[:MAX_MESSAGE])]
     remarks: list[Remark] = []
     rejected: list[Rejected] = []
@@ -42,7 +46,7 @@ def accept_comments(answer: str, hunk: Hunk) -> tuple[list[Finding], list[Reject
         try:
             remark = _remark(comment, hunk)
             _refuse_repeated(remark, remarks)
-        except ValueError as error:
+        except _DoesNotHoldError as error:
             rejected.append(Rejected(str(error), mask(json.dumps(comment, ensure_ascii=False))[: 2 * MAX_MESSAGE]))
         else:
             remarks.append(remark)
@@ -51,26 +55,26 @@ def accept_comments(answer: str, hunk: Hunk) -> tuple[list[Finding], list[Reject
 
 
 def _comments(answer: str) -> list[Any]:
-    """Raises ValueError with the reason where the answer has another shape."""
+    """Raises the reason where the answer has another shape."""
     try:
         document = json.loads(answer)
     except (ValueError, RecursionError):
-        raise ValueError("the answer is not JSON, or was cut off") from None
+        raise _DoesNotHoldError("the answer is not JSON, or was cut off") from None
     comments = document.get("comments") if isinstance(document, dict) else None
     if not isinstance(comments, list):
-        raise ValueError("the answer has no list of comments")
+        raise _DoesNotHoldError("the answer has no list of comments")
     return comments
 
 
 def _remark(comment: Any, hunk: Hunk) -> Remark:
-    """Raises ValueError with the reason where the comment does not hold."""
+    """Raises the reason where the comment does not hold."""
     if not isinstance(comment, Mapping):
-        raise ValueError("the comment is not an object")
+        raise _DoesNotHoldError("the comment is not an object")
     number, quote, message = comment.get("line"), comment.get("quote"), comment.get("message")
     if not isinstance(number, int) or isinstance(number, bool):
-        raise ValueError("the comment names no line")
+        raise _DoesNotHoldError("the comment names no line")
     if not isinstance(quote, str) or not isinstance(message, str):
-        raise ValueError("the comment has no quote or no message")
+        raise _DoesNotHoldError("the comment has no quote or no message")
     line = _meant(number, quote, hunk)
     text = " ".join(message.split())[:MAX_MESSAGE]
     _refuse_empty(text, line)
@@ -92,7 +96,7 @@ def _meant(number: int, quote: str, hunk: Hunk) -> Line:
     """The added line that a comment is about."""
     wanted = _plain(quote)
     if len(wanted) < _SHORTEST_QUOTE:
-        raise ValueError("the quote is too short to find")
+        raise _DoesNotHoldError("the quote is too short to find")
     holding = [line for line in hunk.added if _holds(line.text, wanted)]
     for line in holding:
         if line.new == number:
@@ -100,8 +104,8 @@ def _meant(number: int, quote: str, hunk: Hunk) -> Line:
     if len(holding) == 1:
         return holding[0]
     if not holding:
-        raise ValueError("the quote does not stand in an added line of this hunk")
-    raise ValueError("the quote stands in several added lines, and not in the one that is named")
+        raise _DoesNotHoldError("the quote does not stand in an added line of this hunk")
+    raise _DoesNotHoldError("the quote stands in several added lines, and not in the one that is named")
 
 
 def _holds(text: str, wanted: str) -> bool:
@@ -116,15 +120,15 @@ def _plain(text: str) -> str:
 
 def _refuse_empty(message: str, line: Line) -> None:
     if len(message) < _SHORTEST_MESSAGE:
-        raise ValueError("the message says nothing")
+        raise _DoesNotHoldError("the message says nothing")
     if _plain(message) in _plain(line.text) or _plain(line.text) == _plain(message):
-        raise ValueError("the message repeats the code")
+        raise _DoesNotHoldError("the message repeats the code")
     if _ECHOES.search(message):
-        raise ValueError("the message repeats the question")
+        raise _DoesNotHoldError("the message repeats the question")
     if _PRAISE.search(message):
-        raise ValueError("the message names no defect")
+        raise _DoesNotHoldError("the message names no defect")
 
 
 def _refuse_repeated(remark: Remark, before: list[Remark]) -> None:
     if any(other.line == remark.line or other.message == remark.message for other in before):
-        raise ValueError("the comment repeats another one")
+        raise _DoesNotHoldError("the comment repeats another one")

@@ -1,0 +1,281 @@
+"""A review as text, Markdown and JSON. SARIF is in `tidemill.review.sarif`.
+
+The JSON is a contract: docs/review.md describes it, and fields are only ever added.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, cast
+
+from tidemill.core.deployment import Deployment, Task
+from tidemill.core.finding import Finding, Necessity, Severity
+from tidemill.core.json import Json, JsonObject
+from tidemill.core.review import ReadHunk, Rejected, ReviewResult, ReviewState, SkippedFile, by_weight
+from tidemill.review.sarif import sarif_document
+
+SCHEMA_VERSION = 1
+_SHOWN_HUNKS = 10
+_MARKS = {
+    Severity.CRITICAL: "✖",
+    Severity.HIGH: "✖",
+    Severity.MEDIUM: "▲",
+    Severity.LOW: "•",
+    Severity.INFO: "·",
+}
+
+
+# ---------------------------------------------------------------------- JSON
+
+
+def finding_json(finding: Finding) -> JsonObject:
+    """One finding, field by field."""
+    return {
+        "engine": finding.engine,
+        "rule": finding.rule,
+        "path": finding.path,
+        "line": finding.line,
+        "severity": finding.severity.value,
+        "title": finding.title,
+        "message": finding.message,
+        "quote": finding.quote,
+        "fingerprint": finding.fingerprint,
+        "details": dict(finding.details),
+    }
+
+
+def result_json(result: ReviewResult) -> JsonObject:
+    """The whole review, findings most severe first. `result_from_json` reads it back."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "id": result.id,
+        "title": result.title,
+        "base": result.base,
+        "head": result.head,
+        "state": result.state.value,
+        "worst_severity": result.worst_severity.value if result.worst_severity else None,
+        "findings": [finding_json(finding) for finding in by_weight(result.findings)],
+        "hunks": [_hunk_json(hunk) for hunk in result.hunks],
+        "skipped": [{"path": file.path, "reason": file.reason} for file in result.skipped],
+        "notes": list(result.notes),
+        "rejected": [{"reason": one.reason, "comment": one.comment} for one in result.rejected],
+        "timings": dict(result.timings),
+        "engines": dict(result.engines),
+        "deployment": cast(Json, asdict(result.deployment)) if result.deployment else None,
+        "error": result.error,
+    }
+
+
+def _hunk_json(hunk: ReadHunk) -> JsonObject:
+    return {
+        "path": hunk.path,
+        "index": hunk.index,
+        "start": hunk.start,
+        "end": hunk.end,
+        "score": round(hunk.necessity.score, 4) if hunk.necessity else None,
+        "signals": {name: round(value, 4) for name, value in hunk.necessity.signals.items()} if hunk.necessity else {},
+        "asked": hunk.asked,
+        "reason": hunk.reason,
+    }
+
+
+def finding_from_json(document: Mapping[str, Any]) -> Finding:
+    """What `finding_json` wrote."""
+    return Finding(**{**document, "severity": Severity(document["severity"])})
+
+
+def result_from_json(document: Mapping[str, Any]) -> ReviewResult:
+    """What `result_json` wrote, so that a client can show it in another format."""
+    deployment = document["deployment"]
+    return ReviewResult(
+        id=document["id"],
+        title=document["title"],
+        base=document["base"],
+        head=document["head"],
+        state=ReviewState(document["state"]),
+        findings=tuple(finding_from_json(finding) for finding in document["findings"]),
+        hunks=tuple(_hunk_from_json(hunk) for hunk in document["hunks"]),
+        skipped=tuple(SkippedFile(**file) for file in document["skipped"]),
+        notes=tuple(document["notes"]),
+        rejected=tuple(Rejected(**one) for one in document["rejected"]),
+        timings=document["timings"],
+        engines=document["engines"],
+        deployment=Deployment(**{**deployment, "task": Task(deployment["task"])}) if deployment else None,
+        error=document["error"],
+    )
+
+
+def _hunk_from_json(document: Mapping[str, Any]) -> ReadHunk:
+    score = document["score"]
+    return ReadHunk(
+        path=document["path"],
+        index=document["index"],
+        start=document["start"],
+        end=document["end"],
+        necessity=None if score is None else Necessity(score, document["signals"]),
+        asked=document["asked"],
+        reason=document["reason"],
+    )
+
+
+# ---------------------------------------------------------------------- text
+
+
+def render_text(result: ReviewResult) -> str:
+    """For a terminal: plain text without colour, findings most severe first, then what was read and what was not."""
+    lines = [f"Review of {_line(result.title) or 'a change'}{_commit(result)}", ""]
+    if result.error:
+        lines += [f"The review failed: {result.error}", ""]
+    for finding in by_weight(result.findings):
+        lines += _finding_text(finding)
+    lines += [_summary(result), *_reading(result)]
+    lines += [f"Note: {note}" for note in result.notes]
+    return "\n".join(lines) + "\n"
+
+
+def _finding_text(finding: Finding) -> list[str]:
+    place = f"{_line(finding.path)}:{finding.line}"
+    rule = f"[{finding.engine} {finding.rule}]"
+    return [
+        f"{_MARKS[finding.severity]} {finding.severity.value:<8} {place}  {rule} {_line(finding.title)}",
+        f"    {_line(finding.quote.strip())[:160]}",
+        f"    {_line(finding.message)}",
+        "",
+    ]
+
+
+def _summary(result: ReviewResult) -> str:
+    counts = Counter(finding.severity for finding in result.findings)
+    said = ", ".join(f"{counts[severity]} {severity.value}" for severity in reversed(Severity) if counts[severity])
+    return f"{_count(len(result.findings), 'finding')}: {said}." if said else "No findings."
+
+
+def _reading(result: ReviewResult) -> list[str]:
+    """What was read, by whom, and why not the rest."""
+    engines = ", ".join(f"{name} {version}" for name, version in result.engines.items()) or "none"
+    lines = [f"Engines: {engines}; {_count(len(result.hunks), 'hunk')}, {result.timings.get('total', 0):.1f} s."]
+    asked = [hunk for hunk in result.hunks if hunk.asked]
+    if result.deployment:
+        prompt = f", prompt {result.deployment.prompt_version}" if result.deployment.prompt_version else ""
+        rejected = f" {_count(len(result.rejected), 'comment')} of it did not hold." if result.rejected else ""
+        read = f"{len(asked)} of {_count(len(result.hunks), 'hunk')}"
+        lines.append(f"Model: {result.deployment.model}{prompt} read {read}.{rejected}")
+    reasons = Counter(hunk.reason for hunk in result.hunks if hunk.reason and hunk.necessity)
+    lines += [f"  {_count(count, 'hunk')}: {reason}" for reason, count in reasons.most_common(_SHOWN_HUNKS)]
+    lines += [f"  {_line(file.path)}: {file.reason}" for file in result.skipped[:_SHOWN_HUNKS]]
+    if len(result.skipped) > _SHOWN_HUNKS:
+        lines.append(f"  and {len(result.skipped) - _SHOWN_HUNKS} more files that no model reads")
+    return lines
+
+
+def _commit(result: ReviewResult) -> str:
+    if result.head is None:
+        return ""
+    return f" ({result.base[:12]}..{result.head[:12]})" if result.base else f" ({result.head[:12]})"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _line(text: str) -> str:
+    """On one line, and without the control characters that would move a terminal's cursor or reverse its text."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+# ---------------------------------------------------------------------- Markdown
+
+
+def render_markdown(result: ReviewResult) -> str:
+    """For a pull request or a chat: a table of findings by file, and a line on how the review was made."""
+    lines = [f"## Review of {_escape(result.title) or 'a change'}", "", f"**{_escape(_summary(result))}**", ""]
+    if result.error:
+        lines += [f"The review failed: {_escape(result.error)}", ""]
+    findings = by_weight(result.findings)
+    for path in dict.fromkeys(finding.path for finding in findings):
+        lines += [f"### {_code(path)}", ""]
+        lines += [_finding_markdown(finding) for finding in findings if finding.path == path]
+        lines.append("")
+    lines += ["<details><summary>How this review was made</summary>", ""]
+    lines += [f"- {_escape(line.strip())}" for line in _reading(result)]
+    lines += [f"- {_escape(note)}" for note in result.notes]
+    lines += ["", "</details>"]
+    lines += _score_table(result.hunks)
+    return "\n".join(lines) + "\n"
+
+
+def _finding_markdown(finding: Finding) -> str:
+    return (
+        f"- **{finding.severity.value}**, line {finding.line} ({_escape(finding.engine)} {_code(finding.rule)}): "
+        f"{_escape(finding.message)}  \n  {_code(finding.quote.strip()[:160])}"
+    )
+
+
+def _score_table(hunks: Sequence[ReadHunk]) -> list[str]:
+    """The hunks that deserve a person's time most."""
+    ranked = sorted((hunk for hunk in hunks if hunk.necessity), key=lambda hunk: -_score(hunk))[:_SHOWN_HUNKS]
+    if not ranked:
+        return []
+    rows = [f"| {_code(f'{hunk.path}:{hunk.start}')} | {_score(hunk):.2f} | {_signals(hunk)} |" for hunk in ranked]
+    return ["", "| Where to look first | Score | Why |", "| --- | --- | --- |", *rows]
+
+
+def _score(hunk: ReadHunk) -> float:
+    return hunk.necessity.score if hunk.necessity else 0.0
+
+
+def _signals(hunk: ReadHunk) -> str:
+    signals = hunk.necessity.signals if hunk.necessity else {}
+    return ", ".join(f"{name} {value:+.1f}" for name, value in signals.items() if name != "base" and value)
+
+
+def _escape(text: str) -> str:
+    """Text that Markdown and HTML leave alone: no mentions, links, images or tags of a repository's choosing."""
+    escapes: dict[str, str | int | None] = {character: f"\\{character}" for character in "\\`*_[]|#!~"}
+    escapes |= {"<": "&lt;", ">": "&gt;", "&": "&amp;", "@": "@\u200b"}
+    return _line(text).translate(str.maketrans(escapes)).replace("://", ":\u200b//")
+
+
+def _code(text: str) -> str:
+    """A code span that the text can't close, whatever backticks it has, and that stays inside a table's cell."""
+    plain = _line(text).replace("|", "¦") or " "
+    longest = _longest_run(plain)
+    ticks, pad = "`" * (longest + 1), " " if longest else ""
+    return f"{ticks}{pad}{plain}{pad}{ticks}"
+
+
+def _longest_run(text: str) -> int:
+    longest = run = 0
+    for character in text:
+        run = run + 1 if character == "`" else 0
+        longest = max(longest, run)
+    return longest
+
+
+# ---------------------------------------------------------------------- files
+
+
+def render_json(result: ReviewResult) -> str:
+    """`result_json` as text."""
+    return json.dumps(result_json(result), ensure_ascii=False, indent=2) + "\n"
+
+
+def render_sarif(result: ReviewResult) -> str:
+    """`tidemill.review.sarif` as text."""
+    return json.dumps(sarif_document(result), ensure_ascii=False, indent=2) + "\n"
+
+
+RENDERERS: Mapping[str, Callable[[ReviewResult], str]] = {
+    "text": render_text,
+    "markdown": render_markdown,
+    "json": render_json,
+    "sarif": render_sarif,
+}
+"""By the name of the format."""
+
+
+def fails_at(result: ReviewResult, threshold: Severity) -> bool:
+    """A finding is as severe as `threshold`, or more: what `--fail-on` asks."""
+    worst = result.worst_severity
+    return worst is not None and worst.rank >= threshold.rank
