@@ -123,7 +123,7 @@ def test_each_environment_variable_that_a_page_names_exists(page):
 def commands(page):
     """Each `tidemill …` that a page shows, as its words."""
     for line in code(page):
-        for match in re.finditer(r"(?:^|[\s;&|(/])tidemill((?: +[^\s;&|#>)]+)*)", line.strip()):
+        for match in re.finditer(r"(?:^|[\s;&|(/])tidemill((?: +(?!\|)[^\s;&#>)]+)*)", line.strip()):
             words = re.sub(r"[\[\]]", " ", match[1]).split()
             if words and not line.strip().startswith(("#", "from ", "import ")):
                 yield words
