@@ -1,0 +1,43 @@
+"""The folder that holds everything of one hub."""
+
+import os
+from pathlib import Path
+
+from tidemill.core.errors import Configuration
+
+CLUSTER = "postgres"
+
+
+def make_data_folder(data_dir: Path) -> Path:
+    """Makes the folder where it is missing, and returns its real path.
+
+    It is private (0700). As root it is 0711 instead, because the embedded server, which never runs as root, has to
+    pass through to its own folder inside. The mode of a folder that was there already is never changed.
+
+    Raises:
+        Configuration: it can't be made, or something else has its name.
+    """
+    try:
+        if not data_dir.is_dir():
+            data_dir.parent.mkdir(parents=True, exist_ok=True)
+            mode = 0o711 if os.geteuid() == 0 else 0o700
+            data_dir.mkdir(mode=0o700, exist_ok=True)
+            data_dir.chmod(mode)
+        return data_dir.resolve(strict=True)
+    except OSError as error:
+        raise Configuration(
+            f"The data folder {data_dir} can't be made: {error.strerror}. Choose another with TIDEMILL_DATA_DIR."
+        ) from error
+
+
+def make_private_folder(path: Path) -> Path:
+    """Makes a folder that its owner alone can enter (0700), where it is missing.
+
+    Raises:
+        Configuration: it can't be made.
+    """
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise Configuration(f"The folder {path} can't be made: {error.strerror}.") from error
+    return path
