@@ -1,0 +1,67 @@
+"""What the tests share: a real PostgreSQL for all of them, a database of its own for each that asks."""
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from tidemill.settings import Settings
+from tidemill.store.database import Pool, make_pool, migrate
+from tidemill.store.embedded import EmbeddedPostgres
+from tidemill.store.secret_key import load_secret_key
+
+NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """The embedded server, started once, with a migrated template."""
+    settings = Settings(data_dir=_reachable(tmp_path_factory.mktemp("shared")) / "data")
+    with EmbeddedPostgres.acquire(settings, load_secret_key(settings)) as server:
+        migrate(server.url)
+        yield server
+
+
+@pytest.fixture
+def database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """An empty, migrated database, dropped after the test."""
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(postgres.admin_url, autocommit=True) as admin:
+        template = conninfo_to_dict(postgres.url)["dbname"]
+        admin.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER tidemill").format(
+                sql.Identifier(name), sql.Identifier(str(template))
+            )
+        )
+    yield _with_database(postgres.url, name)
+    with psycopg.connect(postgres.admin_url, autocommit=True) as admin:
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    """A pool of connections to the test's own database."""
+    async with make_pool(database_url, size=4) as opened:
+        yield opened
+
+
+def _with_database(url: str, name: str) -> str:
+    head, _, query = url.partition("?")
+    base, _, _ = head.rpartition("/")
+    return f"{base}/{name}" + (f"?{query}" if query else "")
+
+
+def _reachable(path: Path) -> Path:
+    """pytest's folders are private; the embedded server's user has to pass through them when root runs the tests."""
+    for folder in (path, *path.parents):
+        if folder.name.startswith("pytest-"):
+            folder.chmod(0o711)
+    path.chmod(0o711)
+    return path
+
+
