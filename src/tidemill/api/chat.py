@@ -191,8 +191,13 @@ def _chat_request(services: Services, request: Request, asked: ChatCompletionReq
 def _flat(message: Message) -> dict[str, str]:
     """The message as every chat template takes it: text in one piece, `developer` as `system`."""
     content = message["content"]
-    text = content if isinstance(content, str) else "".join(part["text"] for part in content)
-    return {**message, "role": "system" if message["role"] == "developer" else message["role"], "content": text}
+    flat = {
+        "role": "system" if message["role"] == "developer" else message["role"],
+        "content": content if isinstance(content, str) else "".join(part["text"] for part in content),
+    }
+    if "name" in message:
+        flat["name"] = message["name"]
+    return flat
 
 
 def trace_id(traceparent: str | None) -> str:

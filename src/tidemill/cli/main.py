@@ -4,11 +4,13 @@ Exit codes: 0 done; 1 an unexpected error, or a review with findings at or over 
 permitted; 4 not found; 5 a conflict; 6 the machine or the settings; 7 a model or server that fails; 130 Ctrl-C.
 """
 
+import difflib
+import os
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-import click
 import typer
 
 from tidemill.core.errors import TidemillError
@@ -26,55 +28,51 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
-    """A group whose commands are imported when they are called, so that `--help` is quick."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names, in the order above."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of this name, imported now."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        found: Any = getattr(import_module(module), attribute)
-        app = found if isinstance(found, typer.Typer) else _single(found)
-        command = typer.main.get_command(app)
-        command.name = cmd_name
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list for `--help`, without importing anything."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
-
-
-def _single(function: Any) -> typer.Typer:
+def command(name: str) -> typer.Typer:
+    """One command or group, imported now, so that `--help` and every other command stay quick."""
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    found: Any = getattr(import_module(module), attribute)
+    if isinstance(found, typer.Typer):
+        return found
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(function)
+    app.command()(found)
     return app
 
 
-app = LazyGroup(
-    name="tidemill",
-    help="A self-hosted AI hub for software teams. `tidemill COMMAND --help` explains each command.",
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-def run() -> None:
+def run(arguments: Sequence[str] | None = None) -> None:
     """The console script. An error of ours ends in one sentence and its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in {"-h", "--help", "help"}:
+        sys.stdout.write(_help())
+        return
+    name = "version" if given[0] in {"-V", "--version"} else given[0]
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"Did you mean `tidemill {near[0]}`?" if near else "`tidemill --help` lists the commands."
+        sys.stderr.write(f"tidemill: there is no command {name!r}. {hint}\n")
+        sys.exit(2)
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        command(name)(args=given[1:], prog_name=f"tidemill {name}")
     except TidemillError as error:
         sys.stderr.write(f"tidemill: {error.message}\n")
         sys.exit(error.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
+    except KeyboardInterrupt:
         sys.exit(130)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _help() -> str:
+    width = max(len(name) for name in COMMANDS)
+    lines = [f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "Usage: tidemill COMMAND [OPTIONS]",
+            "",
+            "A self-hosted AI hub for software teams. `tidemill COMMAND --help` explains each command.",
+            "",
+            *lines,
+            "",
+        ]
+    )

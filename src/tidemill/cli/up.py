@@ -73,6 +73,18 @@ def worker(
         uvloop.run(_work(settings, database))
 
 
+class _Server(uvicorn.Server):
+    """uvicorn, with Ctrl-C and SIGTERM as an orderly stop, after which everything else is closed, too."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stops in order at the first signal, at once at the second."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+
 async def _work(settings: Settings, database: Database) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -87,7 +99,7 @@ async def _serve(settings: Settings, database: Database, listener: socket.socket
     url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104 - a comparison, not a binding
     async with open_hub(settings, database) as services, _local_key(services) as key:
         app = create_app(services)
-        server = uvicorn.Server(
+        server = _Server(
             uvicorn.Config(
                 app,
                 loop="none",

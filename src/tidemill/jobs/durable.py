@@ -14,7 +14,7 @@ from typing import cast
 import psycopg
 import sqlalchemy
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
-from dbos.error import DBOSException
+from dbos import error as dbos_error
 from psycopg import sql
 
 from tidemill.core.errors import Conflict, Unavailable
@@ -117,7 +117,7 @@ class DurableJobs:
             await asyncio.sleep(SWEEP_SECONDS)
             try:
                 await self._recover_orphans()
-            except (psycopg.Error, sqlalchemy.exc.SQLAlchemyError, DBOSException) as error:
+            except (psycopg.Error, sqlalchemy.exc.SQLAlchemyError, dbos_error.DBOSException) as error:
                 log.warning("Unfinished work of stopped workers was not looked for: %s", error)
 
     async def _recover_orphans(self) -> None:

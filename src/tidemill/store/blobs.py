@@ -56,7 +56,11 @@ class BlobStore:
         try:
             data = self._path(digest).read_bytes()
         except FileNotFoundError as error:
-            raise NotFound(f"The stored data {digest[:12]}… is gone from {self._folder}. Restore it from a backup.") from error
+            raise NotFound(
+                f"The stored data {digest[:12]}… is gone from {self._folder}. Restore it from a backup."
+            ) from error
         if hashlib.sha256(data).hexdigest() != digest:
-            raise TidemillError(f"The file {self._path(digest)} is damaged: it no longer matches its name. Restore a backup.")
+            raise TidemillError(
+                f"The file {self._path(digest)} is damaged: it no longer matches its name. Restore a backup."
+            )
         return data

@@ -90,7 +90,9 @@ def _engine(url: str) -> sqlalchemy.Engine:
 
 def _alembic_config(url: str) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(Path(str(resources.files("tidemill.store"))) / "migrations").replace("%", "%%"))
+    config.set_main_option(
+        "script_location", str(Path(str(resources.files("tidemill.store"))) / "migrations").replace("%", "%%")
+    )
     config.set_main_option("path_separator", "os")
     config.attributes["url"] = url
     return config

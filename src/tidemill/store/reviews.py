@@ -104,7 +104,19 @@ class ReviewRepository:
     async def add_findings(self, review_id: UUID, findings: Iterable[Finding]) -> None:
         """Adds findings; one whose fingerprint is there already is left as it is."""
         rows = [
-            (review_id, f.fingerprint, f.engine, f.rule, f.path, f.line, f.severity, f.title, f.message, f.quote, json.dumps(f.details))
+            (
+                review_id,
+                f.fingerprint,
+                f.engine,
+                f.rule,
+                f.path,
+                f.line,
+                f.severity,
+                f.title,
+                f.message,
+                f.quote,
+                json.dumps(f.details),
+            )
             for f in findings
         ]
         if not rows:

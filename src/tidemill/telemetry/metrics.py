@@ -41,9 +41,7 @@ class Metrics:
             buckets=LATENCY,
             registry=self.registry,
         )
-        self._tokens = Counter(
-            "tidemill_tokens_total", "Tokens.", ["task", "model", "kind"], registry=self.registry
-        )
+        self._tokens = Counter("tidemill_tokens_total", "Tokens.", ["task", "model", "kind"], registry=self.registry)
         self._reviews = Counter("tidemill_reviews_total", "Reviews that ended.", ["state"], registry=self.registry)
         self._models = Gauge(
             "tidemill_model_memory_bytes", "Resident memory of a loaded model.", ["model"], registry=self.registry
