@@ -1,0 +1,108 @@
+"""Which definition a line stands in."""
+
+import pytest
+
+from tidemill.analysis.syntax import Language, definitions, enclosing_definition, language_of
+
+PYTHON = """\
+import os
+
+@decorated(1)
+class Outer:
+    field = 1
+
+    @property
+    def method(self):
+        def inner():
+            return 1
+        return inner
+
+async def top(): return 2
+"""
+TYPESCRIPT = """\
+export default class Shop<T> {
+  sell = async () => { return 1 }
+  @logged()
+  buy(): void {
+    const helper = function() { return 2 }
+  }
+}
+export const total = (a: number) => {
+  return a
+}
+interface Price { amount: string }
+"""
+
+
+def spans(source: str, path: str) -> list[tuple[str, str, int, int]]:
+    return [(one.kind, one.name, one.start, one.end) for one in definitions(source, path)]
+
+
+def test_python_definitions_have_their_decorators_and_qualified_names() -> None:
+    assert spans(PYTHON, "a/b.py") == [
+        ("class", "Outer", 3, 11),
+        ("method", "Outer.method", 7, 11),
+        ("function", "Outer.method.inner", 9, 10),
+        ("function", "top", 13, 13),
+    ]
+
+
+@pytest.mark.parametrize("path", ["x.ts", "x.tsx"])
+def test_typescript_definitions(path: str) -> None:
+    assert spans(TYPESCRIPT, path) == [
+        ("class", "Shop", 1, 7),
+        ("variable", "Shop.sell", 2, 2),
+        ("method", "Shop.buy", 3, 6),
+        ("variable", "Shop.buy.helper", 5, 5),
+        ("variable", "total", 8, 10),
+        ("interface", "Price", 11, 11),
+    ]
+
+
+def test_javascript_definitions() -> None:
+    source = "function a() {\n  return <b/>\n}\nclass C { m() {} }\nmodule.exports = { k: () => 1 }\n"
+    assert [name for _, name, _, _ in spans(source, "x.jsx")] == ["a", "C", "C.m", "k"]
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [(1, None), (3, "Outer"), (5, "Outer"), (8, "Outer.method"), (10, "Outer.method.inner"), (99, None)],
+)
+def test_a_line_stands_in_the_innermost_definition(line: int, name: str | None) -> None:
+    found = enclosing_definition(PYTHON, "x.py", line)
+    assert (found.name if found else None) == name
+
+
+def test_a_long_definition_is_cut_to_its_head_and_the_lines_around() -> None:
+    source = "def f(\n    a,\n):\n" + "".join(f"    x{number} = {number}\n" for number in range(4, 401))
+    found = enclosing_definition(source, "x.py", 200, max_lines=20)
+    assert found is not None
+    lines = found.text.split("\n")
+    assert len(lines) <= 20
+    assert (found.start, found.end, lines[0]) == (1, 400, "def f(")
+    assert "    x200 = 200" in lines
+    assert lines.count("…") == 2
+
+
+def test_line_numbers_hold_with_carriage_returns_and_text_outside_ascii() -> None:
+    source = PYTHON.replace("field = 1", "field = 'đường 🙂'").replace("\n", "\r\n")
+    assert spans(source, "x.py") == spans(PYTHON, "x.py")
+
+
+def test_a_file_with_errors_still_has_its_other_definitions() -> None:
+    assert "ok" in [name for _, name, _, _ in spans("def broken(:\n  pass\n\ndef ok():\n    return 1\n", "x.py")]
+
+
+def test_hostile_sources_are_read_or_left_alone_but_never_fail() -> None:
+    assert definitions("x" * 3_000_000, "x.py") == []
+    assert definitions("(" * 20_000, "x.py") == []
+    assert definitions("\ud800\x00def", "x.py") == []
+    assert definitions("def f(): pass", "x.rs") == []
+    nested = "".join(f"{' ' * depth}def f{depth}():\n" for depth in range(300)) + " " * 300 + "pass\n"
+    assert len(definitions(nested, "x.py")) > 0
+
+
+def test_a_language_is_known_by_its_suffix() -> None:
+    assert language_of("a/B.PY") is Language.PYTHON
+    assert language_of("a.mts") is Language.TYPESCRIPT
+    assert language_of("Makefile") is None
