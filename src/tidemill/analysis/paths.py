@@ -68,7 +68,7 @@ _TEST = re.compile(
     r"|_test\.(?:py|go|rb|cc|cpp)$|\.(?:test|spec)\.[cm]?[jt]sx?$|Tests?\.(?:java|kt|cs|swift)$|_spec\.rb$"
 )
 _DOCUMENTS = frozenset([".md", ".markdown", ".rst", ".txt", ".adoc", ".asciidoc", ".org", ".tex", ".pdf"])
-_NO_DOCUMENT = re.compile(r"(?:^|/)(?:requirements|constraints)[^/]*\.txt$|(?:^|/)CMakeLists\.txt$")
+_NO_DOCUMENT = re.compile(r"(?:^|/)(?:requirements|constraints)(?:[^/]*|/[^/]+)\.txt$|(?:^|/)CMakeLists\.txt$")
 
 
 def kind_of(path: str) -> PathKind:
