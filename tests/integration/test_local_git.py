@@ -1,0 +1,340 @@
+"""Changes read from real repositories, friendly and hostile."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tidemill.analysis.diff import parse_diff
+from tidemill.core.change import ChangeKind, ChangeSet
+from tidemill.core.errors import Configuration, InvalidInput, NotFound, NotPermitted, TidemillError, TooLarge
+from tidemill.forges.local_git import read_change, recent_commits, resolve_repository
+from tidemill.settings import ReviewSettings
+
+LIMITS = ReviewSettings()
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    folder = tmp_path / "a repo"
+    folder.mkdir()
+    git(folder, "init", "-q", "-b", "main")
+    return folder
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "protocol.file.allow=always")
+    command = ["git", *identity, "-c", "commit.gpgsign=false", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def commit(folder: Path, title: str, **files: str | bytes | None) -> str:
+    for name, content in files.items():
+        write(folder, name, content)
+    git(folder, "add", "-A")
+    git(folder, "commit", "-q", "--allow-empty", "-m", title)
+    return git(folder, "rev-parse", "HEAD")
+
+
+def write(folder: Path, name: str, content: str | bytes | None) -> None:
+    path = folder / name
+    if content is None:
+        path.unlink()
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+async def read(folder: Path, revision: str | None = None, *, staged: bool = False) -> ChangeSet:
+    return await read_change(folder, revision, staged=staged, limits=LIMITS)
+
+
+async def test_a_first_commit_is_compared_with_nothing(repo: Path) -> None:
+    head = commit(repo, "Begin: đường", a="1\n")
+    change = await read(repo)
+    assert (change.title, change.base, change.head, dict(change.files)) == ("Begin: đường", None, head, {"a": "1\n"})
+    assert parse_diff(change.diff).files[0].kind is ChangeKind.ADDED
+
+
+async def test_a_commit_is_compared_with_its_first_parent_even_a_merge(repo: Path) -> None:
+    commit(repo, "one", a="1\n")
+    git(repo, "checkout", "-q", "-b", "side")
+    commit(repo, "side", b="2\n")
+    git(repo, "checkout", "-q", "main")
+    main = commit(repo, "two", a="3\n")
+    git(repo, "merge", "-q", "--no-ff", "-m", "merge", "side")
+    change = await read(repo, "HEAD")
+    assert (change.base, list(change.files)) == (main, ["b"])
+
+
+async def test_ranges_compare_both_ends_or_begin_at_the_merge_base(repo: Path) -> None:
+    base = commit(repo, "one", a="1\n")
+    git(repo, "checkout", "-q", "-b", "side")
+    commit(repo, "side", b="2\n")
+    git(repo, "checkout", "-q", "main")
+    main = commit(repo, "two", a="3\n")
+    two, three, open_end = await read(repo, "main..side"), await read(repo, "main...side"), await read(repo, "side..")
+    assert (two.base, [file.path for file in parse_diff(two.diff).files]) == (main, ["a", "b"])
+    assert (three.base, list(three.files), three.title) == (base, ["b"], "main...side")
+    assert open_end.head == main
+
+
+async def test_the_index_is_read_with_and_without_commits(repo: Path) -> None:
+    write(repo, "a", "1\n")
+    git(repo, "add", "a")
+    first = await read(repo, staged=True)
+    assert (first.base, first.head, dict(first.files)) == (None, None, {"a": "1\n"})
+    head = commit(repo, "one")
+    write(repo, "a", "2\n")
+    git(repo, "add", "a")
+    write(repo, "a", "not staged\n")
+    change = await read(repo, staged=True)
+    assert (change.base, dict(change.files)) == (head, {"a": "2\n"})
+    with pytest.raises(InvalidInput, match="not of both"):
+        await read(repo, "HEAD", staged=True)
+
+
+async def test_an_empty_change_is_no_error(repo: Path) -> None:
+    commit(repo, "one", a="1\n")
+    assert (await read(repo, staged=True)).diff == ""
+    commit(repo, "nothing")
+    assert (await read(repo)).diff == ""
+
+
+async def test_every_kind_of_file_change_is_read(repo: Path, tmp_path: Path) -> None:
+    library = tmp_path / "library"
+    library.mkdir()
+    git(library, "init", "-q")
+    commit(library, "lib", x="1\n")
+    long = "".join(f"line {number}\n" for number in range(50))
+    commit(repo, "one", gone="x\n", script="#!\n", crlf="a\r\nb\r\n", **{"old name.py": long})
+    git(repo, "submodule", "add", "-q", str(library), "lib")
+    (repo / "script").chmod(0o755)
+    git(repo, "mv", "old name.py", 'đường "mới".py')
+    (repo / "link").symlink_to("script")
+    commit(
+        repo,
+        "two",
+        gone=None,
+        crlf="a\r\nB\r\n",
+        bad=b"caf\xe9\n",
+        image=b"\x89PNG\0\0",
+        **{'đường "mới".py': long.replace("line 7\n", "line seven\n"), "end": "no newline"},
+    )
+    change = await read(repo)
+    files = {file.path: file for file in parse_diff(change.diff).files}
+    assert files["gone"].kind is ChangeKind.DELETED
+    assert files["script"].kind is ChangeKind.MODE
+    renamed = files['đường "mới".py']
+    assert (renamed.kind, renamed.old_path, len(renamed.hunks)) == (ChangeKind.RENAMED, "old name.py", 1)
+    assert files["lib"].submodule
+    assert files["image"].binary
+    assert files["bad"].hunks[0].added[0].text == "caf\ufffd"
+    assert files["end"].hunks[0].added[0].eol == ""
+    assert files["crlf"].hunks[0].added[0].eol == "\r\n"
+    assert set(change.files) == {"script", 'đường "mới".py', "crlf", "bad", "end", ".gitmodules"}
+    assert change.files["bad"] == "caf\ufffd\n"
+    assert change.files["crlf"] == "a\r\nB\r\n"
+
+
+async def test_a_large_file_is_left_to_its_diff(repo: Path) -> None:
+    commit(repo, "one", big="x" * 2000 + "\n", small="y\n", same="y\n")
+    change = await read_change(repo, None, staged=False, limits=ReviewSettings(max_file_bytes=1000))
+    assert dict(change.files) == {"small": "y\n", "same": "y\n"}
+    assert "x" * 2000 in change.diff
+
+
+async def test_a_diff_over_the_limit_says_both_numbers(repo: Path) -> None:
+    commit(repo, "one", big="some text of a line\n" * 2_600_000)
+    with pytest.raises(TooLarge, match=r"The diff has 54,600,\d+ bytes.*at most 10,000,000"):
+        await read(repo)
+    with pytest.raises(TooLarge, match="more than"):
+        await read_change(repo, None, staged=False, limits=ReviewSettings(max_diff_bytes=1000))
+
+
+@pytest.mark.parametrize(
+    "revision",
+    ["nope", "--upload-pack=touch x", "-h", "--help..HEAD", "HEAD..--output=x", "HEAD^{tree}", "HEAD:a", "a b"],
+)
+async def test_a_revision_that_is_none_is_named_and_never_an_option(repo: Path, revision: str) -> None:
+    commit(repo, "one", a="1\n")
+    with pytest.raises(NotFound, match="git fetch"):
+        await read(repo, revision)
+    assert sorted(os.listdir(repo)) == [".git", "a"]  # noqa: PTH208 - async code lists a folder without pathlib
+
+
+@pytest.mark.parametrize("revision", ["", "a\nb", "a\0b", "x" * 2000])
+async def test_what_can_not_be_a_revision_is_refused(repo: Path, revision: str) -> None:
+    with pytest.raises(InvalidInput, match="can't be a revision"):
+        await read(repo, revision)
+
+
+async def test_places_without_commits_are_explained(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(NotFound, match="no commits yet"):
+        await read(repo)
+    assert await recent_commits(repo, 5) == []
+    with pytest.raises(InvalidInput, match="no git repository"):
+        await read(tmp_path)
+    with pytest.raises(NotFound, match="no folder"):
+        await read(tmp_path / "missing")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Configuration, match="git is not installed"):
+        await read(repo)
+
+
+async def test_a_shallow_clone_is_not_taken_for_a_first_commit(repo: Path, tmp_path: Path) -> None:
+    commit(repo, "one", a="1\n")
+    commit(repo, "two", a="2\n")
+    git(tmp_path, "clone", "-q", "--depth=1", f"file://{repo}", "shallow")
+    with pytest.raises(NotFound, match="deepen"):
+        await read(tmp_path / "shallow")
+
+
+async def test_unrelated_branches_have_no_merge_base(repo: Path) -> None:
+    commit(repo, "one", a="1\n")
+    git(repo, "checkout", "-q", "--orphan", "other")
+    commit(repo, "two", a="2\n")
+    with pytest.raises(InvalidInput, match="no commit in common"):
+        await read(repo, "main...other")
+
+
+async def test_nothing_that_a_repository_names_is_run(repo: Path, tmp_path: Path) -> None:
+    proof = tmp_path / "proof"
+    program = tmp_path / "evil.sh"
+    program.write_text(f"#!/bin/sh\necho ran >> '{proof}'\ncat \"$1\" 2>/dev/null\n")
+    program.chmod(0o755)
+    commit(repo, "one", a="1\n", **{".gitattributes": "* diff=evil filter=evil\n"})
+    commit(repo, "two", a="2\n")
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    for name in ("post-index-change", "fsmonitor-watchman", "reference-transaction"):
+        (hooks / name).symlink_to(program)
+    for key in (
+        *(
+            "diff.external",
+            "diff.evil.command",
+            "diff.evil.textconv",
+            "core.fsmonitor",
+            "core.pager",
+            "pager.diff-tree",
+        ),
+        *("filter.evil.clean", "filter.evil.smudge", "filter.evil.process", "core.sshCommand", "gpg.program"),
+    ):
+        git(repo, "config", key, str(program))
+    for key, value in {
+        "core.hooksPath": str(hooks),
+        "log.showSignature": "true",
+        "diff.noprefix": "true",
+        "diff.mnemonicPrefix": "true",
+        "diff.submodule": "log",
+        "diff.context": "0",
+        "color.ui": "always",
+        "alias.diff-tree": f"!{program}",
+        "format.pretty": "raw",
+    }.items():
+        git(repo, "config", key, value)
+    proof.unlink(missing_ok=True)
+    change = await read(repo)
+    await read(repo, staged=True)
+    assert [one.title for one in await recent_commits(repo, 5)] == ["two", "one"]
+    assert not proof.exists()
+    assert change.files["a"] == "2\n"
+    assert parse_diff(change.diff).files[0].path == "a"
+
+
+async def test_a_missing_object_is_never_fetched(repo: Path, tmp_path: Path) -> None:
+    proof = tmp_path / "proof"
+    commit(repo, "one", a="1\n")
+    commit(repo, "two", a="2\n")
+    blob = git(repo, "rev-parse", "HEAD:a")
+    (repo / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
+    write(repo, "a", None)
+    git(repo, "config", "remote.origin.url", f"ext::sh -c 'touch {proof}'")
+    git(repo, "config", "remote.origin.promisor", "true")
+    git(repo, "config", "core.repositoryFormatVersion", "1")
+    git(repo, "config", "extensions.partialClone", "origin")
+    git(repo, "config", "protocol.ext.allow", "always")
+    with pytest.raises(TidemillError, match="git diff-tree failed"):
+        await read(repo)
+    assert not proof.exists()
+
+
+async def test_replacement_objects_do_not_change_what_is_read(repo: Path) -> None:
+    one = commit(repo, "one", a="1\n")
+    two = commit(repo, "two", a="2\n")
+    git(repo, "replace", two, one)
+    assert (await read(repo, two)).files["a"] == "2\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a folder away")
+async def test_a_repository_of_another_user_is_refused_with_the_way_out(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(repo, "one", a="1\n")
+    for path in (repo, repo / ".git"):
+        os.chown(path, 12345, 12345)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    with pytest.raises(NotPermitted, match=r"safe\.directory"):
+        await read(repo)
+
+
+async def test_recent_commits_come_newest_first(repo: Path) -> None:
+    for title in ("one", "hai — ba", "three"):
+        commit(repo, title)
+    commits = await recent_commits(repo, 2)
+    assert [(one.title, one.author) for one in commits] == [("three", "A"), ("hai — ba", "A")]
+    assert commits[0].committed_at.tzinfo is not None
+    assert commits[0].sha == git(repo, "rev-parse", "HEAD")
+
+
+class TestResolve:
+    """Which repositories a request may name."""
+
+    def test_a_repository_under_a_root_is_found_from_its_folders_too(self, repo: Path) -> None:
+        (repo / "src").mkdir()
+        assert resolve_repository(repo, [repo.parent]) == repo
+        assert resolve_repository(str(repo / "src"), [repo.parent]) == repo
+        assert resolve_repository(repo, [repo]) == repo
+
+    def test_bare_repositories_and_linked_work_trees_are_found(self, repo: Path, tmp_path: Path) -> None:
+        commit(repo, "one", a="1\n")
+        git(tmp_path, "clone", "-q", "--bare", str(repo), "bare.git")
+        git(repo, "worktree", "add", "-q", str(tmp_path / "tree"))
+        assert resolve_repository(tmp_path / "bare.git", [tmp_path]) == tmp_path / "bare.git"
+        assert resolve_repository(tmp_path / "tree", [tmp_path]) == tmp_path / "tree"
+
+    def test_elsewhere_is_refused_alike_whether_it_exists_or_not(self, repo: Path, tmp_path: Path) -> None:
+        allowed = tmp_path / "allowed"
+        allowed.mkdir()
+        (allowed / "link").symlink_to(repo)
+        (allowed / "gitlink").mkdir()
+        (allowed / "gitlink" / ".git").write_text(f"gitdir: {repo}/.git\n")
+        (allowed / "dotlink").mkdir()
+        (allowed / "dotlink" / ".git").symlink_to(repo / ".git")
+        (allowed / "shared").mkdir()
+        git(allowed / "shared", "init", "-q")
+        (allowed / "shared" / ".git" / "commondir").write_text(str(repo / ".git"))
+        for path in (
+            *(
+                repo,
+                tmp_path / "missing",
+                allowed / "link",
+                allowed / "gitlink",
+                allowed / "dotlink",
+                allowed / "shared",
+            ),
+            *(allowed / ".." / "a repo", Path("allowed"), f"{allowed}-more", f"{allowed}\0"),
+        ):
+            with pytest.raises(NotPermitted, match=r"review\.roots"):
+                resolve_repository(path, [allowed])
+        with pytest.raises(NotPermitted):
+            resolve_repository(repo, [])
+
+    def test_a_folder_under_a_root_does_not_lead_to_a_repository_above_it(self, repo: Path) -> None:
+        (repo / "root").mkdir()
+        with pytest.raises(InvalidInput, match="no git repository"):
+            resolve_repository(repo / "root", [repo / "root"])
