@@ -236,7 +236,7 @@ def check_path(path: str) -> None:
         InvalidInput: it is empty, absolute, has a drive or a NUL, or a component `..`.
     """
     parts = path.replace("\\", "/").split("/")
-    if not path or "\0" in path or parts[0] == "" or ":" in parts[0] or ".." in parts:
+    if not path or "\0" in path or parts[0] == "" or re.fullmatch("[A-Za-z]:", parts[0]) or ".." in parts:
         raise InvalidInput(f"The diff names the file {path!r}, which is no path inside a repository.", param="diff")
 
 
