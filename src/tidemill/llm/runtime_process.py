@@ -1,0 +1,160 @@
+"""Starts, watches and ends one child process that runs a local model, and keeps its log small."""
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tidemill.core.errors import Configuration, ModelFailed, TidemillError, Unavailable
+from tidemill.llm.runtime_options import ChildOptions
+
+LOG_BYTES = 1_000_000
+STOP_SECONDS = 5.0
+PASSED_ON = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "SYSTEMROOT")
+PASSED_ON_PREFIXES = ("LC_", "LD_", "DYLD_", "PYTHON", "COVERAGE", "OMP_", "GOMP_", "KMP_", "GGML_", "LLAMA_", "CUDA_")
+
+
+class ChildCrashed(Exception):
+    """The process ended by a signal while it loaded; a second try may work."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildPlan:
+    """Which model a child is to load, and how."""
+
+    name: str
+    path: Path
+    context_tokens: int
+    slots: int
+    threads: int
+    log: Path
+    start_timeout: float
+
+
+class ChildProcess:
+    """One running child. Make it with `start`; end it with `stop`."""
+
+    def __init__(self, process: Process, drain: asyncio.Task[None], port: int, api_key: str) -> None:
+        self._process = process
+        self._drain = drain
+        self.api_key = api_key
+        self.base_url = f"http://127.0.0.1:{port}/v1"
+        self.port = port
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    @classmethod
+    async def start(cls, plan: ChildPlan) -> "ChildProcess":
+        """Starts the process and returns when it serves.
+
+        Raises:
+            Configuration: llama.cpp can't load the file; the message names the log.
+            Unavailable: it took longer than `models.start_timeout`.
+            ChildCrashed: it ended without saying why.
+        """
+        api_key = secrets.token_urlsafe(32)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "tidemill.llm.runtime_child",
+            plan.name,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            env=_environment(),
+            start_new_session=True,
+        )
+        drain = asyncio.create_task(_keep_log(process, plan.log))
+        try:
+            port = await asyncio.wait_for(_greet(process, plan, api_key), plan.start_timeout)
+        except TimeoutError as error:
+            await _end(process, drain)
+            raise Unavailable(
+                f"The model {plan.name} was not ready after {plan.start_timeout:.0f} s. "
+                f"Its log is {plan.log}; `models.start_timeout` gives it longer."
+            ) from error
+        except (asyncio.CancelledError, TidemillError, ChildCrashed, OSError):
+            await _end(process, drain)
+            raise
+        return cls(process, drain, port, api_key)
+
+    async def wait(self) -> int:
+        """Waits for the end of the process and returns its exit code, negative for a signal."""
+        return await self._process.wait()
+
+    async def stop(self) -> None:
+        """Ends the process: politely, and by force after 5 s. Returns when it is gone."""
+        await _end(self._process, self._drain)
+
+
+async def _greet(process: Process, plan: ChildPlan, api_key: str) -> int:
+    """Tells the child what to load and returns the port on which it serves."""
+    options = ChildOptions(
+        path=str(plan.path),
+        alias=plan.name,
+        api_key=api_key,
+        context_tokens=plan.context_tokens,
+        slots=plan.slots,
+        threads=plan.threads,
+        parent=os.getpid(),
+    )
+    if process.stdin is None or process.stdout is None:
+        raise ModelFailed(f"The process of the model {plan.name} has no pipes.")
+    process.stdin.write(options.to_line())
+    with suppress(ConnectionError):
+        await process.stdin.drain()
+    line = await process.stdout.readline()
+    if not line:
+        code = await process.wait()
+        raise ChildCrashed(f"exit code {code}")
+    answer = json.loads(line)
+    if "error" in answer:
+        raise Configuration(f"llama.cpp can't load {plan.path} for the model {plan.name}. Its log is {plan.log}.")
+    return int(answer["port"])
+
+
+async def _end(process: Process, drain: asyncio.Task[None]) -> None:
+    with suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), STOP_SECONDS)
+    except TimeoutError:
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGKILL)
+        await process.wait()
+    finally:
+        if process.stdin is not None:
+            process.stdin.close()
+    await drain
+
+
+async def _keep_log(process: Process, path: Path) -> None:
+    """Writes the child's standard error to its log; the log and one older one hold 1 MB each at most."""
+    if process.stderr is None:
+        return
+    while data := await process.stderr.read(16384):
+        _append(path, data)
+
+
+def _append(path: Path, data: bytes) -> None:
+    with path.open("ab") as log:
+        log.write(data)
+        size = log.tell()
+    if size > LOG_BYTES:
+        path.replace(path.with_suffix(".log.1"))
+
+
+def _environment() -> dict[str, str]:
+    """What the child needs of our environment; secrets in it are not the child's business."""
+    return {
+        name: value for name, value in os.environ.items() if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
+    }
