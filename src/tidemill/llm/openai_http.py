@@ -1,0 +1,95 @@
+"""The model port over HTTP: any server that speaks OpenAI's API, be it our own child process, vLLM or another hub."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+import httpx
+
+from tidemill.core.chat import ChatChunk, ChatCompletion, ChatRequest
+from tidemill.core.errors import Configuration, ModelFailed, TidemillError, Unavailable
+from tidemill.llm.openai_wire import decode_chunk, decode_completion, decode_error, encode_request, events
+
+OK = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a model is served: the base URL up to and including `/v1`, the key, and the model's name there."""
+
+    base_url: str
+    api_key: str | None = field(repr=False)
+    model: str
+
+
+Resolve = Callable[[str], Awaitable[Target]]
+"""Finds the target of a model's name, and starts the model if it is a local one."""
+
+
+class OpenAIHTTP:
+    """Asks the server that `resolve` names, through a client that the composition opens and closes."""
+
+    def __init__(self, client: httpx.AsyncClient, resolve: Resolve) -> None:
+        self._client = client
+        self._resolve = resolve
+
+    async def complete(self, request: ChatRequest) -> ChatCompletion:
+        """The whole answer. See `ChatModel.complete` for the errors; also `Configuration` for a refused key."""
+        target = await self._resolve(request.model)
+        try:
+            answer = await self._client.send(self._post(target, request, stream=False))
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise _transport_error(error, request.model) from error
+        if answer.status_code != OK:
+            raise decode_error(answer.content, answer.status_code, request.model)
+        return decode_completion(answer.content, request.model)
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[ChatChunk, None]:
+        """The answer as it is decoded. Closing the iterator closes the connection, which stops the decoding.
+
+        An answer that ends without a finish reason was broken off, and raises `ModelFailed`.
+        """
+        target = await self._resolve(request.model)
+        finished = False
+        try:
+            answer = await self._client.send(self._post(target, request, stream=True), stream=True)
+            try:
+                if answer.status_code != OK:
+                    raise decode_error(await answer.aread(), answer.status_code, request.model)
+                async with aclosing(events(answer.aiter_bytes(), request.model)) as found:
+                    async for event in found:
+                        chunk = decode_chunk(event, request.model)
+                        finished = finished or any(choice.get("finish_reason") for choice in chunk.choices)
+                        yield chunk
+            finally:
+                await answer.aclose()
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise _transport_error(error, request.model) from error
+        if not finished:
+            raise ModelFailed(f"The answer of the model {request.model} broke off before its end.")
+
+    def _post(self, target: Target, request: ChatRequest, *, stream: bool) -> httpx.Request:
+        headers = {"content-type": "application/json"}
+        if target.api_key is not None:
+            headers["authorization"] = f"Bearer {target.api_key}"
+        return self._client.build_request(
+            "POST",
+            f"{target.base_url.rstrip('/')}/chat/completions",
+            content=encode_request(request, target.model, stream=stream),
+            headers=headers,
+        )
+
+
+def _transport_error(error: Exception, name: str) -> TidemillError:
+    """What a failure below HTTP means."""
+    if isinstance(error, (httpx.InvalidURL, httpx.UnsupportedProtocol)):
+        return Configuration(f"The URL of the model {name} can't be used. Mend `models.endpoints`.")
+    if isinstance(error, httpx.ConnectTimeout | httpx.ConnectError):
+        return Unavailable(f"The server of the model {name} can't be reached. Is it up? Try again later.")
+    if isinstance(error, httpx.TimeoutException):
+        return Unavailable(
+            f"The model {name} did not answer in time. Ask for fewer tokens, or raise `models.request_timeout`."
+        )
+    if isinstance(error, httpx.TransportError):
+        return Unavailable(f"The connection to the server of the model {name} broke. Try again.")
+    return ModelFailed(f"The server of the model {name} answered with something unusable ({type(error).__name__}).")

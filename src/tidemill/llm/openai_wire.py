@@ -1,0 +1,187 @@
+"""OpenAI's wire format for chat, both ways, and what a server's refusal means.
+
+Reference: https://platform.openai.com/docs/api-reference/chat. llama-server's and vLLM's own additions to an answer
+are left behind: only `choices` and `usage` pass.
+"""
+
+import json
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from typing import Any
+
+from tidemill.core.chat import ChatChunk, ChatCompletion, ChatRequest, Usage
+from tidemill.core.errors import (
+    Configuration,
+    ContextTooLong,
+    InvalidInput,
+    ModelFailed,
+    ModelNotFound,
+    TidemillError,
+    Unavailable,
+)
+
+MAX_MESSAGE = 300
+MAX_EVENT_BYTES = 16 * 2**20
+DONE = b"[DONE]"
+BAD_REQUEST = (400, 404, 405, 413, 422)
+REFUSED_KEY = (401, 403)
+BUSY = (408, 429, 503)
+
+
+def encode_request(request: ChatRequest, model: str, *, stream: bool) -> bytes:
+    """The body of a request for `model`, as the server there calls it."""
+    body: dict[str, Any] = {**request.options, "model": model, "messages": request.messages}
+    if stream:
+        body["stream"] = True
+        body["stream_options"] = {"include_usage": True}
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+
+
+def decode_completion(body: bytes, name: str) -> ChatCompletion:
+    """A whole answer.
+
+    Raises:
+        ModelFailed: it is no JSON object with at least one choice.
+    """
+    answer = _object(body, name)
+    choices = answer.get("choices")
+    if not isinstance(choices, list) or not choices or not all(isinstance(choice, dict) for choice in choices):
+        if "error" in answer:
+            raise classify_error(answer, 500, name)
+        raise ModelFailed(f"The server of the model {name} answered without choices. Its log may say why.")
+    return ChatCompletion(choices, decode_usage(answer.get("usage")) or Usage())
+
+
+def decode_chunk(data: bytes, name: str) -> ChatChunk:
+    """One event of a streamed answer.
+
+    Raises:
+        ModelFailed: it is no JSON object with choices.
+        TidemillError: it is an error that the server reports in the middle; see `classify_error`.
+    """
+    event = _object(data, name)
+    choices = event.get("choices")
+    if not isinstance(choices, list):
+        if "error" in event:
+            raise classify_error(event, 500, name)
+        raise ModelFailed(f"The server of the model {name} streamed an event without choices.")
+    usage = event.get("usage")
+    return ChatChunk(choices, decode_usage(usage) if usage else None)
+
+
+def decode_usage(usage: object) -> Usage | None:
+    """OpenAI's `usage` object; `None` where there is none."""
+    if not isinstance(usage, Mapping):
+        return None
+    details = usage.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, Mapping) else None
+    return Usage(_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")), _count(cached))
+
+
+async def events(pieces: AsyncIterator[bytes], name: str) -> AsyncGenerator[bytes, None]:
+    """The data of each server-sent event (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+
+    Joins an event's `data` lines, leaves out comments and other fields, and ends at OpenAI's `[DONE]`.
+
+    Raises:
+        ModelFailed: one event is larger than 16 MiB.
+    """
+    rest = b""
+    data: list[bytes] = []
+    async for piece in pieces:
+        lines = (rest + piece).split(b"\n")
+        rest = lines.pop()
+        if len(rest) + sum(map(len, data)) > MAX_EVENT_BYTES:
+            raise ModelFailed(f"The server of the model {name} streamed an event that is too large.")
+        for line in lines:
+            line = line.rstrip(b"\r")
+            if line.startswith(b"data:"):
+                data.append(line[5:].removeprefix(b" "))
+            elif not line and data:
+                event = b"\n".join(data)
+                data.clear()
+                if event == DONE:
+                    return
+                yield event
+    if rest.startswith(b"data:"):
+        data.append(rest.rstrip(b"\r")[5:].removeprefix(b" "))
+    if data and data != [DONE]:
+        yield b"\n".join(data)
+
+
+def decode_error(body: bytes, status: int, name: str) -> TidemillError:
+    """What an answer with an error status means; its body may be anything."""
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        answer = None
+    return classify_error(answer if isinstance(answer, dict) else {}, status, name)
+
+
+def classify_error(answer: Mapping[str, Any], status: int, name: str) -> TidemillError:
+    """What OpenAI's error object, with this HTTP status, means for whoever asked.
+
+    The server's sentence is passed on only where it is about the request (400); it is cut short, and in other cases
+    left out, since it may repeat what was sent.
+    """
+    inner = answer.get("error")
+    error: Mapping[str, Any] = inner if isinstance(inner, Mapping) else answer
+    code = error.get("code")
+    if isinstance(code, int) and not isinstance(code, bool) and 400 <= code < 600:
+        status = code
+    if _is_context_error(error):
+        return _context_error(error, name)
+    said = error.get("message")
+    message = said if isinstance(said, str) else ""
+    if status in REFUSED_KEY:
+        return Configuration(f"The server of the model {name} refuses our key ({status}). Mend the key it is given.")
+    if status in BUSY:
+        return Unavailable(f"The server of the model {name} is busy or still starting ({status}). Try again later.")
+    if status == 404 or code == "model_not_found":
+        return ModelNotFound(f"The server of the model {name} does not know it, or serves no chat.", param="model")
+    if status in BAD_REQUEST:
+        detail = f": {message[:MAX_MESSAGE]}" if message else "."
+        param = error.get("param")
+        return InvalidInput(
+            f"The model {name} can't take this request{detail}", param=param if isinstance(param, str) else None
+        )
+    return ModelFailed(f"The server of the model {name} failed ({status}). Its log may say why.")
+
+
+def _is_context_error(error: Mapping[str, Any]) -> bool:
+    named = {error.get("type"), error.get("code")} if isinstance(error.get("code"), str) else {error.get("type")}
+    if named & {"exceed_context_size_error", "context_length_exceeded"}:
+        return True
+    message = error.get("message")
+    return isinstance(message, str) and "maximum context length" in message
+
+
+def _context_error(error: Mapping[str, Any], name: str) -> TidemillError:
+    """llama-server gives both numbers in fields; OpenAI and vLLM only in their sentence."""
+    prompt, context = error.get("n_prompt_tokens"), error.get("n_ctx")
+    if isinstance(prompt, int) and isinstance(context, int):
+        return ContextTooLong(prompt_tokens=prompt, context_tokens=context)
+    message = str(error.get("message", ""))
+    limit = re.search(r"maximum context length is (\d+)", message)
+    asked = (
+        re.search(r"\((\d+) in the messages", message)
+        or re.search(r"(?:resulted in|requested|contains at least|prompt contains) (\d+)", message)
+        or re.search(r"(\d+) input tokens", message)
+    )
+    if limit and asked:
+        return ContextTooLong(prompt_tokens=int(asked[1]), context_tokens=int(limit[1]))
+    return InvalidInput(f"The messages are longer than the context of the model {name}.", param="messages")
+
+
+def _object(body: bytes, name: str) -> dict[str, Any]:
+    try:
+        answer = json.loads(body)
+    except ValueError as error:
+        raise ModelFailed(f"The server of the model {name} answered with something that is not JSON.") from error
+    if not isinstance(answer, dict):
+        raise ModelFailed(f"The server of the model {name} answered with JSON that is no object.")
+    return answer
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
