@@ -23,6 +23,7 @@ ROLE = "tidemill"
 ADMIN_ROLE = "tidemill_admin"
 DATABASE = "tidemill"
 SETTINGS_FILE = "tidemill.conf"
+KEY_CHECK = "tidemill.key-check"
 
 SETTINGS = """\
 # Written by Tidemill at every start: changes here are lost. Put your own after the include in postgresql.conf.
@@ -86,6 +87,7 @@ def create_cluster(layout: Layout, key: SecretKey, account: ServerAccount, binar
             raise Configuration(f"A new database can't be made in {layout.root}: {_last_line(result.stderr)}")
         main = account.run(["/bin/cat", cluster / "postgresql.conf"]).stdout
         account.write(cluster / "postgresql.conf", f"{main}\ninclude '{SETTINGS_FILE}'\n")
+        account.write(cluster / KEY_CHECK, _key_check(key))
         cluster.rename(layout.cluster)
     except OSError as error:
         raise Configuration(f"A new database can't be made in {layout.root}: {error.strerror}.") from error
@@ -116,6 +118,16 @@ def refuse_other_version(layout: Layout, version: str, binaries: PostgresBinarie
             f"The database in {layout.cluster} was made by PostgreSQL {version}, and this is PostgreSQL "
             f"{binaries.version}. Back up with the Tidemill that made it, and restore into a new data folder."
         )
+
+
+def refuse_other_key(layout: Layout, key: SecretKey) -> None:
+    """Raises Configuration where the cluster was made with another key, before anything is started or joined."""
+    try:
+        expected = (layout.cluster / KEY_CHECK).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return  # `provision` will tell
+    if expected != _key_check(key):
+        raise Configuration(_wrong_key(layout))
 
 
 def configure(layout: Layout, account: ServerAccount) -> None:
@@ -149,10 +161,7 @@ def provision(layout: Layout, key: SecretKey) -> None:
                 connection.execute("ALTER EXTENSION vector UPDATE")
     except psycopg.OperationalError as error:
         if "password authentication failed" in str(error):
-            raise Configuration(
-                f"The secret key is not the one with which the database in {layout.cluster} was made. "
-                "Put the right key file back from a backup, or set TIDEMILL_SECRET_KEY to its content."
-            ) from error
+            raise Configuration(_wrong_key(layout)) from error
         raise Unavailable(f"The embedded PostgreSQL went away: {error}") from error
 
 
@@ -161,6 +170,17 @@ def _connect(layout: Layout, key: SecretKey, database: str) -> Iterator[psycopg.
     url = role_url(layout, key, ADMIN_ROLE, database)
     with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
         yield connection
+
+
+def _key_check(key: SecretKey) -> str:
+    return key.derive("which key made this cluster") + "\n"
+
+
+def _wrong_key(layout: Layout) -> str:
+    return (
+        f"The secret key is not the one with which the database in {layout.cluster} was made. "
+        "Put the right key file back from a backup, or set TIDEMILL_SECRET_KEY to its content."
+    )
 
 
 def _last_line(text: str) -> str:

@@ -22,6 +22,7 @@ LONGEST_SOCKET_PATH = 103  # bytes, on macOS; 107 on Linux
 LARGEST_LOG = 10 * 1024 * 1024
 PLAIN_PATH = re.compile(r"[A-Za-z0-9._/-]+\Z")
 LOG_TAIL = 4096
+LOG_PREFIX = re.compile(r"^\S+ \S+ \S+ \[\d+\] ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,11 @@ class Layout:
                 f"The folder {self.sockets} for the database's socket can't be made: {error.strerror}."
             ) from error
 
+    def remove_outside_sockets(self) -> None:
+        """Removes the socket's folder where it is not in the data folder."""
+        if self.sockets.parent != self.root:
+            shutil.rmtree(self.sockets, ignore_errors=True)
+
     def remove_scratch(self) -> None:
         """Removes what an earlier, interrupted creation of a cluster left."""
         for path in self.root.glob("postgres-new-*"):
@@ -109,13 +115,14 @@ class Layout:
             os.truncate(self.log, 0)
 
     def last_words(self, since: int) -> str:
-        """The server's last FATAL or PANIC message in its log after the byte `since`, else its last line."""
+        """What the server logged last after the byte `since`: its reason to end, and the line that led to it."""
         with self.log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(since, size - LOG_TAIL))
             lines = [line for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
-        fatal = [line for line in lines if "FATAL:" in line or "PANIC:" in line or "could not" in line]
-        return (fatal or lines or ["it said nothing"])[-1].strip()
+        end = next((i for i, line in enumerate(lines) if "FATAL:" in line or "PANIC:" in line), len(lines) - 1)
+        said = [LOG_PREFIX.sub("", line).strip() for line in lines[max(0, end - 1) : end + 1]]
+        return " ".join(said) or "it said nothing."
 
 
 def _socket_folder(root: Path, key: SecretKey) -> Path:

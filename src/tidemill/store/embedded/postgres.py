@@ -1,5 +1,6 @@
 """The embedded PostgreSQL as the rest of Tidemill sees it."""
 
+import contextlib
 import logging
 import threading
 import time
@@ -33,14 +34,14 @@ class EmbeddedStatus:
         running: whether it accepts connections.
         version: `18.4` of a running server, `18` of a stopped cluster, `None` before there is one.
         folder: PostgreSQL's own data folder.
-        size_bytes: what its files take; `None` where this user can't look.
+        size_bytes: what its files take.
         uptime_seconds: since the server started; `None` when it is stopped.
     """
 
     running: bool
     version: str | None
     folder: Path
-    size_bytes: int | None
+    size_bytes: int
     uptime_seconds: float | None
 
 
@@ -72,7 +73,7 @@ class EmbeddedPostgres:
             try:
                 self._ensure_running()
             except BaseException:
-                share.drop()
+                self._leave(share)
                 raise
             self._share = share
         return self
@@ -114,8 +115,7 @@ class EmbeddedPostgres:
                 return
             try:
                 with starting(self._layout.start_lock):
-                    if share.is_last():
-                        server.stop(self._layout)
+                    self._leave(share)
             finally:
                 share.drop()
 
@@ -133,12 +133,22 @@ class EmbeddedPostgres:
         """Releases it."""
         self.release()
 
+    def _leave(self, share: OwnersLock) -> None:
+        """Under the start lock: drops the share, and stops the server where it was the last."""
+        try:
+            if share.is_last():
+                server.stop(self._layout)
+                self._layout.remove_outside_sockets()
+        finally:
+            share.drop()
+
     def _ensure_running(self) -> bool:
         """Under the start lock: joins, revives or starts the server. True where it started one."""
         layout = self._layout
         version = cluster.cluster_version(layout)
         if version is not None:
             cluster.refuse_other_version(layout, version, installed_binaries())
+            cluster.refuse_other_key(layout, self._key)
         started = not self._joins()
         if started:
             account = choose_account(self._settings.database.system_user, layout.cluster)
@@ -196,14 +206,9 @@ def inspect(settings: Settings, key: SecretKey) -> EmbeddedStatus:
     return EmbeddedStatus(running, version, layout.cluster, _size(layout.cluster), uptime)
 
 
-def _size(folder: Path) -> int | None:
+def _size(folder: Path) -> int:
     total = 0
-    try:
-        for path in folder.rglob("*"):
-            try:
-                total += path.lstat().st_size
-            except FileNotFoundError:  # the server removes files as it works
-                continue
-    except PermissionError:
-        return None
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # the server removes files as it works
+            total += path.lstat().st_size
     return total

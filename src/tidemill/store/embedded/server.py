@@ -25,11 +25,13 @@ logger = logging.getLogger("tidemill.store.embedded")
 START_PATIENCE = 60.0  # seconds without an answer of any kind
 RECOVERY_PATIENCE = 900.0  # seconds of crash recovery, during which it answers that it is not ready
 STOP_PATIENCE = 30.0
+QUIT_PATIENCE = 3.0
+ANSWER_PATIENCE = 3
 
 
-def ping(layout: Layout, *, timeout: int = 3) -> pq.Ping:
+def ping(layout: Layout) -> pq.Ping:
     """Whether a server behind the socket accepts connections, refuses them for now, or does not answer."""
-    conninfo = f"host={layout.sockets} port={PORT} dbname=postgres user=ping connect_timeout={timeout}"
+    conninfo = f"host={layout.sockets} port={PORT} dbname=postgres user=ping connect_timeout={ANSWER_PATIENCE}"
     return pq.Ping(pq.PGconn.ping(conninfo.encode()))
 
 
@@ -129,7 +131,7 @@ def end_processes(layout: Layout) -> None:
     Raises:
         Unavailable: processes remain that can't be ended.
     """
-    for number, patience in ((signal.SIGQUIT, 3.0), (signal.SIGKILL, 10.0)):
+    for number, patience in ((signal.SIGQUIT, QUIT_PATIENCE), (signal.SIGKILL, 10.0)):
         left = processes(layout)
         for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):
