@@ -39,8 +39,14 @@ def test_a_comment_whose_quote_stands_in_its_line_becomes_a_finding() -> None:
     [finding], rejected = accepted()
     assert rejected == []
     assert (finding.engine, finding.rule, finding.path, finding.line) == ("model", "bug", "s.py", 12)
-    assert (finding.severity, finding.quote) == (Severity.HIGH, "    count = len(values)")
+    assert (finding.severity, finding.quote) == (Severity.MEDIUM, "    count = len(values)")
     assert finding.message == GOOD["message"]
+
+
+def test_a_models_word_alone_is_never_worse_than_medium() -> None:
+    shown = {claimed: accepted(severity=claimed)[0][0] for claimed in ("low", "medium", "high")}
+    assert [one.severity.value for one in shown.values()] == ["low", "medium", "medium"]
+    assert shown["high"].details["claimed_severity"] == "high"
 
 
 def test_spacing_and_the_prompts_own_numbers_do_not_matter_in_a_quote() -> None:
@@ -65,7 +71,7 @@ def test_a_comment_on_the_wrong_line_goes_to_the_only_added_line_that_has_its_qu
         ({"line": True}, "names no line"),
         ({"message": "  "}, "says nothing"),
         ({"message": "count = len(values)"}, "repeats the code"),
-        ({"message": "what goes wrong when it runs, and how to fix it"}, "repeats the question"),
+        ({"message": f"Also: {review_comment.EXAMPLE_MESSAGE}"}, "prompt's example"),
         ({"message": "No issues found in this line of code."}, "names no defect"),
         ({"message": "The code looks good, well done."}, "names no defect"),
     ],
@@ -87,8 +93,15 @@ def test_no_comments_are_neither_shown_nor_rejected() -> None:
     assert accept_comments('{"comments": []}', HUNK) == ([], [])
 
 
-def test_the_same_comment_twice_is_shown_once_and_more_than_two_are_not_read() -> None:
-    findings, rejected = accept_comments(answer(GOOD, GOOD, GOOD), HUNK)
+def test_no_more_comments_are_read_than_were_asked_for() -> None:
+    other = {**GOOD, "line": 11, "quote": "total = sum(values)", "message": "Another thing that is wrong here."}
+    findings, _ = accept_comments(answer(GOOD, other, other), HUNK)
+    assert len(findings) == review_comment.MAX_COMMENTS
+
+
+def test_the_same_comment_twice_is_shown_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidemill.review.comment.MAX_COMMENTS", 3)
+    findings, rejected = accept_comments(answer(GOOD, GOOD), HUNK)
     assert (len(findings), [one.reason for one in rejected]) == (1, ["the comment repeats another one"])
 
 
@@ -136,7 +149,7 @@ def test_the_prompt_stays_short_whatever_the_hunk() -> None:
     definition = Definition("class", "C" * 900, 1, 900, "y" * 9000 + "\n" * 900)
     finding = Finding("ruff", "F", hunk.path, 6, Severity.LOW, "t" * 900, "m", "q", "f")
     messages = review_comment.build(hunk, definition, [finding] * 50)
-    assert sum(len(str(message["content"])) for message in messages) < 2 * 3 * 900
+    assert sum(len(str(message["content"])) for message in messages) < 900 * 4.5
     schema: Any = review_comment.json_schema(hunk)
     assert len(schema["properties"]["comments"]["items"]["properties"]["line"]["enum"]) < 50
 

@@ -8,8 +8,9 @@ from typing import Any
 from tidemill.analysis.secrets import mask
 from tidemill.core.change import ChangeKind, Diff, FileDiff, Hunk, Line
 from tidemill.core.finding import Finding, Severity
+from tidemill.core.json import Json
 from tidemill.core.review import Rejected
-from tidemill.llm.prompts.review_comment import CATEGORIES, MAX_COMMENTS, MAX_MESSAGE, SEVERITIES
+from tidemill.llm.prompts.review_comment import CATEGORIES, EXAMPLE_MESSAGE, MAX_COMMENTS, MAX_MESSAGE, SEVERITIES
 from tidemill.review.placing import Remark, place
 
 ENGINE = "model"
@@ -20,9 +21,10 @@ _PRAISE = re.compile(
     r"|the (?:code|change|line) (?:is|looks) (?:fine|good|correct|ok)\b)",
     re.IGNORECASE,
 )
-_ECHOES = re.compile(
-    r"what goes wrong when it runs|how to fix it, in one|copied exactly|\bdata from a repository\b", re.I
-)
+_SHINGLE = 6
+"""Words in a row that a message may not share with the prompt's own text."""
+_SEVERITIES = {"low": Severity.LOW, "medium": Severity.MEDIUM, "high": Severity.MEDIUM}
+"""A model's word alone is never worse than medium: nothing has proved it, and a small model calls everything high."""
 
 
 class _DoesNotHoldError(Exception):
@@ -80,15 +82,18 @@ def _remark(comment: Any, hunk: Hunk) -> Remark:
     _refuse_empty(text, line)
     severity = comment.get("severity")
     category = comment.get("category")
+    details: dict[str, Json] = {"claimed_severity": severity if isinstance(severity, str) else None}
+    if number != line.new:
+        details["moved_from"] = number
     rule = category if isinstance(category, str) and category in CATEGORIES else "other"
     return Remark(
         rule=rule,
         path=hunk.path,
         line=line.new or 0,
-        severity=Severity(severity) if isinstance(severity, str) and severity in SEVERITIES else Severity.LOW,
+        severity=_SEVERITIES[severity] if isinstance(severity, str) and severity in SEVERITIES else Severity.LOW,
         title=rule.replace("-", " ").capitalize(),
         message=text,
-        details={"moved_from": number} if number != line.new else {},
+        details=details,
     )
 
 
@@ -123,10 +128,15 @@ def _refuse_empty(message: str, line: Line) -> None:
         raise _DoesNotHoldError("the message says nothing")
     if _plain(message) in _plain(line.text) or _plain(line.text) == _plain(message):
         raise _DoesNotHoldError("the message repeats the code")
-    if _ECHOES.search(message):
-        raise _DoesNotHoldError("the message repeats the question")
+    if _shingles(message) & _shingles(EXAMPLE_MESSAGE):
+        raise _DoesNotHoldError("the message repeats the prompt's example")
     if _PRAISE.search(message):
         raise _DoesNotHoldError("the message names no defect")
+
+
+def _shingles(text: str) -> set[tuple[str, ...]]:
+    words = re.findall(r"\w+", text.lower())
+    return {tuple(words[at : at + _SHINGLE]) for at in range(len(words) - _SHINGLE + 1)}
 
 
 def _refuse_repeated(remark: Remark, before: list[Remark]) -> None:
