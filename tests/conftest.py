@@ -21,7 +21,7 @@ NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """The embedded server, started once, with a migrated template."""
-    settings = Settings(data_dir=_reachable(tmp_path_factory.mktemp("shared")) / "data")
+    settings = Settings(data_dir=reachable(tmp_path_factory.mktemp("shared")) / "data")
     with EmbeddedPostgres.acquire(settings, load_secret_key(settings)) as server:
         migrate(server.url)
         yield server
@@ -56,12 +56,10 @@ def _with_database(url: str, name: str) -> str:
     return f"{base}/{name}" + (f"?{query}" if query else "")
 
 
-def _reachable(path: Path) -> Path:
+def reachable(path: Path) -> Path:
     """pytest's folders are private; the embedded server's user has to pass through them when root runs the tests."""
     for folder in (path, *path.parents):
         if folder.name.startswith("pytest-"):
             folder.chmod(0o711)
     path.chmod(0o711)
     return path
-
-

@@ -160,7 +160,7 @@ async def _watch(embedded: EmbeddedPostgres) -> None:
             if await asyncio.to_thread(embedded.ensure_alive):
                 log.warning("The database was gone and has been started again.")
         except TidemillError as error:
-            log.error("The database is gone and does not start: %s", error.message)
+            log.exception("The database is gone and does not start: %s", error.message)
 
 
 async def _forget(inferences: InferenceRepository) -> None:

@@ -10,7 +10,7 @@ from starlette.middleware import Middleware
 
 from tidemill import __version__
 from tidemill.api import chat, errors, health, models, reviews
-from tidemill.api.gate import Gate
+from tidemill.api.gate import PREFIXES, Gate
 from tidemill.api.services import Services
 
 DESCRIPTION = (
@@ -46,11 +46,11 @@ def create_app(services: Services, lifespan: AbstractAsyncContextManager[None] |
     app.state.services = services
     errors.install(app)
     app.include_router(health.router)
-    for prefix, shown in (("/v1", True), ("/api/v1", False)):
+    for prefix in PREFIXES:
         router = APIRouter(prefix=prefix)
         for part in (chat.router, models.router, reviews.router):
             router.include_router(part)
-        app.include_router(router, include_in_schema=shown)
+        app.include_router(router, include_in_schema=prefix == "/v1")
     app.openapi = lambda: openapi(app)  # type: ignore[method-assign]
     return app
 

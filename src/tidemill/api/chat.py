@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import jsonschema_rs
@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from pydantic_core import to_json
 from starlette.responses import Response
+from typing_extensions import Required, TypedDict
 
 from tidemill.api.errors import error_body, invalid
 from tidemill.api.gate import caller_of
@@ -38,8 +39,8 @@ class TextPart(TypedDict):
 class Message(TypedDict, total=False):
     """One message of the conversation."""
 
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | Annotated[list[TextPart], Field(min_length=1)]
+    role: Required[Literal["system", "developer", "user", "assistant"]]
+    content: Required[str | Annotated[list[TextPart], Field(min_length=1)]]
     name: str
 
 
@@ -75,10 +76,10 @@ Tokens = Annotated[int, Field(ge=1, le=1_000_000)]
 
 @with_config(FORBID)
 class ChatCompletionRequest(TypedDict, total=False):
-    """A chat request. `model` and `messages` are needed; `default` is the hub's default model."""
+    """A chat request. The model `default` is the hub's default model."""
 
-    model: Annotated[str, Field(min_length=1, max_length=200)]
-    messages: Annotated[list[Message], Field(min_length=1)]
+    model: Required[Annotated[str, Field(min_length=1, max_length=200)]]
+    messages: Required[Annotated[list[Message], Field(min_length=1)]]
     temperature: Annotated[float, Field(ge=0, le=2)] | None
     top_p: Annotated[float, Field(ge=0, le=1)] | None
     top_k: Annotated[int, Field(ge=0, le=1_000_000)] | None
@@ -142,12 +143,6 @@ def _parse(body: bytes) -> ChatCompletionRequest:
         asked = REQUEST.validate_json(body)
     except ValidationError as error:
         raise invalid(error) from error
-    for needed in ("model", "messages"):
-        if needed not in asked:
-            raise InvalidInput(f"`{needed}` is missing.", param=needed)
-    for index, message in enumerate(asked["messages"]):
-        if "role" not in message or "content" not in message:
-            raise InvalidInput(f"`messages.{index}` needs a `role` and a `content`.", param=f"messages.{index}")
     if asked.get("top_logprobs") and not asked.get("logprobs"):
         raise InvalidInput("`top_logprobs` needs `logprobs` to be true.", param="top_logprobs")
     _check_format(asked.get("response_format"))

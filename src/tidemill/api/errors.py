@@ -37,6 +37,9 @@ def invalid(error: ValidationError | RequestValidationError) -> InvalidInput:
     where = ".".join(str(part) for part in first["loc"] if part != "body")
     if first["type"] == "json_invalid":
         return InvalidInput(f"The request body is not valid JSON: {first.get('ctx', {}).get('error', first['msg'])}.")
+    if first["type"] in {"missing", "string_unicode"}:
+        fault = "is missing" if first["type"] == "missing" else "is not valid Unicode"
+        return InvalidInput(f"`{where}` {fault}.", param=where)
     if not where:
         return InvalidInput(f"The request body can't be used: {first['msg'].lower()}.")
     return InvalidInput(f"`{where}` can't be used: {first['msg'].lower()}.", param=where)

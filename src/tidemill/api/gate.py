@@ -15,6 +15,7 @@ from tidemill.core.errors import NotAuthenticated, TidemillError, TooLarge
 from tidemill.telemetry.metrics import Metrics
 
 OPEN = frozenset({"/health", "/ready"})
+PREFIXES = ("/v1", "/api/v1")
 
 
 class KeyCheck(Protocol):
@@ -64,7 +65,7 @@ class Gate:
         except TidemillError as error:
             await error_response(error)(scope, receive, counted)
         finally:
-            route = getattr(scope.get("route"), "path", "unmatched")
+            route = _route(scope)
             self._metrics.observe_request(
                 method=scope["method"] if route != "unmatched" else "any",
                 route=route,
@@ -95,6 +96,15 @@ class Gate:
             f"The request body has {size:,} bytes or more, and the hub takes {self._max_bytes:,} at most "
             "(setting `max_request_bytes`)."
         )
+
+
+def _route(scope: Scope) -> str:
+    """The template of the route that took the request, with its router's prefix."""
+    template = getattr(scope.get("route"), "path", None)
+    if template is None:
+        return "unmatched"
+    prefix = next((one for one in PREFIXES if scope["path"].startswith(f"{one}/")), "")
+    return template if template.startswith(prefix) else prefix + template
 
 
 def _secret(headers: MutableMapping[bytes, bytes]) -> str:

@@ -76,6 +76,15 @@ def worker(
 class _Server(uvicorn.Server):
     """uvicorn, with Ctrl-C and SIGTERM as an orderly stop, after which everything else is closed, too."""
 
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Starts to answer, and says so."""
+        await super().startup(sockets)
+        self.listening.set()
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Stops in order at the first signal, at once at the second."""
@@ -110,14 +119,10 @@ async def _serve(settings: Settings, database: Database, listener: socket.socket
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=5,
-            )  # fmt: skip
+            )
         )
         serving = asyncio.create_task(server.serve(sockets=[listener]))
-        while not server.started and not serving.done():
-            await asyncio.sleep(0.01)
-        if serving.done():
-            await serving
-            return
+        await asyncio.wait({serving, asyncio.create_task(server.listening.wait())}, return_when="FIRST_COMPLETED")
         address = HubAddress(url, key)
         path = write_address(settings, address)
         try:
@@ -162,7 +167,7 @@ async def _greet(services: Services, url: str) -> None:
         shown = "KEY"
     else:
         shown = (await services.keys.create("first", Role.ADMIN)).secret
-        console.print(f"Your first API key (admin, shown this once):  [bold]{shown}[/bold]")
+        console.print(f"Your first API key (admin, shown this once):  [bold]{shown}[/bold]", soft_wrap=True)
     command = Path(sys.argv[0])
     program = str(command) if command.name == "tidemill" else "tidemill"
     program = f'"{program}"' if " " in program else program

@@ -5,7 +5,7 @@ from tidemill.llm.catalog import ModelEntry, find_model, list_models, model_vers
 from tidemill.llm.prompts import review_comment
 from tidemill.settings import Settings
 
-REVIEW_SAMPLING = {"temperature": 0.0, "max_tokens": 260, "seed": 7}
+REVIEW_SAMPLING = {"temperature": 0.0, "max_tokens": review_comment.MAX_TOKENS, "seed": 7}
 """Greedy and short: the same hunk gets the same comment, and a reviewer is not made to read an essay."""
 
 

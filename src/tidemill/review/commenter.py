@@ -16,7 +16,7 @@ from tidemill.core.inference import InferenceContext
 from tidemill.core.review import Rejected
 from tidemill.llm.port import ChatModel
 from tidemill.llm.prompts import review_comment
-from tidemill.review.comment import accept_comments
+from tidemill.review.comment import ENGINE, accept_comments
 
 PAUSES = (1.0, 5.0, 20.0)
 """Seconds before asking a model again that was away, such as one whose process is being restarted."""
@@ -82,11 +82,12 @@ class Commenter:
         raise ModelFailed("The model was not asked.")
 
     def _request(self, change: ChangeSet, hunk: Hunk, findings: Sequence[Finding], review_id: UUID) -> ChatRequest:
+        """The same for the same hunk however often a review runs: a model's own findings are left out of it."""
         deployment = self._deployment()
         source = change.files.get(hunk.path)
         line = next((one.new for one in hunk.added if one.new), hunk.new_start)
         definition = enclosing_definition(source, hunk.path, line) if source is not None else None
-        known = [one for one in findings if one.path == hunk.path]
+        known = [one for one in findings if one.path == hunk.path and one.engine != ENGINE]
         return ChatRequest(
             model=deployment.model,
             messages=review_comment.build(hunk, definition, known),

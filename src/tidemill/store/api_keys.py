@@ -7,6 +7,8 @@ from tidemill.core.accounts import ApiKey, Role
 from tidemill.store.database import Pool
 
 COLUMNS = "id, name, role, prefix, created_at, last_used_at, revoked_at"
+USE = f"UPDATE api_keys SET last_used_at = %s WHERE hash = %s AND revoked_at IS NULL RETURNING {COLUMNS}"  # noqa: S608
+LIST = f"SELECT {COLUMNS} FROM api_keys ORDER BY created_at, id"  # noqa: S608 - the columns above, no input
 
 
 class ApiKeyRepository:
@@ -27,7 +29,7 @@ class ApiKeyRepository:
         """The key that is not revoked with this hash, its last use set to `now`."""
         async with self._pool.connection() as connection:
             cursor = await connection.execute(
-                f"UPDATE api_keys SET last_used_at = %s WHERE hash = %s AND revoked_at IS NULL RETURNING {COLUMNS}",
+                USE,
                 (now, secret_hash),
             )
             row = await cursor.fetchone()
@@ -36,7 +38,7 @@ class ApiKeyRepository:
     async def list(self) -> list[ApiKey]:
         """Every key, oldest first."""
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(f"SELECT {COLUMNS} FROM api_keys ORDER BY created_at, id")
+            cursor = await connection.execute(LIST)
             return [_key(row) for row in await cursor.fetchall()]
 
     async def revoke(self, key_id: UUID, now: datetime) -> bool:

@@ -158,7 +158,7 @@ class ReviewRepository:
 
     async def _execute(self, query: str, parameters: tuple[object, ...]) -> None:
         async with self._pool.connection() as connection:
-            await connection.execute(query, parameters)  # type: ignore[arg-type]
+            await connection.execute(query, parameters)
 
 
 def _review(row: dict[str, object]) -> ReviewRow:

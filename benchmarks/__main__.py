@@ -1,0 +1,12 @@
+"""`python -m benchmarks [NAME …]`: all of them, or the ones that are named."""
+
+import sys
+
+from benchmarks import decode, footprint, overhead
+
+BENCHMARKS = {"footprint": footprint.run, "overhead": overhead.run, "decode": decode.run}
+
+for name in sys.argv[1:] or BENCHMARKS:
+    if name not in BENCHMARKS:
+        sys.exit(f"There is no benchmark {name!r}; there are {', '.join(BENCHMARKS)}.")
+    BENCHMARKS[name]()

@@ -1,0 +1,1 @@
+"""What tests start: hubs, scripted upstreams, repositories."""
