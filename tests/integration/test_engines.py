@@ -1,5 +1,6 @@
 """What the engines find in a change, with the real programs."""
 
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -190,11 +191,17 @@ async def test_a_program_that_fails_is_an_error_that_names_the_engine(
     assert time.monotonic() - started < 5
 
 
+def cpu_seconds() -> float:
+    """Of this process and those that it has waited for: what a machine with other work does not change."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
 async def test_a_review_without_a_model_takes_under_three_seconds_and_is_whole() -> None:
     files = {f"app/m{number}.py": SOURCE * 20 for number in range(10)}
-    started = time.perf_counter()
+    started = cpu_seconds()
     result = await review_without_model(change_of(files), default_engines(), ReviewSettings())
-    assert time.perf_counter() - started < 3
+    assert cpu_seconds() - started < 3
     assert result.state is ReviewState.DONE
     assert set(result.engines) == {"ruff", "bandit", "secrets"} == set(result.timings) - {"total"}
     assert result.worst_severity is Severity.HIGH

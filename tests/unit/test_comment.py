@@ -54,6 +54,11 @@ def test_spacing_and_the_prompts_own_numbers_do_not_matter_in_a_quote() -> None:
         assert len(accepted(quote=quote)[0]) == 1
 
 
+def test_quotation_marks_do_not_matter_in_a_quote() -> None:
+    hunk = parse_diff('--- a/s.py\n+++ b/s.py\n@@ -0,0 +1 @@\n+run("a" + b)\n').hunks[0]
+    assert len(accept_comments(answer({**GOOD, "line": 1, "quote": "run('a' + b)"}), hunk)[0]) == 1
+
+
 def test_a_comment_on_the_wrong_line_goes_to_the_only_added_line_that_has_its_quote() -> None:
     [finding], _ = accepted(line=11)
     assert (finding.line, finding.details["moved_from"]) == (12, 11)

@@ -164,9 +164,9 @@ def test_what_is_malformed_is_refused_with_the_line(text: str, line: str) -> Non
 def test_ten_megabytes_are_read_in_two_seconds() -> None:
     body = "".join(f"+line {number} of some ordinary code, as it is\n" for number in range(220_000))
     text = f"diff --git a/x b/x\n--- /dev/null\n+++ b/x\n@@ -0,0 +1,220000 @@\n{body}"
-    started = time.perf_counter()
+    started = time.process_time()
     assert len(only(text).hunks[0].added) == 220_000
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 def apply(old: str, file: FileDiff | None) -> str:

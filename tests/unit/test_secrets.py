@@ -143,6 +143,6 @@ def test_entropy_is_bits_for_each_character() -> None:
 )
 def test_time_grows_with_length_alone_however_the_line_is_made(part: str) -> None:
     line = part * (200_000 // len(part))
-    started = time.perf_counter()
+    started = time.process_time()
     find_secrets(line)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2

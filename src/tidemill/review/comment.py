@@ -119,8 +119,12 @@ def _holds(text: str, wanted: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    """Without spacing, and without the number and mark that a model copies from the prompt."""
-    return "".join(re.sub(r"^\s*\d{1,7}\s+\+\s|^\+\s", "", text).removesuffix("…").split())
+    """Without spacing, without the number and mark that a model copies from the prompt, all quotation marks alike.
+
+    Inside JSON a model would rather write `'` than escape `"`.
+    """
+    bare = re.sub(r"^\s*\d{1,7}\s+\+\s|^\+\s", "", text).removesuffix("…")
+    return "".join(bare.split()).replace('"', "'").replace("`", "'")
 
 
 def _refuse_empty(message: str, line: Line) -> None:
