@@ -283,10 +283,11 @@ async def test_a_repository_of_another_user_is_refused_with_the_way_out(
 
 
 async def test_recent_commits_come_newest_first(repo: Path) -> None:
-    for title in ("one", "hai — ba", "three"):
+    for title in ("one", "hai — ba", "three \x1e\x1f %H"):
         commit(repo, title)
     commits = await recent_commits(repo, 2)
-    assert [(one.title, one.author) for one in commits] == [("three", "A"), ("hai — ba", "A")]
+    assert [(one.title, one.author) for one in commits] == [("three \x1e\x1f %H", "A"), ("hai — ba", "A")]
+    assert (await read(repo)).title == "three \x1e\x1f %H"
     assert commits[0].committed_at.tzinfo is not None
     assert commits[0].sha == git(repo, "rev-parse", "HEAD")
 

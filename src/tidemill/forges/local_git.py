@@ -38,7 +38,8 @@ _MAX_TOTAL_FILE_BYTES = 64_000_000
 _BINARY_PROBE = 8000
 """Like git: a NUL byte in the first 8000 makes a file binary."""
 _RANGE = re.compile(r"(?P<base>.*?)(?P<dots>\.{2,3})(?P<head>.*)", re.DOTALL)
-_UNIT, _RECORD = "\x1f", "\x1e"
+_COMMIT_FORMAT = "%x00%H%x00%cI%x00%an%x00%s%x00"
+"""Between NULs, which no commit can hold; `rev-list` puts a line of its own before each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +106,14 @@ async def recent_commits(repo: Path, count: int) -> list[Commit]:
     head = await _commit_or_none(git, "HEAD")
     if head is None:
         return []
-    form = _UNIT.join(["%H", "%cI", "%an", "%s"])
     listing = await git.run(
-        "rev-list", f"--max-count={max(count, 0)}", "--encoding=UTF-8", f"--format={_RECORD}{form}{_RECORD}", head, "--"
+        "rev-list", f"--max-count={max(count, 0)}", "--encoding=UTF-8", f"--format={_COMMIT_FORMAT}", head, "--"
     )
-    records = listing.decode("utf-8", "replace").split(_RECORD)[1::2]
-    return [_commit(record) for record in records]
-
-
-def _commit(record: str) -> Commit:
-    sha, when, author, title = record.split(_UNIT, 3)
-    return Commit(sha, title, author, datetime.fromisoformat(when))
+    fields = listing.decode("utf-8", "replace").split("\0")
+    return [
+        Commit(sha, title, author, datetime.fromisoformat(when))
+        for sha, when, author, title in zip(fields[1::5], fields[2::5], fields[3::5], fields[4::5], strict=True)
+    ]
 
 
 def resolve_repository(path: str | Path, roots: Sequence[Path]) -> Path:
@@ -229,8 +227,8 @@ async def _empty_tree(git: Git) -> str:
 
 
 async def _subject(git: Git, commit: str) -> str:
-    shown = await git.run("rev-list", "--max-count=1", "--encoding=UTF-8", f"--format={_RECORD}%s", commit, "--")
-    return shown.decode("utf-8", "replace").partition(_RECORD)[2].strip("\n")
+    shown = await git.run("rev-list", "--max-count=1", "--encoding=UTF-8", "--format=%x00%s", commit, "--")
+    return shown.decode("utf-8", "replace").partition("\0")[2].strip("\n")
 
 
 def _new_blobs(raw: bytes) -> dict[str, str]:
