@@ -1,7 +1,7 @@
 """The prompt for comments on one hunk, and the grammar of the answer.
 
-Short, because a small model on two cores reads some 60 tokens a second and writes 18: at most about 900 tokens in of
-which a server keeps the first 330 from hunk to hunk, 220 out.
+Short, because a small model on two cores reads some 60 tokens a second and writes 18: at most about 900 tokens in,
+of which a server keeps the first 300 from hunk to hunk, and 220 out.
 
 Measured on qwen2.5-coder-0.5b-instruct q4_k_m, temperature 0, with twelve small defects that no engine finds and two
 correct hunks (a comment names the defect: by its words / by a reader):
@@ -13,7 +13,9 @@ correct hunks (a comment names the defect: by its words / by a reader):
     two examples, one of them without a defect  it always says that nothing is wrong
     three examples with a label for each        it repeats the last example
 
-The fourth is used, with the comments that repeat its example taken out. A comment of a model of this size is a hint.
+    the fourth, repeats of the example refused  4 / 2; eight comments shown in all, one of them on correct code
+
+The last is used: it shows the fewest wrong comments. A comment of a model of this size is a hint.
 """
 
 import json
