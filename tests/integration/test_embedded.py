@@ -434,6 +434,16 @@ def test_a_server_that_hangs_is_replaced(hub: Hub, impatience: None) -> None:
         assert answer(server) == 2
 
 
+def test_a_server_that_is_just_stopping_is_followed_by_a_new_one(hub: Hub) -> None:
+    owner = Owner(hub)
+    assert owner.said() == 2
+    owner.kill()
+    hub.postmaster().send_signal(signal.SIGINT)
+    with hub.acquire() as server:
+        assert answer(server) == 2
+    assert gone(hub)
+
+
 def test_a_server_whose_socket_was_cleaned_away_is_replaced(hub: Hub, impatience: None) -> None:
     with hub.acquire() as server:
         shutil.rmtree(hub.layout.sockets)
@@ -644,7 +654,8 @@ def test_a_plain_user_runs_a_server_of_their_own(place: Path, plain_user: int) -
     with EmbeddedPostgres.acquire(settings, load_secret_key(settings)) as server:  # root joins another's hub
         assert answer(server) == 2
         assert server.status().running
-    assert settings.data_dir.joinpath("postgres").stat().st_uid == plain_user
+    assert not [path for path in settings.data_dir.rglob("*") if path.lstat().st_uid != plain_user]
+    assert as_user(plain_user, act)[-1] is True
 
 
 @pytest.mark.needs_root

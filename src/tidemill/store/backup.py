@@ -204,13 +204,18 @@ def _entry(name: str, size: int) -> tarfile.TarInfo:
 
 
 def _refuse_full(settings: Settings) -> None:
-    if settings.data_dir.exists():
-        found = sorted({path.name for path in settings.data_dir.iterdir()} - NOT_DATA)
-        if found:
-            raise Conflict(
-                f"The data folder {settings.data_dir} is not empty (it holds {found[0]}). "
-                "Choose a new one with TIDEMILL_DATA_DIR."
-            )
+    try:
+        names = {path.name for path in settings.data_dir.iterdir()}
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise Configuration(f"The data folder {settings.data_dir} can't be read: {error.strerror}.") from error
+    found = sorted(names - NOT_DATA)
+    if found:
+        raise Conflict(
+            f"The data folder {settings.data_dir} is not empty (it holds {found[0]}). "
+            "Choose a new one with TIDEMILL_DATA_DIR."
+        )
 
 
 def _verify(archive: Path) -> tuple[Manifest, SecretKey]:

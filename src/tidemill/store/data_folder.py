@@ -30,6 +30,17 @@ def make_data_folder(data_dir: Path) -> Path:
         ) from error
 
 
+def inherit_owner(path: Path) -> None:
+    """As root, gives what was just made to the owner of the folder that holds it.
+
+    A plain user's hub stays usable for that user after root has looked after it.
+    """
+    if os.geteuid() == 0:
+        folder = path.parent.stat()
+        if folder.st_uid != 0:
+            os.chown(path, folder.st_uid, folder.st_gid, follow_symlinks=False)
+
+
 def make_private_folder(path: Path) -> Path:
     """Makes a folder that its owner alone can enter (0700), where it is missing.
 
@@ -37,7 +48,10 @@ def make_private_folder(path: Path) -> Path:
         Configuration: it can't be made.
     """
     try:
-        path.mkdir(mode=0o700, exist_ok=True)
+        path.mkdir(mode=0o700)
+        inherit_owner(path)
+    except FileExistsError:
+        pass
     except OSError as error:
         raise Configuration(f"The folder {path} can't be made: {error.strerror}.") from error
     return path

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tidemill.core.errors import Configuration
 from tidemill.settings import Settings
-from tidemill.store.data_folder import CLUSTER, make_data_folder
+from tidemill.store.data_folder import CLUSTER, inherit_owner, make_data_folder
 
 ENVIRONMENT = "TIDEMILL_SECRET_KEY"
 SHORTEST = 32
@@ -71,6 +71,7 @@ def _create(path: Path) -> None:
                 file.write(secrets.token_hex(32) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
+            inherit_owner(temporary)
             os.link(temporary, path)
         except FileExistsError:
             pass

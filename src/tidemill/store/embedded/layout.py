@@ -8,10 +8,11 @@ import shutil
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from tidemill.core.errors import Configuration
 from tidemill.settings import Settings
-from tidemill.store.data_folder import CLUSTER, make_data_folder, make_private_folder
+from tidemill.store.data_folder import CLUSTER, inherit_owner, make_data_folder, make_private_folder
 from tidemill.store.embedded.account import ServerAccount
 from tidemill.store.secret_key import SecretKey
 
@@ -106,13 +107,32 @@ class Layout:
 
     def bound_log(self) -> None:
         """Moves a long log's content to `postgres.log.1`. The server appends, so it goes on in the emptied file."""
-        if self.log.exists() and self.log.stat().st_size > LARGEST_LOG:
-            older = self.log.with_suffix(".log.1")
-            older.unlink(missing_ok=True)
-            descriptor = os.open(older, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as target, self.log.open("rb") as source:
-                shutil.copyfileobj(source, target)
-            os.truncate(self.log, 0)
+        try:
+            if self.log.exists() and self.log.stat().st_size > LARGEST_LOG:
+                older = self.log.with_suffix(".log.1")
+                older.unlink(missing_ok=True)
+                descriptor = os.open(older, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                with os.fdopen(descriptor, "wb") as target, self.open_log() as source:
+                    inherit_owner(older)
+                    source.seek(0)
+                    shutil.copyfileobj(source, target)
+                    source.truncate(0)
+        except (OSError, Configuration) as error:
+            logger.warning("The log %s can't be moved aside, and goes on growing: %s", self.log, error)
+
+    def open_log(self) -> IO[bytes]:
+        """The log, made where it is missing, for reading and appending.
+
+        Raises:
+            Configuration: it can't be opened.
+        """
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            file = os.fdopen(os.open(self.log, flags, 0o600), "a+b")
+            inherit_owner(self.log)
+        except OSError as error:
+            raise Configuration(f"The log {self.log} can't be written: {error.strerror}.") from error
+        return file
 
     def last_words(self, since: int) -> str:
         """What the server logged last after the byte `since`: its reason to end, and the line that led to it."""

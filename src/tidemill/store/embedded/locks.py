@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tidemill.core.errors import Configuration, Unavailable
+from tidemill.store.data_folder import inherit_owner
 
 logger = logging.getLogger("tidemill.store.embedded")
 
@@ -81,8 +82,10 @@ def starting(path: Path) -> Iterator[None]:
 
 def _open(path: Path) -> int:
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        inherit_owner(path)
     except OSError as error:
         raise Configuration(
             f"The lock file {path} can't be opened: {error.strerror}. Run Tidemill as the user who owns it."
         ) from error
+    return descriptor

@@ -166,8 +166,9 @@ class EmbeddedPostgres:
         try:
             server.wait_until_ready(layout, patience=SILENCE)
         except Unavailable:
-            logger.warning("The database server runs but does not answer; restarting it.")
-            server.end_processes(layout)
+            if server.postmaster(layout) is not None:
+                logger.warning("The database server runs but does not answer; restarting it.")
+                server.end_processes(layout)
             return False
         return True
 
@@ -193,15 +194,21 @@ def inspect(settings: Settings, key: SecretKey) -> EmbeddedStatus:
     """How the embedded database is, without starting it.
 
     Raises:
-        Configuration: the cluster's folder holds something else.
+        Configuration: the cluster's folder holds something else, or was made with another key.
+        Unavailable: the server goes away meanwhile.
     """
     layout = Layout.of(settings, key)
     version = cluster.cluster_version(layout)
+    if version is not None:
+        cluster.refuse_other_key(layout, key)
     process = server.running_server(layout) if version is not None else None
     running = process is not None and server.ping(layout) == pq.Ping.OK
     if running:
-        with psycopg.connect(cluster.role_url(layout, key), connect_timeout=5) as connection:
-            version = str(connection.execute("SHOW server_version").fetchone()[0])  # type: ignore[index]
+        try:
+            with psycopg.connect(cluster.role_url(layout, key), connect_timeout=5) as connection:
+                version = connection.info.parameter_status("server_version") or version
+        except psycopg.OperationalError as error:
+            raise Unavailable(f"The embedded PostgreSQL went away: {error}") from error
     uptime = time.time() - process.started_at if process is not None and running else None
     return EmbeddedStatus(running, version, layout.cluster, _size(layout.cluster), uptime)
 

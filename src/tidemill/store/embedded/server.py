@@ -66,8 +66,7 @@ def launch(layout: Layout, account: ServerAccount, postgres: Path) -> None:
     """
     _clear_leftovers(layout)
     layout.bound_log()
-    descriptor = os.open(layout.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "ab") as log:
+    with layout.open_log() as log:
         before = log.seek(0, os.SEEK_END)
         child = account.start([postgres, "-D", layout.cluster], log)
     # The server outlives or predeceases us; whichever it is, nobody else will collect its exit status.
@@ -86,7 +85,7 @@ def wait_until_ready(layout: Layout, *, child: "Popen[bytes] | None" = None, pat
 
     Raises:
         Configuration: `child` ended.
-        Unavailable: no answer within `patience` seconds.
+        Unavailable: no answer within `patience` seconds, or the server is gone.
     """
     started = time.monotonic()
     told = started
@@ -96,6 +95,8 @@ def wait_until_ready(layout: Layout, *, child: "Popen[bytes] | None" = None, pat
             return
         if child is not None and child.poll() is not None:
             raise Configuration(f"PostgreSQL ended with status {child.returncode}.")
+        if child is None and answer == pq.Ping.NO_RESPONSE and postmaster(layout) is None:
+            raise Unavailable("The embedded PostgreSQL has stopped.")
         now = time.monotonic()
         if now - started > (RECOVERY_PATIENCE if answer == pq.Ping.REJECT else patience):
             raise Unavailable(
