@@ -59,9 +59,8 @@ class Commenter:
         Raises:
             TidemillError: something other than the model is wrong.
         """
-        request = self._request(change, hunk, findings, review_id)
         try:
-            answer = await self._ask(request)
+            answer = await self._ask(lambda: self._request(change, hunk, findings, review_id))
         except (InvalidInput, ModelFailed) as error:
             return Commented((), (), failure=f"the model could not be asked: {error.message}")
         except TidemillError as error:
@@ -71,10 +70,11 @@ class Commenter:
         shown, rejected = accept_comments(answer, hunk)
         return Commented(tuple(shown), tuple(rejected))
 
-    async def _ask(self, request: ChatRequest) -> str:
+    async def _ask(self, request: Callable[[], ChatRequest]) -> str:
+        """Every try is a request of its own, since every try leaves an inference row of its own."""
         for pause in (*PAUSES, None):
             try:
-                return (await self._model.complete(request)).text
+                return (await self._model.complete(request())).text
             except TidemillError as error:
                 if not error.transient or pause is None:
                     raise
