@@ -59,7 +59,7 @@ def test_help_names_every_command_and_is_the_same_without_arguments(nowhere: dic
         (["models", "status"], 6, "tidemill up"),
         (["models", "pull", "gpt-9"], 4, "qwen2.5-coder"),
         (["review", "--staged", "HEAD"], 2, "not both"),
-        (["review", "--no-model", "--repo", "/nonexistent"], 2, "/nonexistent"),
+        (["review", "--no-model", "--repo", "/nonexistent"], 4, "/nonexistent"),
         (["db", "restore", "/nonexistent.tar"], 2, "/nonexistent.tar"),
         (["up", "--example"], 2, ""),
     ],

@@ -5,16 +5,17 @@ import errno
 import hashlib
 import io
 import json
-import os
 import random
 import re
 import resource
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -190,6 +191,12 @@ def leftovers(settings):
     return sorted(path.name for path in partial.rglob("*") if path.is_file()) if partial.exists() else []
 
 
+def wait_for_bytes(path, count):
+    until = time.monotonic() + 10
+    while time.monotonic() < until and not (path.exists() and path.stat().st_size >= count):
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize("index", ["html", "json"])
 async def test_wheels_are_joined_into_the_model(site, settings, index):
     site.index = index
@@ -258,8 +265,7 @@ async def test_a_pull_that_was_stopped_goes_on_later(site, settings):
     held = threading.Event()
     site.on_body = lambda: held.wait(10)
     pulling = asyncio.create_task(pull_artifact(settings, HUB))
-    while not leftovers(settings) or (settings.models_dir / ".partial/tiny/hub").stat().st_size < 500_000:
-        await asyncio.sleep(0.01)
+    await asyncio.to_thread(wait_for_bytes, settings.models_dir / ".partial/tiny/hub", 500_000)
     pulling.cancel()
     with pytest.raises(asyncio.CancelledError):
         await pulling
@@ -374,9 +380,9 @@ except Configuration as error:
     assert site.asked[-1][1] == "bytes=1000000-"
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_named_as_one(tmp_path):
-    with pytest.raises(OSError) as caught, open("/dev/full", "wb", buffering=0) as full:
+    with pytest.raises(OSError) as caught, Path("/dev/full").open("wb", buffering=0) as full:
         full.write(b"x")
     assert caught.value.errno == errno.ENOSPC
     assert "is full" in disk_error(caught.value, tmp_path).message

@@ -15,7 +15,6 @@ MAX_BREAKS = 5
 BACKOFF_SECONDS = 0.25
 MAX_BACKOFF_SECONDS = 5.0
 SILENCE_SECONDS = 60.0
-CHUNK = 1 << 18
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 
 Advance = Callable[[int], None]
@@ -103,7 +102,7 @@ async def _write(answer: httpx.Response, path: Path, start: int, advance: Advanc
         file.seek(start)
         file.truncate()
         done = start
-        async for data in answer.aiter_raw(CHUNK):
+        async for data in answer.aiter_raw():
             done += len(data)
             if done > limit:
                 raise Unavailable(f"{answer.url.host}: sends more than this file's {limit} bytes")
