@@ -1,5 +1,6 @@
 """`POST /v1/chat/completions`, as OpenAI's API has it."""
 
+import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Annotated, Any, Literal
@@ -156,6 +157,7 @@ def _check_format(response_format: ResponseFormat | None) -> None:
     if schema is None:
         raise InvalidInput("`response_format.json_schema.schema` is missing.", param="response_format")
     try:
+        json.dumps(schema, allow_nan=False)
         jsonschema_rs.meta.validate(schema)
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
         message = getattr(error, "message", None) or str(error)

@@ -149,17 +149,8 @@ async def _change(request: Request, body: ReviewRequest) -> ChangeSet:
                 param="files",
             )
     return ChangeSet(
-        title=_storable(body.title or "a diff"),
-        base=_storable(body.base) if body.base else None,
-        head=_storable(body.head) if body.head else None,
-        diff=_storable(body.diff),
-        files={_storable(path): _storable(text) for path, text in body.files.items()},
+        title=body.title or "a diff", base=body.base or None, head=body.head or None, diff=body.diff, files=body.files
     )
-
-
-def _storable(text: str) -> str:
-    """PostgreSQL's texts hold no NUL."""
-    return text.replace("\x00", "\ufffd")
 
 
 def _review(status: ReviewStatus) -> Review:

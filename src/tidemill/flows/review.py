@@ -9,6 +9,8 @@ for each step, and an answer that the model had already committed is looked up a
 """
 
 import json
+import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -36,6 +38,10 @@ from tidemill.store.reviews import ReviewEvent, ReviewRepository, ReviewRow
 
 WORKFLOW = "review"
 SHOWN_TITLE = 300
+_NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
+"""What PostgreSQL's texts and UTF-8 can't hold, and a diff or a request's JSON can."""
+
+log = logging.getLogger(__name__)
 
 Record = Mapping[str, Any]
 
@@ -95,6 +101,7 @@ class ReviewFlow:
             TooLarge: the diff is over `review.max_diff_bytes`.
             ModelNotFound: a model is wanted and none is there.
         """
+        change = _storable(change)
         size = len(change.diff.encode())
         if size > self._settings.max_diff_bytes:
             raise TooLarge(
@@ -297,6 +304,19 @@ class _Run:
         await self._flow._reviews.fail(self._id, message, self._flow._clock())
         self._flow._observe(ReviewState.FAILED)
         return {"message": message}
+
+
+def _storable(change: ChangeSet) -> ChangeSet:
+    def clean(text: str) -> str:
+        return _NOT_TEXT.sub("\ufffd", text)
+
+    return ChangeSet(
+        title=clean(change.title),
+        base=clean(change.base) if change.base else None,
+        head=clean(change.head) if change.head else None,
+        diff=clean(change.diff),
+        files={clean(path): clean(text) for path, text in change.files.items()},
+    )
 
 
 def _hunks(planned: Record, comments: Sequence[Record], *, with_model: bool) -> tuple[ReadHunk, ...]:

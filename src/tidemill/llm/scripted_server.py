@@ -129,7 +129,10 @@ def main() -> None:
     options = parser.parse_args()
     said = json.loads(options.script.read_text("utf-8")) if options.script else {}
     script = Script(said.get("text", TEXT), said.get("json"), options.delay_ms / 1000, options.log)
-    listener = socket.create_server((options.host, options.port), backlog=1024)
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # else asyncio delays packets
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((options.host, options.port))
+    listener.listen(1024)
     print(json.dumps({"port": listener.getsockname()[1]}), file=sys.stdout, flush=True)
     server = uvicorn.Server(uvicorn.Config(scripted_app(script), log_level="warning", access_log=False))
     asyncio.run(server.serve(sockets=[listener]))

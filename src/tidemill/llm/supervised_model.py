@@ -175,6 +175,8 @@ class SupervisedModel:
             failure = Unavailable(f"The process of the model {self._plan.name} can't be started: {error}.")
             self._end_with(failure, time.monotonic())
         finally:
+            if self._ready is not None and not self._ready.done():
+                self._end_with(self._unloaded(), time.monotonic())
             if child is not None:
                 await child.stop()
             self._share.release()
