@@ -10,11 +10,14 @@ from tidemill.llm.gguf import read_header
 GIB = 2**30
 WORKSPACE = 300 * 2**20
 """Bytes for llama.cpp's compute buffers and the process itself, beside weights and context."""
+REPACKED = 0.5
+"""The part of the weights that llama.cpp holds a second time, arranged for the CPU. Measured: 0.07 of a 0.5B model's
+file and 0.45 of a 1.5B's, both Q4_K_M."""
 CGROUP = Path("/sys/fs/cgroup")
 
 
 def needed_bytes(path: Path, context_tokens: int, slots: int) -> int:
-    """An estimate: the weights, the cache of keys and values of every slot, and room to compute.
+    """An estimate: the weights and their repacked part, every slot's keys and values, and room to compute.
 
     Raises:
         Configuration: the file can't be read, or is no GGUF file.
@@ -22,7 +25,8 @@ def needed_bytes(path: Path, context_tokens: int, slots: int) -> int:
     header = read_header(path)
     trained = header.context_tokens
     tokens = min(context_tokens, trained) if trained else context_tokens
-    return path.stat().st_size + header.context_bytes_per_token * tokens * slots + WORKSPACE
+    weights = int(path.stat().st_size * (1 + REPACKED))
+    return weights + header.context_bytes_per_token * tokens * slots + WORKSPACE
 
 
 def free_bytes() -> int:
