@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Required
 from uuid import UUID
 
 import jsonschema_rs
@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from pydantic_core import to_json
 from starlette.responses import Response
-from typing_extensions import Required, TypedDict
+from typing_extensions import TypedDict
 
 from tidemill.api.errors import error_body, invalid
 from tidemill.api.gate import caller_of
@@ -127,7 +127,7 @@ async def create_chat_completion(request: Request) -> Response:
     """Answers with the named model, whole or streamed. Every answer leaves one inference row."""
     services = services_of(request)
     asked = _parse(await request.body())
-    chat = _chat_request(services, request, asked)
+    chat = await _chat_request(services, request, asked)
     name = str(asked["model"])
     if asked.get("stream"):
         include_usage = bool((asked.get("stream_options") or {}).get("include_usage"))
@@ -166,8 +166,8 @@ def _check_format(response_format: ResponseFormat | None) -> None:
         ) from error
 
 
-def _chat_request(services: Services, request: Request, asked: ChatCompletionRequest) -> ChatRequest:
-    deployment = services.deployments.for_chat(asked["model"])
+async def _chat_request(services: Services, request: Request, asked: ChatCompletionRequest) -> ChatRequest:
+    deployment = await services.deployments.for_chat(asked["model"])
     options = {key: value for key, value in asked.items() if key not in IGNORED and value is not None}
     limit = asked.get("max_completion_tokens") or asked.get("max_tokens")
     if limit is not None:

@@ -77,7 +77,7 @@ class ReviewFlow:
         blobs: BlobStore,
         engines: Sequence[Engine],
         commenter: Commenter,
-        deployment: Callable[[], Deployment],
+        deployment: Callable[[], Awaitable[Deployment]],
         settings: ReviewSettings,
         clock: Clock,
         observe: Callable[[str], None],
@@ -110,7 +110,7 @@ class ReviewFlow:
             )
         parse_diff(change.diff)
         if with_model:
-            self._deployment()
+            await self._deployment()
         row = ReviewRow(
             id=new_id(),
             key_id=caller.key_id,
@@ -222,7 +222,7 @@ class _Run:
     async def _begin(self) -> Record:
         row, _, diff = await self._change()
         await self._flow._reviews.begin(self._id)
-        deployment = asdict(self._flow._deployment()) if row.with_model else None
+        deployment = asdict(await self._flow._deployment()) if row.with_model else None
         return {
             "title": row.title,
             "files": len(diff.files),

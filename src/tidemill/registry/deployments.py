@@ -1,5 +1,8 @@
 """The deployments in force: for each task, the model, prompt and sampling that serve it."""
 
+import asyncio
+import time
+
 from tidemill.core.deployment import Deployment, Task
 from tidemill.llm.catalog import ModelEntry, find_model, list_models, model_version
 from tidemill.llm.prompts import review_comment
@@ -8,6 +11,8 @@ from tidemill.settings import Settings
 REVIEW_SAMPLING = {"temperature": 0.0, "max_tokens": review_comment.MAX_TOKENS, "seed": 7}
 """Greedy and short: the same hunk gets the same comment, and a reviewer is not made to read an essay."""
 
+MEMORY_SECONDS = 1.0
+
 
 class Deployments:
     """Finds the deployment for a task, from the settings and the catalog."""
@@ -15,6 +20,7 @@ class Deployments:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._versions: dict[str, str] = {}
+        self._chat: dict[str, tuple[float, Deployment]] = {}
 
     def models(self) -> list[ModelEntry]:
         """Every model that can be asked now: endpoints, and local files that are there."""
@@ -28,23 +34,30 @@ class Deployments:
         """
         return find_model(self._settings, name)
 
-    def for_chat(self, name: str) -> Deployment:
-        """The deployment of the model that a chat request names."""
+    async def for_chat(self, name: str) -> Deployment:
+        """The deployment of the model that a chat request names, as it was at most a second ago."""
+        now = time.monotonic()
+        looked, known = self._chat.get(name, (0.0, None))
+        if known is not None and now - looked < MEMORY_SECONDS:
+            return known
         entry = self.model(name)
-        return Deployment(Task.CHAT, entry.name, self._version(entry))
+        deployment = Deployment(Task.CHAT, entry.name, await self._version(entry))
+        self._chat[name] = (now, deployment)
+        return deployment
 
-    def for_review(self) -> Deployment:
+    async def for_review(self) -> Deployment:
         """The deployment that comments on hunks."""
         entry = self.model(None)
         return Deployment(
             Task.REVIEW_COMMENT,
             entry.name,
-            self._version(entry),
+            await self._version(entry),
             prompt_version=review_comment.VERSION,
             sampling=REVIEW_SAMPLING,
         )
 
-    def _version(self, entry: ModelEntry) -> str:
+    async def _version(self, entry: ModelEntry) -> str:
+        """Which exact model it is; a file's digest is computed once, off the event loop."""
         if entry.name not in self._versions:
-            self._versions[entry.name] = model_version(self._settings, entry)
+            self._versions[entry.name] = await asyncio.to_thread(model_version, self._settings, entry)
         return self._versions[entry.name]

@@ -43,7 +43,7 @@ class Commenter:
     def __init__(
         self,
         model: ChatModel,
-        deployment: Callable[[], Deployment],
+        deployment: Callable[[], Awaitable[Deployment]],
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -70,20 +70,22 @@ class Commenter:
         shown, rejected = accept_comments(answer, hunk)
         return Commented(tuple(shown), tuple(rejected))
 
-    async def _ask(self, request: Callable[[], ChatRequest]) -> str:
+    async def _ask(self, request: Callable[[], Awaitable[ChatRequest]]) -> str:
         """Every try is a request of its own, since every try leaves an inference row of its own."""
         for pause in (*PAUSES, None):
             try:
-                return (await self._model.complete(request())).text
+                return (await self._model.complete(await request())).text
             except TidemillError as error:
                 if not error.transient or pause is None:
                     raise
                 await self._sleep(pause)
         raise ModelFailed("The model was not asked.")
 
-    def _request(self, change: ChangeSet, hunk: Hunk, findings: Sequence[Finding], review_id: UUID) -> ChatRequest:
+    async def _request(
+        self, change: ChangeSet, hunk: Hunk, findings: Sequence[Finding], review_id: UUID
+    ) -> ChatRequest:
         """The same for the same hunk however often a review runs: a model's own findings are left out of it."""
-        deployment = self._deployment()
+        deployment = await self._deployment()
         source = change.files.get(hunk.path)
         line = next((one.new for one in hunk.added if one.new), hunk.new_start)
         definition = enclosing_definition(source, hunk.path, line) if source is not None else None
