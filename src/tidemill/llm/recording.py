@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
@@ -85,8 +85,9 @@ class RecordedModel:
         transcript = _Transcript()
         usage = Usage()
         held: ChatChunk | None = None
+        chunks = self._inner.stream(request)
         try:
-            async for chunk in self._inner.stream(request):
+            async for chunk in chunks:
                 if entry.first_token_ms is None:
                     entry.first_token_ms = entry.elapsed_ms()
                 transcript.add(chunk)
@@ -95,6 +96,8 @@ class RecordedModel:
                     yield held
                 held = chunk
         except BaseException as error:
+            if isinstance(chunks, AsyncGenerator):
+                await chunks.aclose()
             await entry.fail(error, transcript.choices(), usage)
             raise
         await entry.succeed(transcript.choices(), usage)

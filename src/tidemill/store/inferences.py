@@ -50,15 +50,23 @@ class InferenceRepository:
         await done
 
     async def find_answer(self, *, config_hash: str, request_hash: str) -> str | None:
-        """The newest committed answer to the same request of the same deployment, as JSON text."""
-        async with self._pool.connection() as connection:
-            cursor = await connection.execute(
-                "SELECT t.response::text AS response FROM inferences i JOIN inference_texts t ON t.inference_id = i.id "
-                "WHERE i.request_hash = %s AND i.config_hash = %s AND i.status = 'ok' "
-                "ORDER BY i.created_at DESC LIMIT 1",
-                (request_hash, config_hash),
-            )
-            row = await cursor.fetchone()
+        """The newest committed answer to the same request of the same deployment, as JSON text.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        try:
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(
+                    "SELECT t.response::text AS response FROM inferences i "
+                    "JOIN inference_texts t ON t.inference_id = i.id "
+                    "WHERE i.request_hash = %s AND i.config_hash = %s AND i.status = 'ok' "
+                    "ORDER BY i.created_at DESC LIMIT 1",
+                    (request_hash, config_hash),
+                )
+                row = await cursor.fetchone()
+        except psycopg.OperationalError as error:
+            raise Unavailable("The database does not answer. Try again in a moment.") from error
         return str(row["response"]) if row else None
 
     async def forget_texts(self, now: datetime) -> int:
@@ -72,31 +80,30 @@ class InferenceRepository:
             batch, self._waiting = self._waiting[: self._group], self._waiting[self._group :]
             try:
                 await self._commit([entry for entry, _ in batch])
-            except psycopg.Error as error:
+            except psycopg.OperationalError as error:
+                for _, done in batch:
+                    _refuse(done, error)
+            except (psycopg.Error, UnicodeError) as error:
                 await self._settle_singly(batch, error)
             else:
                 for _, done in batch:
                     if not done.done():
                         done.set_result(None)
 
-    async def _settle_singly(self, batch: list[tuple[Entry, asyncio.Future[None]]], error: psycopg.Error) -> None:
+    async def _settle_singly(self, batch: list[tuple[Entry, asyncio.Future[None]]], error: Exception) -> None:
         """After a failed group, so that one bad row does not take its neighbours with it."""
         for entry, done in batch:
-            failure: psycopg.Error | None = error
+            failure: Exception | None = error
             if len(batch) > 1:
                 try:
                     await self._commit([entry])
                     failure = None
-                except psycopg.Error as own:
+                except (psycopg.Error, UnicodeError) as own:
                     failure = own
-            if done.done():
-                continue
-            if failure is None:
+            if failure is not None:
+                _refuse(done, failure)
+            elif not done.done():
                 done.set_result(None)
-            else:
-                unavailable = Unavailable("The database did not record this answer. Try again in a moment.")
-                unavailable.__cause__ = failure
-                done.set_exception(unavailable)
 
     async def _commit(self, entries: list[Entry]) -> None:
         texts = [
@@ -109,6 +116,13 @@ class InferenceRepository:
             await cursor.executemany(ROW, [_row(inference) for inference, _, _ in entries])
             if texts:
                 await cursor.executemany(TEXT, texts)
+
+
+def _refuse(done: asyncio.Future[None], cause: Exception) -> None:
+    if not done.done():
+        unavailable = Unavailable("The database did not record this answer. Try again in a moment.")
+        unavailable.__cause__ = cause
+        done.set_exception(unavailable)
 
 
 def _row(inference: Inference) -> tuple[object, ...]:
