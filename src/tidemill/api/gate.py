@@ -100,7 +100,7 @@ class Gate:
 
 def _route(scope: Scope) -> str:
     """The template of the route that took the request, with its router's prefix."""
-    template = getattr(scope.get("route"), "path", None)
+    template: str | None = getattr(scope.get("route"), "path", None)
     if template is None:
         return "unmatched"
     prefix = next((one for one in PREFIXES if scope["path"].startswith(f"{one}/")), "")

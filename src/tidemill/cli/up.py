@@ -3,6 +3,8 @@
 import asyncio
 import fcntl
 import logging
+import shlex
+import shutil
 import signal
 import socket
 import sys
@@ -35,7 +37,7 @@ from tidemill.store.data_folder import make_data_folder, make_private_folder
 LOCAL_KEY = "local commands"
 EXAMPLE_REVIEWS = 3
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def up(
@@ -167,20 +169,25 @@ async def _greet(services: Services, url: str) -> None:
         shown = "KEY"
     else:
         shown = (await services.keys.create("first", Role.ADMIN)).secret
-        console.print(f"Your first API key (admin, shown this once):  [bold]{shown}[/bold]", soft_wrap=True)
-    command = Path(sys.argv[0])
-    program = str(command) if command.name == "tidemill" else "tidemill"
-    program = f'"{program}"' if " " in program else program
+        console.print(f"Your first API key (admin, shown this once):  [bold]{shown}[/bold]")
+    program = _program()
     console.print("\nTry, in another terminal:\n", markup=False)
-    console.print(f'  {program} chat "Write a Python function that reverses a list."', soft_wrap=True, markup=False)
-    console.print(f"  {program} review HEAD --repo PATH-TO-A-REPOSITORY", soft_wrap=True, markup=False)
+    console.print(f'  {program} chat "Write a Python function that reverses a list."', markup=False)
+    console.print(f"  {program} review HEAD --repo PATH-TO-A-REPOSITORY", markup=False)
     console.print(
         f"  curl {url}/v1/chat/completions -H 'Authorization: Bearer {shown}' -H 'Content-Type: application/json' "
         '-d \'{"model": "default", "messages": [{"role": "user", "content": "Hello"}]}\'\n',
-        soft_wrap=True,
         markup=False,
     )
     console.print("Ctrl-C stops it.\n")
+
+
+def _program() -> str:
+    """How a person calls this command from any folder, quoted for a shell."""
+    command = Path(sys.argv[0])
+    if command.name != "tidemill" or shutil.which("tidemill") == str(command.absolute()):
+        return "tidemill"
+    return shlex.quote(str(command.absolute()))
 
 
 def _review_example(settings: Settings, address: HubAddress, bundle: Path) -> None:
