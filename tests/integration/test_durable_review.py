@@ -95,7 +95,7 @@ def test_a_review_whose_hub_is_killed_after_every_step_ends_as_if_it_had_not_bee
             review = client.post("/v1/reviews", json=change()).json()["id"]
         for step in STEPS:
             wait_for(
-                lambda step=step: query(hub, "SELECT 1 FROM review_events WHERE step = %s", step),
+                lambda hub=hub, step=step: query(hub, "SELECT 1 FROM review_events WHERE step = %s", step),
                 what=f"the step {step}",
             )
             hub.kill()

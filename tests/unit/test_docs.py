@@ -128,7 +128,7 @@ def commands(page):
             words = re.sub(r"[\[\]]", " ", match[1]).split()
             if words[:1] == ["tidemill"]:
                 words = words[1:]  # the value of a variable before the command ended in the same word
-            if words and not line.strip().startswith(("#", "from ", "import ")):
+            if words and not line.strip().startswith(("#", "from ", "import ", "$ psql ")):
                 yield words
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from tidemill.core.change import ChangeKind, Diff, FileDiff, Hunk, Line, LineKind
 from tidemill.core.errors import InvalidInput
+from tidemill.core.text import storable
 
 _HUNK = re.compile(r"@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@ ?(.*)", re.DOTALL)
 _BINARY = re.compile(r"Binary files (.+) and (.+) differ", re.DOTALL)
@@ -41,13 +42,13 @@ def parse_diff(text: str) -> Diff:
 def unquote_path(text: str) -> str:
     """A path as git writes it: in double quotes with C escapes, its bytes UTF-8, or plain up to a tab.
 
-    Bytes that are not UTF-8 become U+FFFD.
+    Bytes that are not UTF-8, and NUL, become U+FFFD.
     """
     if not text.startswith('"'):
         return text.split("\t", 1)[0]
     inner = text[1 : _closing_quote(text)]
     data = _ESCAPE.sub(_unescape, inner.encode("utf-8", "surrogatepass"))
-    return data.decode("utf-8", "replace")
+    return storable(data.decode("utf-8", "replace"))
 
 
 def _unescape(match: re.Match[bytes]) -> bytes:

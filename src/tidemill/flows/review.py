@@ -10,7 +10,6 @@ for each step, and an answer that the model had already committed is looked up a
 
 import json
 import logging
-import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -27,6 +26,7 @@ from tidemill.core.finding import Finding, Necessity
 from tidemill.core.ids import new_id
 from tidemill.core.json import Json
 from tidemill.core.review import ReadHunk, Rejected, ReviewResult, ReviewState, SkippedFile, by_weight
+from tidemill.core.text import storable
 from tidemill.jobs.port import Jobs, Steps
 from tidemill.review.commenter import Commenter
 from tidemill.review.engines import Engine
@@ -38,8 +38,6 @@ from tidemill.store.reviews import ReviewEvent, ReviewRepository, ReviewRow
 
 WORKFLOW = "review"
 SHOWN_TITLE = 300
-_NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
-"""What PostgreSQL's texts and UTF-8 can't hold, and a diff or a request's JSON can."""
 
 log = logging.getLogger(__name__)
 
@@ -196,13 +194,16 @@ class _Run:
         return answers
 
     async def _step(self, name: str, kind: str, work: Callable[[], Awaitable[Record]]) -> Record:
-        """Runs a step and tells of it in an event. One of our own errors is recorded, and ends the review."""
+        """Runs a step and tells of it in an event. An error is recorded, and ends the review."""
 
         async def recorded() -> Json:
             try:
                 result = await work()
             except TidemillError as error:
                 return {"error": error.message}
+            except Exception:
+                log.exception("The step %s of review %s failed.", name, self._id)
+                return {"error": f"Tidemill failed at the step {name} of this review. The hub's log says why."}
             shown = {key: value for key, value in result.items() if key != "details"}
             await self._flow._reviews.add_event(self._id, name, kind, shown, self._flow._clock())
             return cast(Json, result)
@@ -307,15 +308,12 @@ class _Run:
 
 
 def _storable(change: ChangeSet) -> ChangeSet:
-    def clean(text: str) -> str:
-        return _NOT_TEXT.sub("\ufffd", text)
-
     return ChangeSet(
-        title=clean(change.title),
-        base=clean(change.base) if change.base else None,
-        head=clean(change.head) if change.head else None,
-        diff=clean(change.diff),
-        files={clean(path): clean(text) for path, text in change.files.items()},
+        title=storable(change.title),
+        base=storable(change.base) if change.base else None,
+        head=storable(change.head) if change.head else None,
+        diff=storable(change.diff),
+        files={storable(path): storable(text) for path, text in change.files.items()},
     )
 
 

@@ -10,6 +10,7 @@ from tidemill.core.change import ChangeKind, Diff, FileDiff, Hunk, Line
 from tidemill.core.finding import Finding, Severity
 from tidemill.core.json import Json
 from tidemill.core.review import Rejected
+from tidemill.core.text import storable
 from tidemill.llm.prompts.review_comment import CATEGORIES, EXAMPLE_MESSAGE, MAX_COMMENTS, MAX_MESSAGE, SEVERITIES
 from tidemill.review.placing import Remark, place
 
@@ -41,7 +42,7 @@ def accept_comments(answer: str, hunk: Hunk) -> tuple[list[Finding], list[Reject
     try:
         comments = _comments(answer)
     except _DoesNotHoldError as error:
-        return [], [Rejected(str(error), answer[:MAX_MESSAGE])]
+        return [], [Rejected(str(error), storable(answer[:MAX_MESSAGE]))]
     remarks: list[Remark] = []
     rejected: list[Rejected] = []
     for comment in comments[:MAX_COMMENTS]:
@@ -49,7 +50,8 @@ def accept_comments(answer: str, hunk: Hunk) -> tuple[list[Finding], list[Reject
             remark = _remark(comment, hunk)
             _refuse_repeated(remark, remarks)
         except _DoesNotHoldError as error:
-            rejected.append(Rejected(str(error), mask(json.dumps(comment, ensure_ascii=False))[: 2 * MAX_MESSAGE]))
+            said = storable(mask(json.dumps(comment, ensure_ascii=False)))
+            rejected.append(Rejected(str(error), said[: 2 * MAX_MESSAGE]))
         else:
             remarks.append(remark)
     file = FileDiff(hunk.path, hunk.path, ChangeKind.MODIFIED, (hunk,))
@@ -78,11 +80,11 @@ def _remark(comment: Any, hunk: Hunk) -> Remark:
     if not isinstance(quote, str) or not isinstance(message, str):
         raise _DoesNotHoldError("the comment has no quote or no message")
     line = _meant(number, quote, hunk)
-    text = " ".join(message.split())[:MAX_MESSAGE]
+    text = " ".join(storable(message).split())[:MAX_MESSAGE]
     _refuse_empty(text, line)
     severity = comment.get("severity")
     category = comment.get("category")
-    details: dict[str, Json] = {"claimed_severity": severity if isinstance(severity, str) else None}
+    details: dict[str, Json] = {"claimed_severity": storable(severity) if isinstance(severity, str) else None}
     if number != line.new:
         details["moved_from"] = number
     rule = category if isinstance(category, str) and category in CATEGORIES else "other"
