@@ -1,0 +1,361 @@
+"""A review from its submission to its result, with scripted engines and models and a real database."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import NOON
+from tidemill.core.accounts import ApiKey, Caller, Role
+from tidemill.core.change import ChangeSet, Diff
+from tidemill.core.deployment import Deployment, Task
+from tidemill.core.errors import InvalidInput, ModelNotFound, NotFound, TooLarge, Unavailable
+from tidemill.core.finding import Finding, Severity
+from tidemill.core.ids import new_id
+from tidemill.core.review import ReviewState
+from tidemill.flows.review import ReviewFlow, ReviewStatus
+from tidemill.jobs.direct import DirectJobs, Interrupted
+from tidemill.llm.recording import RecordedModel, TextPolicy
+from tidemill.llm.scripted import ScriptedAnswer, ScriptedModel
+from tidemill.review.commenter import PAUSES, Commenter
+from tidemill.review.engines import Engine, EngineFailed, EngineResult, ScriptedEngine, SecretsEngine
+from tidemill.settings import ReviewSettings
+from tidemill.store.api_keys import ApiKeyRepository
+from tidemill.store.blobs import BlobStore
+from tidemill.store.database import Pool
+from tidemill.store.inferences import InferenceRepository
+from tidemill.store.reviews import ReviewRepository
+
+DEPLOYMENT = Deployment(Task.REVIEW_COMMENT, "scripted", "1", prompt_version="p/1")
+QUOTE = 'return total / order["count"]'
+SOURCE = """\
+def mean(order):
+    total = sum(order["prices"])
+    if total:
+        try:
+            return total / order["count"]
+        except KeyError:
+            return None
+    return 0
+"""
+STEPS = ["begin", "engine:one", "engine:two", "plan", "comment:0", "comment:1", "finish"]
+
+
+def diff_of(path: str, text: str) -> str:
+    lines = text.splitlines()
+    body = "".join(f"+{line}\n" for line in lines)
+    head = f"diff --git a/{path} b/{path}\nnew file mode 100644\n--- /dev/null\n+++ b/{path}\n"
+    return f"{head}@@ -0,0 +1,{len(lines)} @@\n{body}"
+
+
+def change_of(*paths: str) -> ChangeSet:
+    return ChangeSet(
+        "Add means", None, None, "".join(diff_of(path, SOURCE) for path in paths), dict.fromkeys(paths, SOURCE)
+    )
+
+
+CHANGE = change_of("shop/a.py", "shop/b.py")
+
+
+def comment(quote: str = QUOTE, *, message: str = "count may be zero, and then this raises.", line: int = 5) -> str:
+    one = {"line": line, "quote": quote, "severity": "high", "category": "bug", "message": message}
+    return json.dumps({"comments": [one]})
+
+
+def finding(engine: str, path: str, severity: Severity = Severity.LOW) -> Finding:
+    message = "Something is wrong."
+    return Finding(engine, "R1", path, 2, severity, "A rule", message, "    total = …", f"{engine}:{path}")
+
+
+class FailingEngine:
+    """Raises what it was given."""
+
+    name = "one"
+    version = "1"
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    async def run(self, change: ChangeSet, diff: Diff) -> EngineResult:
+        raise self._error
+
+
+class Reviews:
+    """A flow over scripts, with what it was asked and what it told."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        folder: Path,
+        *,
+        script: Any = None,
+        engines: Iterable[Engine] | None = None,
+        stop_after: str | None = None,
+        **settings: Any,
+    ) -> None:
+        self.model = ScriptedModel([ScriptedAnswer(comment(), repeat=True)] if script is None else script)
+        self.jobs = DirectJobs(stop_after={stop_after} if stop_after else None)
+        self.repository = ReviewRepository(pool)
+        self.told: list[str] = []
+        self.slept: list[float] = []
+        recorded = RecordedModel(
+            self.model,
+            InferenceRepository(pool),
+            clock=lambda: NOON,
+            texts=TextPolicy(7),
+            observe=lambda inference: None,
+        )
+        self.flow = ReviewFlow(
+            jobs=self.jobs,
+            reviews=self.repository,
+            blobs=BlobStore(folder),
+            engines=tuple(engines) if engines is not None else default_engines(),
+            commenter=Commenter(recorded, deployment, sleep=self._sleep),
+            deployment=deployment,
+            settings=ReviewSettings(**settings),
+            clock=lambda: NOON,
+            observe=self.told.append,
+        )
+
+    async def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+    async def review(self, caller: Caller, change: ChangeSet = CHANGE, *, with_model: bool = True) -> ReviewStatus:
+        row = await self.flow.submit(change, with_model=with_model, caller=caller)
+        return await self.flow.status(row.id, caller)
+
+
+async def deployment() -> Deployment:
+    return DEPLOYMENT
+
+
+def default_engines() -> tuple[Engine, ...]:
+    return (
+        ScriptedEngine(EngineResult((finding("one", "shop/a.py", Severity.HIGH),), ("A note.",)), name="one"),
+        ScriptedEngine(EngineResult((finding("two", "shop/b.py"),)), name="two"),
+    )
+
+
+async def caller(pool: Pool, role: Role) -> Caller:
+    key = ApiKey(new_id(), role, role, "tm-12345", NOON)
+    await ApiKeyRepository(pool).add(key, key.id.bytes)
+    return Caller(key.id, role)
+
+
+@pytest.fixture
+async def admin(pool: Pool) -> Caller:
+    return await caller(pool, Role.ADMIN)
+
+
+@pytest.fixture
+async def member(pool: Pool) -> Caller:
+    return await caller(pool, Role.MEMBER)
+
+
+def told(status: ReviewStatus) -> dict[str, Any]:
+    """What a review came to, without its id and its times."""
+    assert status.row.result is not None
+    result = {key: value for key, value in status.row.result.items() if key not in {"id", "timings"}}
+    return {**result, "state": status.row.state, "findings": list(status.findings)}
+
+
+async def test_a_review_holds_what_the_engines_and_the_model_found(pool: Pool, tmp_path: Path, member: Caller) -> None:
+    reviews = Reviews(pool, tmp_path)
+    status = await reviews.review(member)
+    assert status.row.state is ReviewState.DONE
+    assert [(one.engine, one.path, one.severity) for one in status.findings] == [
+        ("one", "shop/a.py", Severity.HIGH),
+        ("model", "shop/a.py", Severity.MEDIUM),
+        ("model", "shop/b.py", Severity.MEDIUM),
+        ("two", "shop/b.py", Severity.LOW),
+    ]
+    assert status.row.result is not None
+    assert status.row.result["notes"] == ["A note."]
+    assert reviews.told == [ReviewState.DONE]
+    events = await reviews.flow.events(status.row.id, after=0)
+    assert [event.step for event in events] == STEPS
+    assert reviews.model.calls == 2
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_review_broken_off_after_a_step_and_taken_up_again_ends_as_if_undisturbed(
+    pool: Pool, tmp_path: Path, admin: Caller, step: str
+) -> None:
+    undisturbed = await Reviews(pool, tmp_path).review(admin)
+    other = replace(CHANGE, title="Add means again")
+    async with pool.connection() as connection:
+        await connection.execute("DELETE FROM inferences")
+    reviews = Reviews(pool, tmp_path, stop_after=step)
+    with pytest.raises(Interrupted):
+        await reviews.review(admin, other)
+    [row] = [row for row in await reviews.flow.latest(admin, limit=5) if row.title == other.title]
+    await reviews.jobs.submit("review", str(row.id))
+    status = await reviews.flow.status(row.id, admin)
+    assert {**told(status), "title": CHANGE.title} == told(undisturbed)
+    assert [event.step for event in await reviews.flow.events(row.id, after=0)] == STEPS
+    assert reviews.model.calls == 2, "an answer that was committed is not asked for again"
+
+
+async def test_an_engine_that_fails_ends_the_review_with_its_sentence(
+    pool: Pool, tmp_path: Path, admin: Caller
+) -> None:
+    sentence = "ruff failed with exit code 2: no space left."
+    reviews = Reviews(pool, tmp_path, engines=[FailingEngine(EngineFailed(sentence))])
+    status = await reviews.review(admin)
+    assert (status.row.state, status.row.error, status.row.result) == (ReviewState.FAILED, sentence, None)
+    assert status.row.finished_at == NOON
+    assert await reviews.flow.ended(status.row.id)
+    events = await reviews.flow.events(status.row.id, after=0)
+    assert [(event.step, event.kind) for event in events] == [("begin", "started"), ("fail", "failed")]
+    assert events[-1].data == {"message": sentence}
+    assert reviews.told == [ReviewState.FAILED]
+    assert reviews.model.calls == 0
+
+
+async def test_an_engine_with_a_defect_of_its_own_ends_the_review_too(
+    pool: Pool, tmp_path: Path, admin: Caller
+) -> None:
+    reviews = Reviews(pool, tmp_path, engines=[FailingEngine(KeyError("filename"))])
+    status = await reviews.review(admin)
+    assert status.row.state is ReviewState.FAILED
+    assert "engine:one" in str(status.row.error)
+    assert "filename" not in str(status.row.error)
+
+
+async def test_when_the_time_is_spent_the_other_hunks_say_so(pool: Pool, tmp_path: Path, admin: Caller) -> None:
+    slow = [ScriptedAnswer(comment(), delay=0.05, repeat=True)]
+    reviews = Reviews(pool, tmp_path, script=slow, max_seconds=0.01)
+    status = await reviews.review(admin)
+    assert status.row.result is not None
+    hunks: Any = status.row.result["hunks"]
+    assert [(hunk["asked"], hunk["reason"]) for hunk in hunks] == [(True, None), (False, "the time budget was spent")]
+    assert reviews.model.calls == 1
+
+
+async def test_the_budget_of_hunks_goes_to_the_highest_score(pool: Pool, tmp_path: Path, admin: Caller) -> None:
+    reviews = Reviews(pool, tmp_path, max_hunks=1)
+    status = await reviews.review(admin)
+    assert status.row.result is not None
+    hunks: Any = status.row.result["hunks"]
+    assert [(hunk["path"], hunk["asked"]) for hunk in hunks] == [("shop/a.py", True), ("shop/b.py", False)]
+
+
+async def test_a_comment_that_quotes_what_is_not_there_is_counted_and_not_shown(
+    pool: Pool, tmp_path: Path, admin: Caller
+) -> None:
+    reviews = Reviews(pool, tmp_path, script=[comment("os.system(user_input)"), comment()])
+    status = await reviews.review(admin)
+    assert [one.path for one in status.findings if one.engine == "model"] == ["shop/b.py"]
+    assert status.row.result is not None
+    rejections: Any = status.row.result["rejected"]
+    [rejected] = rejections
+    assert "quote" in rejected["reason"]
+    events = await reviews.flow.events(status.row.id, after=0)
+    assert [event.data["comments"] for event in events if event.kind == "comment"] == [0, 1]
+
+
+@pytest.mark.parametrize("odd", ["\x00", "\ud83d", "\udc00 and \x00"])
+async def test_a_model_may_say_what_no_database_can_hold(pool: Pool, tmp_path: Path, admin: Caller, odd: str) -> None:
+    message = f"count may be zero {odd} and then this raises."
+    script = [comment(message=message), comment(f"no such line {odd}", message=message)]
+    status = await Reviews(pool, tmp_path, script=script).review(admin)
+    assert status.row.state is ReviewState.DONE, status.row.error
+    [said] = [one.message for one in status.findings if one.engine == "model"]
+    assert said.startswith("count may be zero \ufffd")
+    assert status.row.result is not None
+    json.dumps(status.row.result, ensure_ascii=False).encode()
+
+
+async def test_a_path_with_a_nul_is_reviewed_as_any_other(pool: Pool, tmp_path: Path, admin: Caller) -> None:
+    key = "AKIA" + "QWERTYUIOPASDFGH"
+    text = f'key = "{key}"\n'
+    quoted = diff_of("PATH", text).replace("a/PATH", '"a/x\\000.cfg"').replace("b/PATH", '"b/x\\000.cfg"')
+    raw = ChangeSet("a NUL \x00", None, None, diff_of("y.cfg", text.replace('"', "\x00")), {"y.cfg": "\x00\ud800"})
+    for change in (ChangeSet("quoted", None, None, quoted), raw):
+        status = await Reviews(pool, tmp_path, engines=[SecretsEngine()]).review(admin, change)
+        assert status.row.state is ReviewState.DONE, status.row.error
+
+
+async def test_a_member_sees_its_own_reviews_and_an_admin_all(
+    pool: Pool, tmp_path: Path, admin: Caller, member: Caller
+) -> None:
+    reviews = Reviews(pool, tmp_path)
+    its = (await reviews.review(member, with_model=False)).row.id
+    anothers = (await reviews.review(admin, with_model=False)).row.id
+    assert (await reviews.flow.status(its, admin)).row.id == its
+    with pytest.raises(NotFound, match=str(anothers)) as hidden:
+        await reviews.flow.status(anothers, member)
+    nothing = new_id()
+    with pytest.raises(NotFound) as absent:
+        await reviews.flow.status(nothing, admin)
+    assert hidden.value.message.replace(str(anothers), "") == absent.value.message.replace(str(nothing), "")
+    assert {row.id for row in await reviews.flow.latest(admin, limit=9)} == {its, anothers}
+    assert [row.id for row in await reviews.flow.latest(member, limit=9)] == [its]
+    assert len(await reviews.flow.latest(admin, limit=1)) == 1
+
+
+async def test_a_diff_over_the_limit_is_refused_with_both_numbers(pool: Pool, tmp_path: Path, admin: Caller) -> None:
+    reviews = Reviews(pool, tmp_path, max_diff_bytes=len(CHANGE.diff.encode()))
+    await reviews.review(admin, with_model=False)
+    longer = replace(CHANGE, diff=CHANGE.diff + "đ")
+    with pytest.raises(TooLarge) as error:
+        await reviews.flow.submit(longer, with_model=False, caller=admin)
+    assert f"{len(longer.diff.encode()):,}" in error.value.message
+    assert f"{len(CHANGE.diff.encode()):,}" in error.value.message
+    assert len(await reviews.flow.latest(admin, limit=9)) == 1
+
+
+async def test_what_is_no_diff_is_refused_and_leaves_no_review(pool: Pool, tmp_path: Path, admin: Caller) -> None:
+    reviews = Reviews(pool, tmp_path)
+    with pytest.raises(InvalidInput, match="unified diff"):
+        await reviews.flow.submit(replace(CHANGE, diff="Hello"), with_model=False, caller=admin)
+    assert await reviews.flow.latest(admin, limit=9) == []
+
+
+async def test_a_model_that_was_away_is_asked_again(pool: Pool, tmp_path: Path, admin: Caller) -> None:
+    away = ScriptedAnswer(error=Unavailable("The model is starting."))
+    reviews = Reviews(pool, tmp_path, script=[away, away, comment(), comment()])
+    status = await reviews.review(admin)
+    assert reviews.slept == list(PAUSES[:2])
+    assert [one.path for one in status.findings if one.engine == "model"] == ["shop/a.py", "shop/b.py"]
+    async with pool.connection() as connection:
+        cursor = await connection.execute("SELECT status FROM inferences WHERE subject = %s ORDER BY id",
+                                          (f"review:{status.row.id}",))  # fmt: skip
+        assert [row["status"] for row in await cursor.fetchall()] == ["error", "error", "ok", "ok"]
+
+
+async def test_a_model_that_stays_away_is_said_and_the_review_ends(pool: Pool, tmp_path: Path, admin: Caller) -> None:
+    away = ScriptedAnswer(error=Unavailable("The model is gone."), repeat=True)
+    reviews = Reviews(pool, tmp_path, script=[away])
+    status = await reviews.review(admin)
+    assert status.row.state is ReviewState.DONE
+    assert status.row.result is not None
+    hunks: Any = status.row.result["hunks"]
+    assert {hunk["reason"] for hunk in hunks} == {"the model could not be asked: The model is gone."}
+    assert {one.engine for one in status.findings} == {"one", "two"}
+
+
+async def test_a_review_that_no_model_can_comment_is_refused_at_once(pool: Pool, tmp_path: Path, admin: Caller) -> None:
+    async def none() -> Deployment:
+        raise ModelNotFound("No model is installed.")
+
+    reviews = Reviews(pool, tmp_path)
+    reviews.flow._deployment = none
+    with pytest.raises(ModelNotFound):
+        await reviews.flow.submit(CHANGE, with_model=True, caller=admin)
+    assert (await reviews.review(admin, with_model=False)).row.state is ReviewState.DONE
+
+
+@pytest.mark.parametrize("diff", ["", "\n \n"])
+async def test_an_empty_diff_is_reviewed_and_nothing_is_found(
+    pool: Pool, tmp_path: Path, admin: Caller, diff: str
+) -> None:
+    reviews = Reviews(pool, tmp_path, engines=[SecretsEngine()])
+    status = await reviews.review(admin, ChangeSet("Nothing", None, None, diff))
+    assert (status.row.state, status.findings) == (ReviewState.DONE, ())
+    assert status.row.result is not None
+    assert status.row.result["hunks"] == []
+    assert reviews.model.calls == 0
