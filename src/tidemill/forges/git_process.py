@@ -77,7 +77,7 @@ class Git:
             Unavailable: git took too long.
             TidemillError: git failed otherwise; holds what it said.
         """
-        process = await self._start(arguments)
+        process = await self._start(arguments, stdin)
         try:
             async with asyncio.timeout(self._timeout):
                 (output, total), errors, _ = await asyncio.gather(
@@ -99,7 +99,7 @@ class Git:
             raise _failure(self._repo, arguments[0], code, errors)
         return output
 
-    async def _start(self, arguments: Sequence[str]) -> asyncio.subprocess.Process:
+    async def _start(self, arguments: Sequence[str], stdin: bytes) -> asyncio.subprocess.Process:
         program = shutil.which("git")
         if program is None:
             raise Configuration("The program git is not installed, or not on the PATH. Install it, then try again.")
@@ -111,7 +111,7 @@ class Git:
             "-C",
             str(self._repo),
             *arguments,
-            stdin=asyncio.subprocess.PIPE,
+            stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env={name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ} | _ENVIRONMENT,
@@ -142,7 +142,8 @@ async def _stderr(process: asyncio.subprocess.Process) -> str:
 
 
 async def _write(process: asyncio.subprocess.Process, data: bytes) -> None:
-    assert process.stdin is not None  # noqa: S101 - asked for with PIPE
+    if process.stdin is None or process.stdin.is_closing():
+        return  # nothing to write, or git ended before; its exit code says why
     try:
         process.stdin.write(data)
         await process.stdin.drain()
