@@ -81,6 +81,11 @@ class RetentionSettings(Section):
     """How long stored texts are kept."""
 
     inference_text_days: float = Field(7.0, ge=0, description="Requests and answers of models; 0 keeps none.")
+    review_change_days: float = Field(
+        30.0,
+        ge=0,
+        description="The change that a review read, with its sources; 0 deletes it at the review's end.",
+    )
 
 
 def default_data_dir() -> Path:
