@@ -138,6 +138,20 @@ async def test_every_kind_of_file_change_is_read(repo: Path, tmp_path: Path) -> 
     assert change.files["crlf"] == "a\r\nB\r\n"
 
 
+async def test_no_text_holds_a_character_that_a_database_refuses(repo: Path) -> None:
+    text = b"x" * 8000 + b"\n\0 \xed\xa0\x80\n"
+    commit(repo, "one", late=text, early=b"a\0b\nc\n", **{".gitattributes": "* diff\n"})
+    change = await read(repo, None)
+    ranged = await read(repo, "HEAD..HEAD")
+    files = {file.path: file for file in parse_diff(change.diff).files}
+    assert [line.text for line in files["early"].hunks[0].added] == ["a\ufffdb", "c"]
+    assert change.files["late"].startswith("x" * 8000 + "\n\ufffd ")
+    assert "early" not in change.files
+    for said in (change.diff, change.title, ranged.title, *change.files, *change.files.values()):
+        assert "\0" not in said
+        said.encode()
+
+
 async def test_a_large_file_is_left_to_its_diff(repo: Path) -> None:
     commit(repo, "one", big="x" * 2000 + "\n", small="y\n", same="y\n")
     change = await read_change(repo, None, staged=False, limits=ReviewSettings(max_file_bytes=1000))

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from tidemill.core.text import storable
+
 
 class ChangeKind(StrEnum):
     """What happened to one file."""
@@ -116,3 +118,14 @@ class ChangeSet:
     head: str | None
     diff: str
     files: Mapping[str, str] = field(default_factory=dict)
+
+
+def storable_change(change: ChangeSet) -> ChangeSet:
+    """The change with `storable` texts throughout. No line moves: a character stands for each that is replaced."""
+    return ChangeSet(
+        title=storable(change.title),
+        base=None if change.base is None else storable(change.base),
+        head=None if change.head is None else storable(change.head),
+        diff=storable(change.diff),
+        files={storable(path): storable(text) for path, text in change.files.items()},
+    )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from tidemill.core.change import ChangeSet
+from tidemill.core.change import ChangeSet, storable_change
 from tidemill.core.errors import InvalidInput, NotFound, NotPermitted
 from tidemill.forges.git_process import Git
 from tidemill.settings import ReviewSettings
@@ -63,7 +63,7 @@ class _Sides:
 
 
 async def read_change(repo: Path, revision: str | None, *, staged: bool, limits: ReviewSettings) -> ChangeSet:
-    """Everything that a review of this change reads, so that the repository isn't needed again.
+    """Everything that a review of this change reads, so that the repository isn't needed again; all of it `storable`.
 
     Args:
         repo: a folder in the repository's work tree, or a bare repository.
@@ -90,9 +90,8 @@ async def read_change(repo: Path, revision: str | None, *, staged: bool, limits:
     patch = await git.run(*command, "-p", *_PATCH_OPTIONS, *trees, "--", limit=limits.max_diff_bytes)
     raw = await git.run(*command, "--raw", "-z", "--no-abbrev", "-M", *trees, "--")
     files = await _contents(git, _new_blobs(raw), limits.max_file_bytes)
-    return ChangeSet(
-        title=sides.title, base=sides.base, head=sides.new, diff=patch.decode("utf-8", "replace"), files=files
-    )
+    diff = patch.decode("utf-8", "replace")
+    return storable_change(ChangeSet(title=sides.title, base=sides.base, head=sides.new, diff=diff, files=files))
 
 
 async def recent_commits(repo: Path, count: int) -> list[Commit]:
