@@ -10,7 +10,7 @@ from tidemill.analysis.syntax import Definition
 from tidemill.core.change import Hunk
 from tidemill.core.finding import Finding, Severity
 from tidemill.llm.prompts import review_comment
-from tidemill.review.comment import accept_comments
+from tidemill.review.comment import Accepted, accept_comments
 
 HUNK = parse_diff(
     "--- a/s.py\n+++ b/s.py\n@@ -10,3 +10,6 @@ def mean(values):\n"
@@ -27,12 +27,12 @@ GOOD = {
 
 
 def answer(*comments: Any) -> str:
-    return json.dumps({"comments": list(comments)})
+    return json.dumps({"needs_review": True, "comments": list(comments)})
 
 
-def accepted(**changes: Any) -> tuple[list[Finding], list[str]]:
-    findings, rejected = accept_comments(answer({**GOOD, **changes}), HUNK)
-    return findings, [one.reason for one in rejected]
+def accepted(**changes: Any) -> tuple[tuple[Finding, ...], list[str]]:
+    outcome = accept_comments(answer({**GOOD, **changes}), HUNK)
+    return outcome.findings, [one.reason for one in outcome.rejected]
 
 
 def test_a_comment_whose_quote_stands_in_its_line_becomes_a_finding() -> None:
@@ -56,7 +56,7 @@ def test_spacing_and_the_prompts_own_numbers_do_not_matter_in_a_quote() -> None:
 
 def test_quotation_marks_do_not_matter_in_a_quote() -> None:
     hunk = parse_diff('--- a/s.py\n+++ b/s.py\n@@ -0,0 +1 @@\n+run("a" + b)\n').hunks[0]
-    assert len(accept_comments(answer({**GOOD, "line": 1, "quote": "run('a' + b)"}), hunk)[0]) == 1
+    assert len(accept_comments(answer({**GOOD, "line": 1, "quote": "run('a' + b)"}), hunk).findings) == 1
 
 
 def test_a_comment_on_the_wrong_line_goes_to_the_only_added_line_that_has_its_quote() -> None:
@@ -83,31 +83,46 @@ def test_a_comment_on_the_wrong_line_goes_to_the_only_added_line_that_has_its_qu
 )
 def test_a_comment_that_does_not_hold_is_kept_apart_with_its_reason(changes: dict[str, Any], reason: str) -> None:
     findings, reasons = accepted(**changes)
-    assert findings == []
+    assert findings == ()
     assert len(reasons) == 1
     assert reason in reasons[0]
 
 
 @pytest.mark.parametrize("text", ["", "not json", '{"comments": [{"line": 12', "[]", '{"comments": 3}', "[" * 5000])
 def test_an_answer_of_another_shape_is_one_rejected_comment(text: str) -> None:
-    findings, rejected = accept_comments(text, HUNK)
-    assert (findings, len(rejected)) == ([], 1)
+    outcome = accept_comments(text, HUNK)
+    assert (outcome.findings, len(outcome.rejected), outcome.needs_review) == ((), 1, None)
+
+
+def test_a_credential_in_an_answer_that_was_cut_off_is_not_kept() -> None:
+    key = "ghp" + "_" + "aB3dE5fG7hI9jK1lM2nO4pQ6rS8tU0vW2xY4"
+    for at in (0, 385):
+        [rejected] = accept_comments(f"{' ' * at}{{{key}", HUNK).rejected
+        assert key[:12] not in rejected.comment
+
+
+def test_what_the_model_thinks_of_the_hunk_is_kept_and_gates_nothing() -> None:
+    for said, kept in ((True, True), (False, False), ("yes", None), (1, None)):
+        outcome = accept_comments(json.dumps({"needs_review": said, "comments": [GOOD]}), HUNK)
+        assert (outcome.needs_review, len(outcome.findings)) == (kept, 1)
+    schema: Any = review_comment.json_schema(HUNK)
+    assert next(iter(schema["properties"])) == "needs_review"
+    assert "needs_review" in str(review_comment.build(HUNK, None)[0]["content"])
 
 
 def test_no_comments_are_neither_shown_nor_rejected() -> None:
-    assert accept_comments('{"comments": []}', HUNK) == ([], [])
+    assert accept_comments('{"comments": []}', HUNK) == Accepted()
 
 
 def test_no_more_comments_are_read_than_were_asked_for() -> None:
     other = {**GOOD, "line": 11, "quote": "total = sum(values)", "message": "Another thing that is wrong here."}
-    findings, _ = accept_comments(answer(GOOD, other, other), HUNK)
-    assert len(findings) == review_comment.MAX_COMMENTS
+    assert len(accept_comments(answer(GOOD, other, other), HUNK).findings) == review_comment.MAX_COMMENTS
 
 
 def test_the_same_comment_twice_is_shown_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tidemill.review.comment.MAX_COMMENTS", 3)
-    findings, rejected = accept_comments(answer(GOOD, GOOD), HUNK)
-    assert (len(findings), [one.reason for one in rejected]) == (1, ["the comment repeats another one"])
+    outcome = accept_comments(answer(GOOD, GOOD), HUNK)
+    assert (len(outcome.findings), [one.reason for one in outcome.rejected]) == (1, ["the comment repeats another one"])
 
 
 def test_an_unknown_category_or_severity_does_not_lose_the_comment() -> None:
@@ -117,7 +132,7 @@ def test_an_unknown_category_or_severity_does_not_lose_the_comment() -> None:
 
 def test_the_fingerprint_stays_when_the_hunk_moves() -> None:
     moved = parse_diff("--- a/s.py\n+++ b/s.py\n@@ -50,0 +60,1 @@\n+        count = len(values)\n").hunks[0]
-    [there], _ = accept_comments(answer({**GOOD, "line": 60}), moved)
+    [there] = accept_comments(answer({**GOOD, "line": 60}), moved).findings
     assert there.fingerprint == accepted()[0][0].fingerprint
 
 
@@ -125,13 +140,12 @@ def test_a_credential_is_not_shown_in_a_message_or_quote() -> None:
     key = "ghp" + "_" + "aB3dE5fG7hI9jK1lM2nO4pQ6rS8tU0vW2xY4"
     hunk = parse_diff(f"--- a/s.py\n+++ b/s.py\n@@ -0,0 +1 @@\n+t = '{key}'\n").hunks[0]
     shown = {**GOOD, "line": 1, "quote": f"t = '{key}'", "message": f"The token {key} is in the code."}
-    findings, _ = accept_comments(answer(shown), hunk)
-    _, rejected = accept_comments(answer({**shown, "message": "LGTM " + key}), hunk)
+    findings = accept_comments(answer(shown), hunk).findings
+    rejected = accept_comments(answer({**shown, "message": "LGTM " + key}), hunk).rejected
     assert len(findings) == len(rejected) == 1
     assert key not in repr((findings, rejected))
     assert key not in repr(review_comment.build(hunk, None))
-    masked, _ = accept_comments(answer({**shown, "quote": "t = 'ghp_…'"}), hunk)
-    assert len(masked) == 1
+    assert len(accept_comments(answer({**shown, "quote": "t = 'ghp_…'"}), hunk).findings) == 1
 
 
 def user_text(hunk: Hunk, definition: Definition | None = None, findings: tuple[Finding, ...] = ()) -> str:

@@ -53,7 +53,7 @@ RESULT = ReviewResult(
         finding(engine="bandit", rule="B608", severity=Severity.CRITICAL, details={"cwe": 89, "confidence": "low"}),
     ),
     hunks=(
-        ReadHunk("src/a.py", 0, 1, 20, Necessity(0.61, {"base": -1.6, "size": 2.05}), asked=True),
+        ReadHunk("src/a.py", 0, 1, 20, Necessity(0.61, {"base": -1.6, "size": 2.05}), asked=True, model_opinion=False),
         ReadHunk(
             "src/a.py", 1, 40, 41, Necessity(0.17, {"base": -1.6}), asked=False, reason="score 0.17 is under 0.30"
         ),
@@ -86,8 +86,14 @@ def test_json_is_the_documented_shape_and_reads_back_the_same() -> None:
         *("schema_version", "id", "title", "base", "head", "state", "worst_severity", "findings", "hunks", "skipped"),
         *("notes", "rejected", "timings", "engines", "deployment", "error"),
     ]
-    assert list(document["hunks"][0]) == ["path", "index", "start", "end", "score", "signals", "asked", "reason"]
+    assert list(document["hunks"][0]) == [
+        *("path", "index", "start", "end", "score", "signals", "asked", "reason", "model_opinion")
+    ]
+    assert [hunk["model_opinion"] for hunk in document["hunks"]] == [False, None, None]
     assert render_json(result_from_json(document)) == render_json(RESULT)
+    for hunk in document["hunks"]:
+        del hunk["model_opinion"]
+    assert result_from_json(document).hunks[0].model_opinion is None
     assert render_json(result_from_json(json.loads(render_json(EMPTY)))) == render_json(EMPTY)
 
 
@@ -121,6 +127,7 @@ def test_markdown_is_not_moved_by_what_a_repository_says() -> None:
     text = render_markdown(RESULT)
     assert "&lt;b&gt;totals&lt;/b&gt; @\u200ball" in text
     assert "``` a ``b`` ¦ c ```" in text
+    assert "| `src/a.py:1` | 0.61 | size +2.0 | no |" in text
     linked = finding(message="![x](https://evil.test/p.png) <img src=x>")
     shown = render_markdown(ReviewResult("1", "t", None, None, ReviewState.DONE, (linked,)))
     assert "https://evil" not in shown

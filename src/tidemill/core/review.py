@@ -28,6 +28,8 @@ class ReadHunk:
         necessity: its score; `None` where its file was skipped as a whole.
         asked: a model was asked, or (in a plan) will be.
         reason: why a model was not asked, for a person; `None` where it was.
+        model_opinion: whether the model that was asked would have a person look at the hunk; `None` where it did not
+            say. Recorded, to be compared with what people say later; it gates nothing.
     """
 
     path: str
@@ -37,6 +39,7 @@ class ReadHunk:
     necessity: Necessity | None
     asked: bool
     reason: str | None = None
+    model_opinion: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

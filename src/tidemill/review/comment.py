@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from tidemill.analysis.secrets import mask
@@ -28,21 +29,37 @@ _SEVERITIES = {"low": Severity.LOW, "medium": Severity.MEDIUM, "high": Severity.
 """A model's word alone is never worse than medium: nothing has proved it, and a small model calls everything high."""
 
 
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What is left of an answer.
+
+    Attributes:
+        findings: the comments that hold.
+        rejected: the others, with the reason.
+        needs_review: whether the model would have a person look at the hunk; `None` where it did not say.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
+    needs_review: bool | None = None
+
+
 class _DoesNotHoldError(Exception):
     """Why a comment is not shown."""
 
 
-def accept_comments(answer: str, hunk: Hunk) -> tuple[list[Finding], list[Rejected]]:
-    """The comments of an answer that hold, and the others with the reason.
+def accept_comments(answer: str, hunk: Hunk) -> Accepted:
+    """The comments of an answer that hold, the others with the reason, and the model's opinion of the hunk.
 
     A comment holds when its quote stands in the added line that it names, spacing apart. Where the quote stands in
     exactly one other added line of the hunk, that line was meant. An answer that is not the JSON that was asked for
     is one rejected comment.
     """
     try:
-        comments = _comments(answer)
+        document = _document(answer)
+        comments = _comments(document)
     except _DoesNotHoldError as error:
-        return [], [Rejected(str(error), storable(answer[:MAX_MESSAGE]))]
+        return Accepted(rejected=(Rejected(str(error), storable(mask(answer))[:MAX_MESSAGE]),))
     remarks: list[Remark] = []
     rejected: list[Rejected] = []
     for comment in comments[:MAX_COMMENTS]:
@@ -55,16 +72,28 @@ def accept_comments(answer: str, hunk: Hunk) -> tuple[list[Finding], list[Reject
         else:
             remarks.append(remark)
     file = FileDiff(hunk.path, hunk.path, ChangeKind.MODIFIED, (hunk,))
-    return place(ENGINE, remarks, Diff((file,))), rejected
+    opinion = document.get("needs_review")
+    return Accepted(
+        findings=tuple(place(ENGINE, remarks, Diff((file,)))),
+        rejected=tuple(rejected),
+        needs_review=opinion if isinstance(opinion, bool) else None,
+    )
 
 
-def _comments(answer: str) -> list[Any]:
-    """Raises the reason where the answer has another shape."""
+def _document(answer: str) -> Mapping[str, Any]:
+    """Raises the reason where the answer is no JSON object."""
     try:
         document = json.loads(answer)
     except (ValueError, RecursionError):
         raise _DoesNotHoldError("the answer is not JSON, or was cut off") from None
-    comments = document.get("comments") if isinstance(document, dict) else None
+    if not isinstance(document, dict):
+        raise _DoesNotHoldError("the answer has no list of comments")
+    return document
+
+
+def _comments(document: Mapping[str, Any]) -> list[Any]:
+    """Raises the reason where the answer has another shape."""
+    comments = document.get("comments")
     if not isinstance(comments, list):
         raise _DoesNotHoldError("the answer has no list of comments")
     return comments

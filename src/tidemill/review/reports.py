@@ -77,6 +77,7 @@ def _hunk_json(hunk: ReadHunk) -> JsonObject:
         "signals": {name: round(value, 4) for name, value in hunk.necessity.signals.items()} if hunk.necessity else {},
         "asked": hunk.asked,
         "reason": hunk.reason,
+        "model_opinion": hunk.model_opinion,
     }
 
 
@@ -116,6 +117,7 @@ def _hunk_from_json(document: Mapping[str, Any]) -> ReadHunk:
         necessity=None if score is None else Necessity(score, document["signals"]),
         asked=document["asked"],
         reason=document["reason"],
+        model_opinion=document.get("model_opinion"),
     )
 
 
@@ -217,12 +219,19 @@ def _score_table(hunks: Sequence[ReadHunk]) -> list[str]:
     ranked = sorted((hunk for hunk in hunks if hunk.necessity), key=lambda hunk: -_score(hunk))[:_SHOWN_HUNKS]
     if not ranked:
         return []
-    rows = [f"| {_code(f'{hunk.path}:{hunk.start}')} | {_score(hunk):.2f} | {_signals(hunk)} |" for hunk in ranked]
-    return ["", "| Where to look first | Score | Why |", "| --- | --- | --- |", *rows]
+    rows = [
+        f"| {_code(f'{hunk.path}:{hunk.start}')} | {_score(hunk):.2f} | {_signals(hunk)} | {_opinion(hunk)} |"
+        for hunk in ranked
+    ]
+    return ["", "| Where to look first | Score | Why | Model: look? |", "| --- | --- | --- | --- |", *rows]
 
 
 def _score(hunk: ReadHunk) -> float:
     return hunk.necessity.score if hunk.necessity else 0.0
+
+
+def _opinion(hunk: ReadHunk) -> str:
+    return {True: "yes", False: "no", None: ""}[hunk.model_opinion]
 
 
 def _signals(hunk: ReadHunk) -> str:

@@ -27,7 +27,7 @@ from tidemill.core.change import Hunk, Line, LineKind
 from tidemill.core.finding import Finding
 from tidemill.core.json import Json, JsonObject
 
-VERSION = "review.comment/1"
+VERSION = "review.comment/2"
 """Stored with every inference. Raised whenever the text, the fields or the limits here change."""
 
 MAX_COMMENTS = 1
@@ -49,7 +49,8 @@ _CUT = "…"
 
 _SYSTEM = (
     "You are a senior code reviewer who finds bugs. You answer in JSON only.\n"
-    "Find the worst defect in the added lines (marked +) of the change: wrong logic, a crash, an unhandled error, a "
+    "First say in needs_review whether a person should look at the change. Then "
+    "find the worst defect in the added lines (marked +) of the change: wrong logic, a crash, an unhandled error, a "
     "leak, a security hole, a slow loop. Copy the code of its line as quote. In message say in one or two sentences "
     "what goes wrong when it runs and how to fix it. Where the added lines have no defect, comments is empty.\n"
     "Typical defects: user text put into SQL, a shell command or HTML; an index past the end; division by zero; None "
@@ -99,7 +100,7 @@ def build(hunk: Hunk, definition: Definition | None, findings: Sequence[Finding]
     return [
         {"role": "system", "content": _SYSTEM},
         {"role": "user", "content": _EXAMPLE_CHANGE},
-        {"role": "assistant", "content": json.dumps({"comments": [_EXAMPLE_COMMENT]})},
+        {"role": "assistant", "content": json.dumps({"needs_review": True, "comments": [_EXAMPLE_COMMENT]})},
         {"role": "user", "content": "\n\n".join(parts)},
     ]
 
@@ -127,8 +128,11 @@ def json_schema(hunk: Hunk) -> JsonObject:
     }
     return {
         "type": "object",
-        "properties": {"comments": {"type": "array", "items": comment, "maxItems": MAX_COMMENTS}},
-        "required": ["comments"],
+        "properties": {
+            "needs_review": {"type": "boolean"},
+            "comments": {"type": "array", "items": comment, "maxItems": MAX_COMMENTS},
+        },
+        "required": ["needs_review", "comments"],
         "additionalProperties": False,
     }
 
