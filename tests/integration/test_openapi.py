@@ -5,7 +5,9 @@ import re
 import secrets
 from collections.abc import Iterator
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import httpx
@@ -283,3 +285,46 @@ def test_headers_from_anywhere_do_no_harm(hub: Hub, review: str, route: str, hea
     assert answer.status_code < 500, answer.text
     if answer.status_code >= 400:
         assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+class HalfCharacters(BaseHTTPRequestHandler):
+    """A model's server that cuts its text between the halves of a surrogate pair."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        halves = ["\ud83c", "\udf0a"]
+        if asked.get("stream"):
+            choices = [[{"index": 0, "delta": {"content": half}, "finish_reason": None}] for half in halves]
+            choices.append([{"index": 0, "delta": {}, "finish_reason": "stop"}])
+            answer = "".join(f"data: {json.dumps({'choices': one})}\n\n" for one in choices) + "data: [DONE]\n\n"
+        else:
+            message = {"role": "assistant", "content": halves[0]}
+            answer = json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream" if asked.get("stream") else "application/json")
+        self.send_header("content-length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer.encode())
+
+    def log_message(self, *_: Any) -> None:
+        """Says nothing."""
+
+
+def test_half_a_character_from_a_model_reaches_its_client_as_it_came(tmp_path: Path) -> None:
+    server = HTTPServer(("127.0.0.1", 0), HalfCharacters)
+    Thread(target=server.serve_forever, daemon=True).start()
+    asked = {"model": "scripted", "messages": [{"role": "user", "content": "x"}]}
+    try:
+        settings = scripted_settings(f"http://127.0.0.1:{server.server_port}/v1")
+        with running_hub(reachable(tmp_path) / "data", settings) as other, other.client() as client:
+            whole = client.post("/v1/chat/completions", json=asked)
+            assert whole.status_code == 200, whole.text
+            assert json.loads(whole.text)["choices"][0]["message"]["content"] == "\ud83c"
+            streamed = client.post("/v1/chat/completions", json={**asked, "stream": True}).text
+            events = [json.loads(line[6:]) for line in streamed.splitlines() if line.startswith("data: {")]
+            said = [choice["delta"].get("content") for event in events for choice in event["choices"]]
+            assert said == ["\ud83c", "\udf0a", None]
+            assert streamed.rstrip().endswith("[DONE]")
+    finally:
+        server.shutdown()
+        server.server_close()

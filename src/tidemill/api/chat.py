@@ -9,7 +9,7 @@ from uuid import UUID
 import jsonschema_rs
 from fastapi import APIRouter, Request
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
@@ -228,12 +228,12 @@ async def _events(
             if chunk.choices:
                 yield (
                     b"data: "
-                    + to_json({**base, "choices": chunk.choices, **({"usage": None} if include_usage else {})})
+                    + _json({**base, "choices": chunk.choices, **({"usage": None} if include_usage else {})})
                     + b"\n\n"
                 )
             chunk = await anext(rest, None)
         if include_usage:
-            yield b"data: " + to_json({**base, "choices": [], "usage": _usage(usage)}) + b"\n\n"
+            yield b"data: " + _json({**base, "choices": [], "usage": _usage(usage)}) + b"\n\n"
         yield b"data: [DONE]\n\n"
     except TidemillError as error:
         yield b"data: " + error_body(error.status, error.message, code=error.code, param=error.param) + b"\n\n"
@@ -243,7 +243,7 @@ async def _events(
 
 
 def _completion(chat: ChatRequest, answer: ChatCompletion, name: str) -> bytes:
-    return to_json(
+    return _json(
         {
             "id": _completion_id(chat),
             "object": "chat.completion",
@@ -253,6 +253,14 @@ def _completion(chat: ChatRequest, answer: ChatCompletion, name: str) -> bytes:
             "usage": _usage(answer.usage),
         }
     )
+
+
+def _json(value: Mapping[str, object]) -> bytes:
+    """JSON, also of half a surrogate pair: some servers send the halves of one character in two chunks."""
+    try:
+        return to_json(value)
+    except PydanticSerializationError:
+        return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _usage(usage: Usage) -> Mapping[str, object]:
