@@ -13,7 +13,10 @@ from tidemill.core.errors import Configuration
 MAGIC = b"GGUF"
 MAX_ENTRIES = 65_536
 MAX_STRING = 16 * 2**20
-MAX_ARRAY = 16 * 2**20
+MAX_DEPTH = 4
+"""Arrays within arrays. No known model nests them at all."""
+MAX_HEAD = 64 * 2**20
+"""Bytes before the last array. The largest vocabularies (262,144 tokens with their merges) take a fifth of it."""
 STRING, ARRAY = 8, 9
 NUMBERS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 HALF = 2
@@ -86,25 +89,36 @@ def _value(file: BinaryIO, kind: int) -> Value:
     return value
 
 
-def _skip_array(file: BinaryIO) -> None:
+def _skip_array(file: BinaryIO, depth: int = 1) -> None:
     kind, count = _number(file, "<I"), _number(file, "<Q")
-    if count > MAX_ARRAY:
+    if depth > MAX_DEPTH:
+        raise ValueError("arrays are nested too deep")
+    if file.tell() + count * _least_bytes(kind) > MAX_HEAD:
         raise ValueError("an array is too long")
     if kind == STRING:
         for _ in range(count):
-            file.seek(_number(file, "<Q"), 1)
+            file.seek(_length(file), 1)
     elif kind == ARRAY:
         for _ in range(count):
-            _skip_array(file)
+            _skip_array(file, depth + 1)
     else:
-        file.seek(struct.calcsize(NUMBERS[kind]) * count, 1)
+        file.seek(_least_bytes(kind) * count, 1)
+
+
+def _least_bytes(kind: int) -> int:
+    """Bytes that one element takes at least: an empty string's or array's head, or the number itself."""
+    return {STRING: 8, ARRAY: 12}.get(kind) or struct.calcsize(NUMBERS[kind])
 
 
 def _string(file: BinaryIO) -> str:
+    return _read(file, _length(file)).decode("utf-8", "replace")
+
+
+def _length(file: BinaryIO) -> int:
     length = _number(file, "<Q")
     if length > MAX_STRING:
         raise ValueError("a string is too long")
-    return _read(file, length).decode("utf-8", "replace")
+    return length
 
 
 def _number(file: BinaryIO, form: str) -> int:

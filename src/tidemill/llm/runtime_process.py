@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import secrets
 import signal
@@ -11,8 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidemill.core.errors import Configuration, ModelFailed, TidemillError, Unavailable
+from tidemill.core.errors import Configuration, ModelFailed, Unavailable
 from tidemill.llm.runtime_options import ChildOptions
+
+log = logging.getLogger(__name__)
 
 LOG_BYTES = 1_000_000
 STOP_SECONDS = 5.0
@@ -43,12 +46,11 @@ class ChildPlan:
 class ChildProcess:
     """One running child. Make it with `start`; end it with `stop`."""
 
-    def __init__(self, process: Process, drain: asyncio.Task[None], port: int, api_key: str) -> None:
+    def __init__(self, process: Process, drain: asyncio.Task[None], base_url: str, api_key: str) -> None:
         self._process = process
         self._drain = drain
+        self.base_url = base_url
         self.api_key = api_key
-        self.base_url = f"http://127.0.0.1:{port}/v1"
-        self.port = port
 
     @property
     def pid(self) -> int:
@@ -85,10 +87,10 @@ class ChildProcess:
                 f"The model {plan.name} was not ready after {plan.start_timeout:.0f} s. "
                 f"Its log is {plan.log}; `models.start_timeout` gives it longer."
             ) from error
-        except (asyncio.CancelledError, TidemillError, ChildCrashed, OSError):
+        except BaseException:
             await _end(process, drain)
             raise
-        return cls(process, drain, port, api_key)
+        return cls(process, drain, f"http://127.0.0.1:{port}/v1", api_key)
 
     async def wait(self) -> int:
         """Waits for the end of the process and returns its exit code, negative for a signal."""
@@ -115,11 +117,11 @@ async def _greet(process: Process, plan: ChildPlan, api_key: str) -> int:
     process.stdin.write(options.to_line())
     with suppress(ConnectionError):
         await process.stdin.drain()
-    line = await process.stdout.readline()
-    if not line:
-        code = await process.wait()
-        raise ChildCrashed(f"exit code {code}")
     try:
+        line = await process.stdout.readline()
+        if not line:
+            code = await process.wait()
+            raise ChildCrashed(f"exit code {code}")
         answer = json.loads(line)
         if "error" not in answer:
             return int(answer["port"])
@@ -144,17 +146,26 @@ async def _end(process: Process, drain: asyncio.Task[None]) -> None:
 
 
 async def _keep_log(process: Process, path: Path) -> None:
-    """Writes the child's standard error to its log; the log and one older one hold 1 MB each at most."""
+    """Writes the child's standard error to its log; the log and one older one hold 1 MB each at most.
+
+    Reads on where the log can't be written, since a child whose pipe is full stands still.
+    """
     if process.stderr is None:
         return
+    told = False
     while data := await process.stderr.read(16384):
-        _append(path, data)
+        try:
+            _append(path, data)
+        except OSError as error:
+            if not told:
+                log.warning("The log %s of a local model can't be written: %s.", path, error.strerror)
+            told = True
 
 
 def _append(path: Path, data: bytes) -> None:
-    with path.open("ab") as log:
-        log.write(data)
-        size = log.tell()
+    with path.open("ab") as file:
+        file.write(data)
+        size = file.tell()
     if size > LOG_BYTES:
         path.replace(path.with_suffix(".log.1"))
 

@@ -32,11 +32,6 @@ class SharedModel:
         self._path = folder / f"{stem}.json"
         self._lock: int | None = None
 
-    @property
-    def owned(self) -> bool:
-        """Whether this process holds the lock."""
-        return self._lock is not None
-
     def try_own(self) -> bool:
         """Takes the lock if nobody else has it. Costs microseconds."""
         if self._lock is not None:
@@ -54,9 +49,11 @@ class SharedModel:
     def release(self) -> None:
         """Withdraws the publication and frees the lock."""
         if self._lock is not None:
-            self.withdraw()
-            os.close(self._lock)
-            self._lock = None
+            try:
+                self.withdraw()
+            finally:
+                os.close(self._lock)
+                self._lock = None
 
     def publish(self, publication: Publication) -> None:
         """Tells the other processes; only the owner may."""

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import httpx
 import psutil
@@ -60,7 +60,6 @@ class RuntimeStatus:
     rss_bytes: int | None
     started_at: datetime | None
     restarts: int
-    port: int | None
 
 
 class SupervisedModel:
@@ -126,8 +125,8 @@ class SupervisedModel:
             await asyncio.wait([task])
             if self._owner_task is task:
                 self._end_with(self._unloaded(), None)
-                self._share.release()
                 self._owner_task = None
+                self._free_lock()
         if self._owner_task is not None:
             return
         self._forget()
@@ -137,10 +136,7 @@ class SupervisedModel:
 
     def status(self) -> RuntimeStatus:
         """How it stands now."""
-        port = urlsplit(self._endpoint.base_url).port if self._endpoint else None
-        return RuntimeStatus(
-            self._plan.name, self._state, self._pid, _rss(self._pid), self._started_at, self._restarts, port
-        )
+        return RuntimeStatus(self._plan.name, self._state, self._pid, _rss(self._pid), self._started_at, self._restarts)
 
     def _become_owner(self) -> None:
         self._forget()
@@ -173,14 +169,31 @@ class SupervisedModel:
             self._end_with(error, time.monotonic() + rest)
         except OSError as error:
             failure = Unavailable(f"The process of the model {self._plan.name} can't be started: {error}.")
+            log.warning("%s", failure.message)
             self._end_with(failure, time.monotonic())
+        except Exception as error:
+            log.exception("The model %s can't be run.", self._plan.name)
+            failed = ModelFailed(f"The model {self._plan.name} can't be run: {type(error).__name__}: {error}.")
+            self._end_with(failed, time.monotonic() + REST_SECONDS)
         finally:
-            if self._ready is not None and not self._ready.done():
-                self._end_with(self._unloaded(), time.monotonic())
+            await self._leave(child)
+
+    async def _leave(self, child: ChildProcess | None) -> None:
+        """Ends the child and frees the lock. What fails at that is logged; the next request may own anew."""
+        try:
             if child is not None:
                 await child.stop()
-            self._share.release()
+        except Exception:
+            log.exception("The process of the model %s could not be ended in order.", self._plan.name)
+        finally:
             self._owner_task = None
+            self._free_lock()
+
+    def _free_lock(self) -> None:
+        try:
+            self._share.release()
+        except OSError:
+            log.exception("The address of the model %s could not be withdrawn.", self._plan.name)
 
     async def _launch(self) -> ChildProcess | None:
         """A child that serves; `None` if it crashed while it loaded."""
@@ -191,10 +204,13 @@ class SupervisedModel:
         except ChildCrashed as error:
             log.warning("The process of the model %s crashed while it loaded (%s).", plan.name, error)
             return None
-        if not await self._answers(Endpoint(child.base_url, child.api_key)):
-            await child.stop()
-            return None
-        return child
+        serves = False
+        try:
+            serves = await self._answers(Endpoint(child.base_url, child.api_key))
+        finally:
+            if not serves:
+                await child.stop()
+        return child if serves else None
 
     def _announce(self, child: ChildProcess) -> None:
         self._endpoint = Endpoint(child.base_url, child.api_key)
