@@ -6,9 +6,11 @@ command line. An unknown key is an error that names it. An empty environment var
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -26,16 +28,59 @@ AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().abs
 """A path that no later change of the working folder moves; `~` is the home folder."""
 
 
-class Section(BaseModel):
-    """A branch of the tree: frozen, and without room for misspelt keys."""
+POSTGRES_HOST = re.compile(r"(\[[^\[\]@]+\]|[^\[\]:@]*)(:\d*)?")
+"""One of the hosts of an address, with its port or without: https://www.postgresql.org/docs/current/libpq-connect.html."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+def _http_url(url: str) -> str:
+    """An address that may be shown and stored. What is wrong with it is said without it."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        usable = False
+    if not usable or re.search(r"[\s\\]", url):
+        raise ValueError("must be an address that begins with http:// or https:// and a host's name")
+    if "@" in parts.netloc:
+        raise ValueError(
+            "must hold no user and no password. Put the key into an environment variable, and name that in "
+            "`api_key_env`"
+        )
+    if "?" in url or "#" in url:
+        raise ValueError(
+            "must hold no ? and no #. If a key stands there, put it into an environment variable, and name that in "
+            "`api_key_env`"
+        )
+    return url
+
+
+def _postgres_url(secret: SecretStr) -> SecretStr:
+    """An address that libpq can read. What is wrong with it is said without it, since it may hold a password."""
+    url = secret.get_secret_value()
+    scheme, _, rest = url.partition("://")
+    if scheme not in {"postgresql", "postgres"} or not rest:
+        raise ValueError("must begin with postgresql:// or postgres://, as in postgresql://user:password@host/database")
+    place = re.split(r"[/?]", rest, maxsplit=1)[0]
+    hosts = place.partition("@")[2] if "@" in place else place
+    broken = not all(map(POSTGRES_HOST.fullmatch, hosts.split(",")))
+    if broken or re.search(r"\s|%(?![0-9A-Fa-f]{2})", url):
+        raise ValueError(
+            "can't be read as postgresql://user:password@host:port/database. In a password, write @ as %40, : as %3A, "
+            "/ as %2F and % as %25"
+        )
+    return secret
+
+
+class Section(BaseModel):
+    """A branch of the tree: frozen, and without room for misspelt keys. An error never repeats a value."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class EndpointSettings(Section):
     """A model behind an OpenAI-compatible URL, such as vLLM or another hub."""
 
-    url: str = Field(description="Base URL up to and including `/v1`.")
+    url: Annotated[str, AfterValidator(_http_url)] = Field(description="Base URL up to and including `/v1`.")
     model: str | None = Field(None, description="The name there; the same as here when absent.")
     api_key_env: str | None = Field(None, description="The environment variable that holds the key.")
 
@@ -104,7 +149,12 @@ class Settings(BaseSettings):
     """Everything that an operator can set. See the module's docstring for where it is read from."""
 
     model_config = SettingsConfigDict(
-        env_prefix="TIDEMILL_", env_nested_delimiter="__", env_ignore_empty=True, extra="forbid", frozen=True
+        env_prefix="TIDEMILL_",
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     data_dir: AbsolutePath = Field(
@@ -112,7 +162,9 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="The address that the hub listens on.")
     port: int = Field(8000, ge=0, le=65535, description="The port that the hub listens on; 0 takes a free one.")
-    database_url: SecretStr | None = Field(None, description="A PostgreSQL of your own; embedded when absent.")
+    database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] | None = Field(
+        None, description="A PostgreSQL of your own; embedded when absent."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
     max_request_bytes: int = Field(20_000_000, ge=1024, description="A larger request body is refused.")
     models: ModelSettings = ModelSettings()
@@ -228,5 +280,6 @@ def _explain(error: ValidationError, path: Path) -> str:
         if item["type"] == "extra_forbidden":
             lines.append(f"`{where}` is not a setting")
         else:
-            lines.append(f"`{where}`: {item['msg'][:1].lower()}{item['msg'][1:]}")
+            said = item["msg"].removeprefix("Value error, ")
+            lines.append(f"`{where}`: {said[:1].lower()}{said[1:]}")
     return f"The settings can't be used: {'; '.join(lines)}. Mend {path} or the environment."

@@ -12,6 +12,7 @@ from tidemill.llm.catalog import (
     QWEN_CODER_0_5B,
     QWEN_CODER_1_5B,
     SMOLLM2_135M,
+    ModelEntry,
     SourceKind,
     default_model,
     find_artifact,
@@ -105,6 +106,12 @@ def test_an_endpoint_can_be_asked_at_once_and_says_whose_model_it_is(tmp_path):
         "org/big",
     )
     assert model_version(settings, entry) == "endpoint:http://127.0.0.1:9/v1#org/big"
+
+
+def test_the_version_of_an_endpoint_holds_no_credentials(tmp_path):
+    url = "http://bob:fictional@gpu.example:8000/v1?key=fictional#fictional"
+    entry = ModelEntry("big", SourceKind.ENDPOINT, installed=True, url=url, remote_model="org/big")
+    assert model_version(settings_at(tmp_path), entry) == "endpoint:http://gpu.example:8000/v1#org/big"
 
 
 @pytest.mark.parametrize("clash", ["twice", "default"])

@@ -1,12 +1,15 @@
 """Settings: where they are read from, which source wins, and what a person is told about a wrong one."""
 
 import os
+import traceback
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import ValidationError
 
 from tidemill.core.errors import Configuration
-from tidemill.settings import Settings, default_data_dir, load_settings
+from tidemill.settings import EndpointSettings, Settings, default_data_dir, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -169,6 +172,84 @@ def test_our_own_name_wins_over_database_url(monkeypatch):
     settings = load_settings()
     assert settings.database_url is not None
     assert settings.database_url.get_secret_value() == "postgresql://db.example/hub"
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("mysql://hub:fictional@db.example/hub", "must begin with postgresql://"),
+        ("postgresql+psycopg://hub:fictional@db.example/hub", "must begin with postgresql://"),
+        ("hub:fictional@db.example/hub", "must begin with postgresql://"),
+        ("host=db.example password=fictional", "must begin with postgresql://"),
+        ("postgresql://", "must begin with postgresql://"),
+        ("postgresql://hub:fict@ional@db.example/hub", "In a password, write @ as %40"),
+        ("postgresql://hub:fict/ional@db.example/hub", "In a password, write @ as %40"),
+        ("postgresql://hub:fictional%@db.example/hub", "In a password, write @ as %40"),
+        ("postgresql://hub:fictional@db.example:port/hub", "can't be read"),
+        ("postgresql://hub:fictional@[::1/hub", "can't be read"),
+        ("postgresql://hub:fictional@db.example/the hub", "can't be read"),
+    ],
+)
+def test_a_database_url_that_cannot_be_read_is_refused_without_its_password(monkeypatch, url, said):
+    monkeypatch.setenv("DATABASE_URL", url)
+    with pytest.raises(Configuration, match="`database_url`: ") as raised:
+        load_settings()
+    assert said in raised.value.message
+    told = "".join(traceback.format_exception(raised.value))
+    assert "fict" not in told
+    assert "ional" not in told.replace("optional", "").replace("additional", "")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://db.example/hub",
+        "postgresql:///hub?host=/run/a%20folder",
+        "postgresql://hub:fict%40ional@[::1]:5432/hub?sslmode=require",
+        "postgresql://hub@one.example:5432,two.example/hub",
+    ],
+)
+def test_every_form_of_a_postgresql_url_is_taken(monkeypatch, url):
+    monkeypatch.setenv("DATABASE_URL", url)
+    database_url = load_settings().database_url
+    assert database_url is not None
+    assert database_url.get_secret_value() == url
+    conninfo_to_dict(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://bob:fictional@gpu.example/v1", "`api_key_env`"),
+        ("https://fictional@gpu.example/v1", "`api_key_env`"),
+        ("https://gpu.example/v1?key=fictional", "`api_key_env`"),
+        ("https://gpu.example/v1#fictional", "`api_key_env`"),
+        ("bob:fictional@gpu.example/v1", "begins with http://"),
+        ("ftp://fictional.example/v1", "begins with http://"),
+        ("fictional.example:8000/v1", "begins with http://"),
+        ("http://", "begins with http://"),
+        ("http://fictional.example:port/v1", "begins with http://"),
+        ("http://[fictional/v1", "begins with http://"),
+        ("http://fictional.example/v 1", "begins with http://"),
+    ],
+)
+def test_an_endpoints_url_that_cannot_be_used_or_holds_a_key_is_refused_and_never_shown(folder, url, said):
+    write(folder, f"models:\n  endpoints:\n    big:\n      url: {url!r}\n")
+    with pytest.raises(Configuration, match=r"`models\.endpoints\.big\.url`: must ") as raised:
+        load_settings()
+    assert said in raised.value.message
+    assert "fictional" not in "".join(traceback.format_exception(raised.value))
+    with pytest.raises(ValidationError) as refused:
+        EndpointSettings(url=url)
+    assert "fictional" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8000/v1", "https://gpu.example/models/@team/v1", "http://[::1]:9/v1"]
+)
+def test_an_endpoints_url_is_kept_as_it_is(folder, url):
+    write(folder, f"models:\n  endpoints:\n    big:\n      url: {url!r}\n")
+    assert load_settings().models.endpoints["big"].url == url
 
 
 def test_a_relative_data_folder_stays_where_it_was_meant(monkeypatch, folder):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -233,6 +234,7 @@ def find_artifact(settings: Settings, name: str | None) -> Artifact:
 def model_version(settings: Settings, entry: ModelEntry) -> str:
     """Which exact model this is: `sha256:…` of a file, `endpoint:…` for a URL and the name there.
 
+    It is stored and shown, so nothing of the URL is in it but scheme, host, port and path.
     A catalog model's digest is the pinned one, checked when it was fetched. A file of the operator's own is read
     once, which takes about a second for each GiB; its digest is kept until its size or time changes.
 
@@ -241,7 +243,7 @@ def model_version(settings: Settings, entry: ModelEntry) -> str:
         Configuration: the file can't be read.
     """
     if entry.kind is SourceKind.ENDPOINT:
-        return f"endpoint:{entry.url}#{entry.remote_model}"
+        return f"endpoint:{_public_url(entry.url or '')}#{entry.remote_model}"
     if entry.kind is SourceKind.CATALOG:
         return f"sha256:{CATALOG[entry.name].sha256}"
     if entry.path is None or not entry.path.is_file():
@@ -282,6 +284,11 @@ def _file_entry(name: str, path: Path, *, default: bool) -> ModelEntry:
     there = path.is_file()
     size = path.stat().st_size if there else None
     return ModelEntry(name, SourceKind.FILE, installed=there, default=default, size=size, path=path)
+
+
+def _public_url(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 def _names(entries: list[ModelEntry]) -> str:
