@@ -602,6 +602,13 @@ def test_a_key_in_the_environment_wins_and_leaves_no_file(place: Path, monkeypat
     assert not settings.data_dir.exists()
 
 
+def test_an_empty_key_in_the_environment_counts_as_not_set(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIDEMILL_SECRET_KEY", "")
+    settings = Settings(data_dir=place / "no env")
+    key = load_secret_key(settings)
+    assert settings.key_file.read_text("ascii").strip() == key.value
+
+
 # Root and others
 
 

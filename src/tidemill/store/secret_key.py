@@ -30,6 +30,8 @@ class SecretKey:
 def load_secret_key(settings: Settings) -> SecretKey:
     """The key from `TIDEMILL_SECRET_KEY`, else from the key file, which is made in a new data folder.
 
+    An empty variable counts as not set.
+
     Safe in several processes at once: one makes the file, all read the same key.
 
     Raises:
@@ -37,7 +39,7 @@ def load_secret_key(settings: Settings) -> SecretKey:
             other users of the machine.
     """
     given = os.environ.get(ENVIRONMENT)
-    if given is not None:
+    if given:
         return _checked(given, f"the environment variable {ENVIRONMENT}")
     path = settings.key_file
     if not path.exists():
