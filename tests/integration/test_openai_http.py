@@ -30,9 +30,13 @@ ASK = ChatRequest("tiny", [{"role": "user", "content": SECRET_TEXT}], {"temperat
 
 @dataclass
 class Wire:
-    """A server that answers each request with the bytes that the test gives it, and keeps what it was sent."""
+    """A server that answers each request with the bytes that the test gives it, and keeps what it was sent.
+
+    `script` has the pieces for the first requests, one list for each; `pieces` are for all others.
+    """
 
     pieces: list = field(default_factory=list)
+    script: list = field(default_factory=list)
     requests: list = field(default_factory=list)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
@@ -42,7 +46,7 @@ class Wire:
         length = next(int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if b"content-length" in line)
         self.requests.append((head.decode(), json.loads(await reader.readexactly(length))))
         with contextlib.suppress(ConnectionError):
-            for piece in self.pieces:
+            for piece in self.script.pop(0) if self.script else self.pieces:
                 if piece is Ellipsis:
                     await reader.read(1)
                     self.gone.set()
@@ -194,7 +198,9 @@ async def test_every_refusal_is_one_error_of_the_tree(wire, model, status, expec
             assert "no such thing" in caught.value.message
 
 
-@pytest.mark.parametrize("body", [b"", b"not json", b"[]", {"choices": []}, {"usage": {}}, {"choices": ["x"]}])
+@pytest.mark.parametrize(
+    "body", [b"", b"not json", b"[" * 200_000, b"[]", {"choices": []}, {"usage": {}}, {"choices": ["x"]}]
+)
 async def test_an_unusable_answer_is_the_models_failure(wire, model, body):
     wire.answers(body)
     with pytest.raises(ModelFailed):
@@ -235,6 +241,76 @@ async def test_a_server_that_hangs_up_or_says_nothing_may_do_better_later(wire, 
     wire.pieces = [...]
     with pytest.raises(Unavailable, match="in time"):
         await model.complete(ASK)
+
+
+def whole(text="Hi", **more):
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop", **more}
+    return {"choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
+
+
+async def test_a_connection_that_ends_before_the_answer_is_tried_once_more_on_a_server_found_anew(wire):
+    found = []
+
+    async def resolve(name):
+        found.append(name)
+        return Target(f"http://127.0.0.1:{wire.port}/v1", KEY, f"remote-{len(found)}")
+
+    async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
+        model = OpenAIHTTP(client, resolve)
+        wire.answers(whole())
+        wire.script = [[]]
+        assert (await model.complete(ASK)).text == "Hi"
+        wire.streams(delta("Hi"), delta(finish="stop"))
+        wire.script = [[]]
+        assert text_of(await collect(model)) == "Hi"
+    assert [body["model"] for _, body in wire.requests] == [f"remote-{number}" for number in (1, 2, 3, 4)]
+
+
+async def test_what_fails_twice_is_not_tried_a_third_time(wire, model):
+    for ask in (model.complete(ASK), collect(model)):
+        wire.requests.clear()
+        with pytest.raises(Unavailable, match="broke"):
+            await ask
+        assert len(wire.requests) == 2
+
+
+async def test_an_answer_that_has_begun_and_a_time_out_are_not_tried_again(wire, model):
+    wire.pieces = [b"HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n{"]
+    with pytest.raises(Unavailable, match="broke"):
+        await model.complete(ASK)
+    wire.pieces = [b"HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n", delta("one")]
+    stream = model.stream(ASK)
+    assert text_of([await anext(stream)]) == "one"
+    with pytest.raises(Unavailable, match="broke"):
+        await anext(stream)
+    wire.pieces = [...]
+    with pytest.raises(Unavailable, match="in time"):
+        await model.complete(ASK)
+    assert len(wire.requests) == 3
+
+
+TOKEN = {"token": "Hi", "logprob": -0.1, "bytes": [72, 105], "top_logprobs": [{"token": "Hi", "logprob": -0.1}]}
+
+
+@pytest.mark.parametrize(
+    ("options", "sent", "kept"),
+    [
+        ({"logprobs": True}, 1, 0),
+        ({"logprobs": True, "top_logprobs": None}, 1, 0),
+        ({"logprobs": True, "top_logprobs": 0}, 1, 0),
+        ({"logprobs": True, "top_logprobs": 1}, 1, 1),
+        ({}, None, 1),
+    ],
+)
+async def test_as_many_alternatives_come_as_were_asked_for(wire, model, options, sent, kept):
+    asked = ChatRequest("tiny", ASK.messages, options)
+    wire.answers(whole(logprobs={"content": [TOKEN]}))
+    (token,) = (await model.complete(asked)).choices[0]["logprobs"]["content"]
+    assert (token["logprob"], len(token["top_logprobs"])) == (-0.1, kept)
+    wire.streams(event(choices=[{"index": 0, "delta": {}, "logprobs": {"content": [TOKEN]}, "finish_reason": "stop"}]))
+    chunks = [chunk async for chunk in model.stream(asked)]
+    assert len(chunks[0].choices[0]["logprobs"]["content"][0]["top_logprobs"]) == kept
+    assert [body.get("top_logprobs") for _, body in wire.requests] == [sent, sent]
 
 
 async def test_a_scripted_model_answers_from_its_script():

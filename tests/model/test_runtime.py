@@ -114,6 +114,16 @@ async def test_log_probabilities_come_with_the_answer(model):
     assert all(token["logprob"] <= 0 and len(token["top_logprobs"]) == 2 for token in tokens)
 
 
+async def test_log_probabilities_without_alternatives_come_where_none_are_asked_for(model):
+    for more in ({}, {"top_logprobs": 0}):
+        answer = await model.complete(ask(logprobs=True, max_tokens=3, **more))
+        chunks = [chunk async for chunk in model.stream(ask(logprobs=True, max_tokens=3, **more))]
+        streamed = [one["logprobs"]["content"] for chunk in chunks for one in chunk.choices if one.get("logprobs")]
+        for tokens in (answer.choices[0]["logprobs"]["content"], [token for part in streamed for token in part]):
+            assert len(tokens) == 3
+            assert all(token["logprob"] <= 0 and token["top_logprobs"] == [] for token in tokens)
+
+
 async def test_too_long_a_prompt_is_refused_with_both_numbers(model):
     long = [{"role": "user", "content": "word " * 1500}]
     for asking in (model.complete(ask(long)), anext(model.stream(ask(long)))):
@@ -185,6 +195,18 @@ async def test_a_killed_child_is_started_again(runtime, model):
     after = runtime.status()[0]
     assert after.pid != before.pid
     assert after.restarts == before.restarts + 1
+
+
+async def test_who_asks_at_the_moment_of_a_crash_is_answered_by_the_next_child(runtime, model):
+    async def streamed():
+        return [chunk async for chunk in model.stream(ask(max_tokens=1))]
+
+    for asking in (lambda: model.complete(ask(max_tokens=1)), streamed):
+        await model.complete(ask(max_tokens=1))
+        before = runtime.status()[0]
+        os.kill(before.pid, signal.SIGKILL)
+        assert await asking()
+        assert runtime.status()[0].restarts == before.restarts + 1
 
 
 async def test_unloading_ends_the_process_and_the_next_request_starts_it(runtime, model):

@@ -1,5 +1,7 @@
 """The model port over HTTP: any server that speaks OpenAI's API, be it our own child process, vLLM or another hub."""
 
+import asyncio
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -10,7 +12,13 @@ from tidemill.core.chat import ChatChunk, ChatCompletion, ChatRequest
 from tidemill.core.errors import Configuration, ModelFailed, TidemillError, Unavailable
 from tidemill.llm.openai_wire import decode_chunk, decode_completion, decode_error, encode_request, events
 
+log = logging.getLogger(__name__)
+
 OK = 200
+NO_ANSWER = (httpx.NetworkError, httpx.RemoteProtocolError)
+"""The connection failed. Never a time-out: the server may still be at work on what it was asked."""
+PAUSE_SECONDS = 0.2
+"""Before the second try: a process that died has closed its connections a moment before its parent knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +35,12 @@ Resolve = Callable[[str], Awaitable[Target]]
 
 
 class OpenAIHTTP:
-    """Asks the server that `resolve` names, through a client that the composition opens and closes."""
+    """Asks the server that `resolve` names, through a client that the composition opens and closes.
+
+    Where the connection fails before the head of the answer has come, it asks once more, after `resolve` has named
+    the server anew: an idle connection may be closed just as it is used, and a local model's process may have died
+    a moment ago, in which case `resolve` waits for the next one.
+    """
 
     def __init__(self, client: httpx.AsyncClient, resolve: Resolve) -> None:
         self._client = client
@@ -35,30 +48,32 @@ class OpenAIHTTP:
 
     async def complete(self, request: ChatRequest) -> ChatCompletion:
         """The whole answer. See `ChatModel.complete` for the errors; also `Configuration` for a refused key."""
-        target = await self._resolve(request.model)
         try:
-            answer = await self._client.send(self._post(target, request, stream=False))
+            answer = await self._send(request, stream=False)
+            try:
+                body = await answer.aread()
+            finally:
+                await answer.aclose()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _transport_error(error, request.model) from error
         if answer.status_code != OK:
-            raise decode_error(answer.content, answer.status_code, request.model)
-        return decode_completion(answer.content, request.model)
+            raise decode_error(body, answer.status_code, request.model)
+        return decode_completion(body, request)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[ChatChunk, None]:
         """The answer as it is decoded. Closing the iterator closes the connection, which stops the decoding.
 
         An answer that ends without a finish reason was broken off, and raises `ModelFailed`.
         """
-        target = await self._resolve(request.model)
         finished = False
         try:
-            answer = await self._client.send(self._post(target, request, stream=True), stream=True)
+            answer = await self._send(request, stream=True)
             try:
                 if answer.status_code != OK:
                     raise decode_error(await answer.aread(), answer.status_code, request.model)
                 async with aclosing(events(answer.aiter_bytes(), request.model)) as found:
                     async for event in found:
-                        chunk = decode_chunk(event, request.model)
+                        chunk = decode_chunk(event, request)
                         finished = finished or any(choice.get("finish_reason") for choice in chunk.choices)
                         yield chunk
             finally:
@@ -67,6 +82,17 @@ class OpenAIHTTP:
             raise _transport_error(error, request.model) from error
         if not finished:
             raise ModelFailed(f"The answer of the model {request.model} broke off before its end.")
+
+    async def _send(self, request: ChatRequest, *, stream: bool) -> httpx.Response:
+        """The answer, of which the head has come and the body is still to be read."""
+        target = await self._resolve(request.model)
+        try:
+            return await self._client.send(self._post(target, request, stream=stream), stream=True)
+        except NO_ANSWER as error:
+            log.info("The model %s did not answer (%s); it is asked once more.", request.model, type(error).__name__)
+        await asyncio.sleep(PAUSE_SECONDS)
+        target = await self._resolve(request.model)
+        return await self._client.send(self._post(target, request, stream=stream), stream=True)
 
     def _post(self, target: Target, request: ChatRequest, *, stream: bool) -> httpx.Request:
         headers = {"content-type": "application/json"}

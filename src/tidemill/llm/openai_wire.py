@@ -31,40 +31,46 @@ BUSY = (408, 429, 503)
 def encode_request(request: ChatRequest, model: str, *, stream: bool) -> bytes:
     """The body of a request for `model`, as the server there calls it."""
     body: dict[str, Any] = {**request.options, "model": model, "messages": request.messages}
+    if _wants_no_alternatives(request):
+        body["top_logprobs"] = 1  # llama-server sends 20 for none, and no log probabilities at all for 0
     if stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
-def decode_completion(body: bytes, name: str) -> ChatCompletion:
+def decode_completion(body: bytes, request: ChatRequest) -> ChatCompletion:
     """A whole answer.
 
     Raises:
         ModelFailed: it is no JSON object with at least one choice.
     """
+    name = request.model
     answer = _object(body, name)
     choices = answer.get("choices")
     if not isinstance(choices, list) or not choices or not all(isinstance(choice, dict) for choice in choices):
         if "error" in answer:
             raise classify_error(answer, 500, name)
         raise ModelFailed(f"The server of the model {name} answered without choices. Its log may say why.")
+    _drop_alternatives(choices, request)
     return ChatCompletion(choices, decode_usage(answer.get("usage")) or Usage())
 
 
-def decode_chunk(data: bytes, name: str) -> ChatChunk:
+def decode_chunk(data: bytes, request: ChatRequest) -> ChatChunk:
     """One event of a streamed answer.
 
     Raises:
         ModelFailed: it is no JSON object with choices.
         TidemillError: it is an error that the server reports in the middle; see `classify_error`.
     """
+    name = request.model
     event = _object(data, name)
     choices = event.get("choices")
-    if not isinstance(choices, list):
+    if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
         if "error" in event:
             raise classify_error(event, 500, name)
         raise ModelFailed(f"The server of the model {name} streamed an event without choices.")
+    _drop_alternatives(choices, request)
     usage = event.get("usage")
     return ChatChunk(choices, decode_usage(usage) if usage else None)
 
@@ -113,7 +119,7 @@ def decode_error(body: bytes, status: int, name: str) -> TidemillError:
     """What an answer with an error status means; its body may be anything."""
     try:
         answer = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
     return classify_error(answer if isinstance(answer, dict) else {}, status, name)
 
@@ -148,6 +154,22 @@ def classify_error(answer: Mapping[str, Any], status: int, name: str) -> Tidemil
     return ModelFailed(f"The server of the model {name} failed ({status}). Its log may say why.")
 
 
+def _wants_no_alternatives(request: ChatRequest) -> bool:
+    """Log probabilities of the answer's own tokens alone: OpenAI's meaning of an absent `top_logprobs`."""
+    return request.options.get("logprobs") is True and request.options.get("top_logprobs") in (None, 0)
+
+
+def _drop_alternatives(choices: list[dict[str, Any]], request: ChatRequest) -> None:
+    if not _wants_no_alternatives(request):
+        return
+    for choice in choices:
+        logprobs = choice.get("logprobs")
+        tokens = logprobs.get("content") if isinstance(logprobs, dict) else None
+        for token in tokens if isinstance(tokens, list) else ():
+            if isinstance(token, dict):
+                token["top_logprobs"] = []
+
+
 def _is_context_error(error: Mapping[str, Any]) -> bool:
     named = {error.get("type"), error.get("code")} if isinstance(error.get("code"), str) else {error.get("type")}
     if named & {"exceed_context_size_error", "context_length_exceeded"}:
@@ -176,7 +198,7 @@ def _context_error(error: Mapping[str, Any], name: str) -> TidemillError:
 def _object(body: bytes, name: str) -> dict[str, Any]:
     try:
         answer = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelFailed(f"The server of the model {name} answered with something that is not JSON.") from error
     if not isinstance(answer, dict):
         raise ModelFailed(f"The server of the model {name} answered with JSON that is no object.")
