@@ -5,11 +5,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from tidemill.analysis.diff import parse_diff
 from tidemill.core.change import ChangeKind, ChangeSet
 from tidemill.core.errors import Configuration, InvalidInput, NotFound, NotPermitted, TidemillError, TooLarge
-from tidemill.forges.local_git import read_change, recent_commits, resolve_repository
+from tidemill.forges.git_process import Git
+from tidemill.forges.local_git import read_change, recent_commits
+from tidemill.forges.roots import resolve_repository
 from tidemill.settings import ReviewSettings
 
 LIMITS = ReviewSettings()
@@ -259,6 +262,55 @@ async def test_nothing_that_a_repository_names_is_run(repo: Path, tmp_path: Path
     assert parse_diff(change.diff).files[0].path == "a"
 
 
+async def test_a_repositorys_settings_do_not_lead_git_to_other_places(repo: Path, tmp_path: Path) -> None:
+    commit(repo, "one", a="1\n\n2\n")
+    commit(repo, "two", a="1\n\n3\n")
+    expected = await read(repo)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / ".gitattributes").write_text("* -diff\n")
+    for key, value in {
+        "core.attributesFile": str(outside / ".gitattributes"),
+        "core.bigFileThreshold": "1",
+        "diff.suppressBlankEmpty": "true",
+    }.items():
+        git(repo, "config", key, value)
+    assert await read(repo) == expected
+    git(repo, "config", "core.worktree", str(outside))
+    for folder in (repo, repo / ".git"):
+        with pytest.raises(InvalidInput, match=r"core\.worktree"):
+            await read(folder)
+
+
+async def test_git_does_not_climb_from_broken_data_to_the_repository_above(repo: Path) -> None:
+    commit(repo, "one", a="1\n")
+    (repo / "below" / ".git" / "objects").mkdir(parents=True)
+    (repo / "below" / ".git" / "refs").mkdir()
+    (repo / "below" / ".git" / "HEAD").write_text("nonsense")
+    with pytest.raises(InvalidInput, match="broken"):
+        await read(repo / "below")
+    (repo / "src").mkdir()
+    assert (await read(repo / "src")).files == {"a": "1\n"}
+
+
+def test_fifty_reads_in_a_row_under_uvloop(repo: Path) -> None:
+    commit(repo, "one", a="1\n")
+
+    async def reads() -> list[ChangeSet]:
+        return [await read(repo) for _ in range(50)]
+
+    assert [change.files for change in uvloop.run(reads())] == [{"a": "1\n"}] * 50
+
+
+def test_git_that_ends_before_it_reads_says_why_under_uvloop(repo: Path) -> None:
+    async def fail() -> None:
+        for _ in range(20):
+            with pytest.raises(TidemillError, match="git cat-file failed"):
+                await Git(repo).run("cat-file", "--batch", "--nonsense", stdin=b"x" * 1_000_000)
+
+    uvloop.run(fail())
+
+
 async def test_a_missing_object_is_never_fetched(repo: Path, tmp_path: Path) -> None:
     proof = tmp_path / "proof"
     commit(repo, "one", a="1\n")
@@ -348,6 +400,77 @@ class TestResolve:
                 resolve_repository(path, [allowed])
         with pytest.raises(NotPermitted):
             resolve_repository(repo, [])
+
+    def test_objects_are_borrowed_only_from_under_the_roots(self, repo: Path, tmp_path: Path) -> None:
+        commit(repo, "one", a="1\n")
+        allowed = tmp_path / "allowed"
+        allowed.mkdir()
+        git(tmp_path, "clone", "-q", "--shared", str(repo), "allowed/first")
+        git(tmp_path, "clone", "-q", "--shared", str(allowed / "first"), "allowed/second")
+        git(allowed, "init", "-q", "base")
+        git(allowed, "clone", "-q", "--shared", str(allowed / "base"), "inside")
+        assert resolve_repository(allowed / "inside", [allowed]) == allowed / "inside"
+        assert resolve_repository(allowed / "second", [tmp_path]) == allowed / "second"
+        (allowed / "relative").mkdir()
+        git(allowed / "relative", "init", "-q")
+        alternates = allowed / "relative" / ".git" / "objects" / "info" / "alternates"
+        (allowed / "link").symlink_to(repo)
+        for line in ("../../../../a repo/.git/objects", f'"{repo}/.git/objects"', "../../../link/.git/objects", "a\0b"):
+            alternates.write_text(f"# a comment\n\n{line}\n")
+            with pytest.raises(NotPermitted):
+                resolve_repository(allowed / "relative", [allowed])
+        alternates.write_text("../../../base/.git/objects\n.\n")
+        assert resolve_repository(allowed / "relative", [allowed]) == allowed / "relative"
+        for name in ("first", "second"):
+            with pytest.raises(NotPermitted, match=r"review\.roots"):
+                resolve_repository(allowed / name, [allowed])
+
+    @pytest.mark.parametrize("place", ["pack", "info", "ab", "pack/pack-1.pack", "ab/cdef", "info/alternates"])
+    def test_links_among_the_objects_do_not_lead_out(self, repo: Path, tmp_path: Path, place: str) -> None:
+        outside = tmp_path / "outside"
+        (outside / "folder").mkdir(parents=True)
+        (outside / "file").write_text("")
+        link = repo / ".git" / "objects" / place
+        link.parent.mkdir(exist_ok=True)
+        if link.is_dir():
+            link.rmdir()
+        link.symlink_to(outside / ("file" if "/" in place else "folder"))
+        with pytest.raises(NotPermitted, match=r"review\.roots"):
+            resolve_repository(repo, [repo])
+        assert resolve_repository(repo, [tmp_path]) == repo
+
+    def test_a_file_that_says_where_gits_data_is_is_read_as_git_reads_it(self, repo: Path, tmp_path: Path) -> None:
+        allowed = tmp_path / "allowed"
+        (allowed / "tree").mkdir(parents=True)
+        git(allowed, "init", "-q", "good")
+        (allowed / "good .git").symlink_to(repo / ".git")
+        good = allowed / "good" / ".git"
+        (allowed / "tree" / ".git").write_text(f"gitdir: {good}\n")
+        assert resolve_repository(allowed / "tree", [allowed]) == allowed / "tree"
+        for text in (
+            *(f"gitdir: {allowed}/good .git\n", f"gitdir: {good}\0\n", f"{good}\n", "gitdir: ", ""),
+            *("gitdir: " + "x" * 3000, "gitdir: " + "x/" * 50_000),
+        ):
+            (allowed / "tree" / ".git").write_text(text)
+            with pytest.raises(NotPermitted, match=r"review\.roots"):
+                resolve_repository(allowed / "tree", [allowed])
+
+    @pytest.mark.parametrize("name", ["x" * 3000, "/".join(["x" * 200] * 40), "\0", "\ud800", "loop", "fifo/a"])
+    def test_names_that_no_file_system_takes_are_refused_like_any_other(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / "loop").symlink_to(tmp_path / "loop")
+        os.mkfifo(tmp_path / "fifo")
+        with pytest.raises((NotPermitted, InvalidInput), match=r"review\.roots|no git repository"):
+            resolve_repository(tmp_path / name, [tmp_path])
+
+    def test_data_that_can_not_be_read_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / ".git").write_text("gitdir: x\n")
+
+        def unreadable(self: Path) -> bytes:
+            raise PermissionError(13, "Permission denied", str(self))
+
+        monkeypatch.setattr(Path, "read_bytes", unreadable)
+        with pytest.raises(NotPermitted, match=r"review\.roots"):
+            resolve_repository(tmp_path, [tmp_path])
 
     def test_a_folder_under_a_root_does_not_lead_to_a_repository_above_it(self, repo: Path) -> None:
         (repo / "root").mkdir()

@@ -15,13 +15,18 @@ from tidemill.core.errors import (
     TooLarge,
     Unavailable,
 )
+from tidemill.forges.roots import find_repository
 
 _CONFIG = (
     "core.quotepath=true",
+    "core.attributesFile=/dev/null",
+    "core.bigFileThreshold=512m",
+    "core.excludesFile=/dev/null",
     "core.fsmonitor=false",
     "core.hooksPath=/dev/null",
     "core.pager=cat",
     "core.untrackedCache=false",
+    "diff.suppressBlankEmpty=false",
     "log.showSignature=false",
     "protocol.allow=never",
 )
@@ -29,6 +34,7 @@ _KEPT_ENVIRONMENT = ("PATH", "HOME", "XDG_CONFIG_HOME", "TMPDIR", "SYSTEMROOT", 
 """The home folder's configuration says which repositories of other users are trusted. A commit hook names its index."""
 _ENVIRONMENT = {
     "LC_ALL": "C",
+    "GIT_ATTR_NOSYSTEM": "1",
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_TERMINAL_PROMPT": "0",
@@ -49,14 +55,26 @@ class Git:
         self._timeout = timeout
 
     async def check(self) -> None:
-        """That there is a git program, and a repository that it is willing to read.
+        """That there is a git program, and a repository that it is willing to read, here and nowhere else.
+
+        From data that is broken git climbs to the next repository above, and a repository's settings can name a work
+        tree anywhere.
 
         Raises:
             Configuration, InvalidInput, NotFound, NotPermitted, Unavailable: see `run`.
         """
         if not self._repo.is_dir():
             raise NotFound(f"There is no folder {str(self._repo)!r}.", param="repository")
-        await self.run("rev-parse", "--git-dir")
+        data = await self.run("rev-parse", "--absolute-git-dir")
+        tree = await self.run("rev-parse", "--show-toplevel", accept=(0, 128))  # 128: it has none
+        found = Path(os.fsdecode((tree or data).removesuffix(b"\n")))
+        expected = await asyncio.to_thread(find_repository, self._repo)
+        if found != expected:
+            raise InvalidInput(
+                f"git reads {found} where it is asked for {self._repo}: the data there is broken, or names another "
+                "work tree (core.worktree).",
+                param="repository",
+            )
 
     async def run(
         self, *arguments: str, stdin: bytes = b"", limit: int | None = None, accept: Sequence[int] = (0,)
@@ -151,6 +169,9 @@ async def _write(process: asyncio.subprocess.Process, data: bytes) -> None:
         await process.stdin.wait_closed()
     except (BrokenPipeError, ConnectionResetError):
         return  # git ended before it read everything; its exit code says why
+    except RuntimeError:  # uvloop's word for the same
+        if not process.stdin.is_closing():
+            raise
 
 
 def _too_large(total: int, limit: int) -> TooLarge:

@@ -6,15 +6,17 @@ objects are ignored, and a revision can never be taken for an option.
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from tidemill.core.change import ChangeSet, storable_change
-from tidemill.core.errors import InvalidInput, NotFound, NotPermitted
+from tidemill.core.errors import InvalidInput, NotFound
 from tidemill.forges.git_process import Git
+from tidemill.forges.roots import resolve_repository
 from tidemill.settings import ReviewSettings
+
+__all__ = ["Commit", "read_change", "recent_commits", "resolve_repository"]
 
 _PATCH_OPTIONS = (
     "--no-ext-diff",
@@ -113,58 +115,6 @@ async def recent_commits(repo: Path, count: int) -> list[Commit]:
         Commit(sha, title, author, datetime.fromisoformat(when))
         for sha, when, author, title in zip(fields[1::5], fields[2::5], fields[3::5], fields[4::5], strict=True)
     ]
-
-
-def resolve_repository(path: str | Path, roots: Sequence[Path]) -> Path:
-    """The repository that holds `path`, where an operator allows it: its folder, symbolic links resolved.
-
-    The folder, and the folder where git keeps its data, must both lie under one of `roots`.
-
-    Raises:
-        NotPermitted: it lies elsewhere, or there are no roots; said alike whether it exists or not.
-        InvalidInput: allowed, but no repository.
-    """
-    allowed = [root.resolve() for root in roots]
-    refused = NotPermitted(
-        f"The repository {str(path)!r} is not under a folder that reviews may read. "
-        "The operator names these folders in the setting review.roots.",
-        param="repository",
-    )
-    if not allowed or "\0" in str(path) or not Path(path).is_absolute():
-        raise refused
-    folder = Path(path).resolve()
-    if not _under(folder, allowed):
-        raise refused
-    while not _is_repository(folder):
-        if folder in allowed or folder == folder.parent:
-            raise InvalidInput(f"There is no git repository at {str(path)!r}.", param="repository")
-        folder = folder.parent
-    if not all(_under(place, allowed) for place in _git_folders(folder)):
-        raise refused
-    return folder
-
-
-def _under(path: Path, roots: Sequence[Path]) -> bool:
-    return any(path == root or root in path.parents for root in roots)
-
-
-def _is_repository(folder: Path) -> bool:
-    return (folder / ".git").exists() or ((folder / "HEAD").is_file() and (folder / "objects").is_dir())
-
-
-def _git_folders(folder: Path) -> list[Path]:
-    """Where git's data of this repository lies: of a linked work tree or a submodule, somewhere else."""
-    place = folder / ".git"
-    if place.is_file():
-        place = folder / place.read_text("utf-8", "replace").strip().removeprefix("gitdir:").strip()
-    elif not place.exists():
-        place = folder
-    places = [place.resolve()]
-    common = places[0] / "commondir"
-    if common.is_file():
-        places.append((places[0] / common.read_text("utf-8", "replace").strip()).resolve())
-    places.extend((home / "objects").resolve() for home in tuple(places) if (home / "objects").exists())
-    return places
 
 
 async def _staged(git: Git) -> _Sides:
