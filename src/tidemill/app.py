@@ -11,13 +11,13 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import httpx
-import psycopg
 
 from tidemill.accounts.api_keys import ApiKeys
 from tidemill.api.services import Services
 from tidemill.core.clock import system_clock
-from tidemill.core.errors import Configuration, TidemillError, Unavailable
+from tidemill.core.errors import Configuration, TidemillError
 from tidemill.flows.review import ReviewFlow
+from tidemill.flows.review_run import ReviewParts
 from tidemill.jobs.durable import DurableJobs
 from tidemill.llm.openai_http import OpenAIHTTP, Target
 from tidemill.llm.recording import RecordedModel, TextPolicy
@@ -28,7 +28,7 @@ from tidemill.review.offline import default_engines
 from tidemill.settings import Settings
 from tidemill.store.api_keys import ApiKeyRepository
 from tidemill.store.blobs import BlobStore
-from tidemill.store.database import Pool, make_pool, migrate
+from tidemill.store.database import Pool, check_key, make_pool, migrate
 from tidemill.store.embedded import EmbeddedPostgres
 from tidemill.store.inferences import InferenceRepository
 from tidemill.store.reviews import ReviewRepository
@@ -41,6 +41,7 @@ Resolve = Callable[[str], Awaitable[Target]]
 
 WATCH_SECONDS = 2.0
 RETENTION_SECONDS = 3600.0
+SETTLE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +60,12 @@ def open_database(settings: Settings) -> Iterator[Database]:
     if settings.database_url is not None:
         url = settings.database_url.get_secret_value()
         migrate(url)
+        check_key(url, key.derive("mark"))
         yield Database(url, key, None)
         return
     with EmbeddedPostgres.acquire(settings, key) as embedded:
         migrate(embedded.url)
+        check_key(embedded.url, key.derive("mark"))
         yield Database(embedded.url, key, embedded)
 
 
@@ -93,20 +96,21 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
             observe=metrics.observe_inference,
         )
         jobs = DurableJobs(database.url)
-        reviews = ReviewFlow(
-            jobs=jobs,
+        parts = ReviewParts(
             reviews=ReviewRepository(pool),
             blobs=BlobStore(settings.blobs_dir),
             engines=default_engines(),
-            commenter=Commenter(chat, deployments.for_review),
+            commenter=Commenter(chat),
             deployment=deployments.for_review,
             settings=settings.review,
             clock=system_clock,
             observe=metrics.observe_review,
+            change_days=settings.retention.review_change_days,
         )
+        reviews = ReviewFlow(jobs, parts)
         await jobs.start()
         stack.push_async_callback(jobs.aclose)
-        stack.push_async_callback(_stop, [asyncio.create_task(work) for work in _chores(database, inferences)])
+        stack.push_async_callback(_stop, [asyncio.create_task(work) for work in _chores(database, inferences, reviews)])
         yield Services(
             settings=settings,
             clock=system_clock,
@@ -146,33 +150,38 @@ def _resolve(settings: Settings, runtime: LocalRuntime) -> Resolve:
     return resolve
 
 
-def _chores(database: Database, inferences: InferenceRepository) -> Iterator[Coroutine[None, None, None]]:
-    yield _forget(inferences)
+def _chores(
+    database: Database, inferences: InferenceRepository, reviews: ReviewFlow
+) -> Iterator[Coroutine[None, None, None]]:
+    yield _regularly(RETENTION_SECONDS, lambda: _forget(inferences, reviews))
+    yield _regularly(SETTLE_SECONDS, reviews.settle)
     if database.embedded is not None:
-        yield _watch(database.embedded)
+        embedded = database.embedded
+        yield _regularly(WATCH_SECONDS, lambda: _watch(embedded))
+
+
+async def _regularly(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    """Does the work now and then every so many seconds; one of our own errors waits for the next turn."""
+    while True:
+        try:
+            await work()
+        except TidemillError as error:
+            log.warning("Not done this time: %s", error.message)
+        await asyncio.sleep(seconds)
 
 
 async def _watch(embedded: EmbeddedPostgres) -> None:
     """Starts the embedded server again when it is gone."""
-    while True:
-        await asyncio.sleep(WATCH_SECONDS)
-        try:
-            if await asyncio.to_thread(embedded.ensure_alive):
-                log.warning("The database was gone and has been started again.")
-        except TidemillError as error:
-            log.exception("The database is gone and does not start: %s", error.message)
+    if await asyncio.to_thread(embedded.ensure_alive):
+        log.warning("The database was gone and has been started again.")
 
 
-async def _forget(inferences: InferenceRepository) -> None:
-    """Deletes texts whose time is over, now and then every hour."""
-    while True:
-        try:
-            count = await inferences.forget_texts(system_clock())
-            if count:
-                log.info("Deleted the texts of %s inferences, whose time was over.", count)
-        except psycopg.Error as error:
-            log.warning("Texts whose time is over were not deleted: %s", error)
-        await asyncio.sleep(RETENTION_SECONDS)
+async def _forget(inferences: InferenceRepository, reviews: ReviewFlow) -> None:
+    """Deletes texts and changes whose time is over."""
+    texts = await inferences.forget_texts(system_clock())
+    changes = await reviews.forget_changes()
+    if texts or changes:
+        log.info("Deleted the texts of %s inferences and %s reviewed changes, whose time was over.", texts, changes)
 
 
 async def _stop(tasks: list[asyncio.Task[None]]) -> None:
@@ -182,8 +191,6 @@ async def _stop(tasks: list[asyncio.Task[None]]) -> None:
 
 
 async def _ready(pool: Pool) -> None:
-    try:
-        async with pool.connection(timeout=2) as connection:
-            await connection.execute("SELECT 1")
-    except psycopg.Error as error:
-        raise Unavailable("The database does not answer. The hub's log says why.") from error
+    """Raises `Unavailable` where the database does not answer within two seconds."""
+    async with pool.connection(timeout=2) as connection:
+        await connection.execute("SELECT 1")

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 
@@ -51,12 +52,13 @@ class Upstream:
 
 @contextmanager
 def upstream(folder: Path, *options: str) -> Iterator[Upstream]:
-    """Runs `tidemill.llm.scripted_server` until the end of the block; `--port` among the options chooses its port."""
-    port = int(options[options.index("--port") + 1]) if "--port" in options else free_port()
-    log = folder / f"asked-{port}.log"
-    command = [sys.executable, "-m", "tidemill.llm.scripted_server", "--port", str(port), "--log", str(log), *options]
-    process = subprocess.Popen(command)
+    """Runs `tidemill.llm.scripted_server` until the end of the block, on a free port or the one of `--port`."""
+    log = folder / f"asked-{uuid4().hex}.log"
+    command = [sys.executable, "-m", "tidemill.llm.scripted_server", "--log", str(log), *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
+        assert process.stdout is not None
+        port = json.loads(process.stdout.readline())["port"]
         wait_for(lambda: answers(f"http://127.0.0.1:{port}/health"), what="the scripted server")
         yield Upstream(f"http://127.0.0.1:{port}/v1", log, process)
     finally:
@@ -102,8 +104,7 @@ def scripted_settings(upstream_url: str, **more: Any) -> dict[str, Any]:
 def start_hub(data_dir: Path, settings: dict[str, Any], *options: str) -> Hub:
     """Starts `tidemill up` and returns once it answers."""
     surroundings = environment(data_dir, settings)
-    port = free_port()
-    command = [sys.executable, "-m", "tidemill", "up", "--no-download", "--port", str(port), *options]
+    command = [sys.executable, "-m", "tidemill", "up", "--no-download", "--port", "0", *options]
     process = subprocess.Popen(command, env=surroundings)
     address = data_dir / "run" / "hub.json"
 

@@ -105,6 +105,15 @@ class ChatCompletionRequest(TypedDict, total=False):
     prompt_cache_key: str | None
 
 
+DIALECTS = frozenset(
+    {
+        "https://json-schema.org/draft/2020-12/schema",
+        "https://json-schema.org/draft/2019-09/schema",
+        "http://json-schema.org/draft-07/schema",
+        "http://json-schema.org/draft-06/schema",
+        "http://json-schema.org/draft-04/schema",
+    }
+)
 REQUEST = TypeAdapter(ChatCompletionRequest)
 SCHEMA = REQUEST.json_schema(ref_template="#/components/schemas/{model}")
 """The request's JSON schema; its definitions go to the OpenAPI document's components."""
@@ -156,6 +165,7 @@ def _check_format(response_format: ResponseFormat | None) -> None:
     schema = response_format.get("json_schema", {}).get("schema")
     if schema is None:
         raise InvalidInput("`response_format.json_schema.schema` is missing.", param="response_format")
+    _refuse_references(schema)
     try:
         json.dumps(schema, allow_nan=False)
         jsonschema_rs.meta.validate(schema)
@@ -183,6 +193,20 @@ async def _chat_request(services: Services, request: Request, asked: ChatComplet
             key_id=caller_of(request.scope).key_id,
         ),
     )
+
+
+def _refuse_references(schema: object) -> None:
+    """A schema that names another document would have it fetched, by whoever checks it: from a URL, or a file."""
+    match schema:
+        case {"$schema": str(dialect)} if dialect.rstrip("#") not in DIALECTS:
+            raise InvalidInput(
+                "`response_format` names a `$schema` that is not one of JSON Schema's own drafts.",
+                param="response_format",
+            )
+        case {"$ref": str(reference)} if not reference.startswith("#"):
+            raise InvalidInput("A `$ref` of `response_format` leads out of the schema.", param="response_format")
+    for part in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        _refuse_references(part)
 
 
 def _flat(message: Message) -> dict[str, str]:

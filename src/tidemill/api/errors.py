@@ -31,6 +31,12 @@ def error_response(error: TidemillError) -> Response:
     return Response(body, error.status, headers, "application/json")
 
 
+def unexpected_response() -> Response:
+    """The response for what nobody foresaw; the log says more than the client is told."""
+    body = error_body(500, "Tidemill failed at this request. The hub's log says why.", code="internal_error")
+    return Response(body, 500, media_type="application/json")
+
+
 def invalid(error: ValidationError | RequestValidationError) -> InvalidInput:
     """One sentence for the first thing that is wrong with a request's fields."""
     first = error.errors()[0]
@@ -68,8 +74,3 @@ def install(app: FastAPI) -> None:
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
         body = error_body(error.status_code, message, code=code)
         return Response(body, error.status_code, error.headers, "application/json")
-
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, error: Exception) -> Response:
-        body = error_body(500, "Tidemill failed at this request. The hub's log says where.", code="internal_error")
-        return Response(body, 500, media_type="application/json")

@@ -3,16 +3,19 @@
 A plain ASGI middleware, since it is on the path of every request.
 """
 
+import logging
 import time
 from collections.abc import MutableMapping
 from typing import Any, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tidemill.api.errors import error_response
+from tidemill.api.errors import error_response, unexpected_response
 from tidemill.core.accounts import Caller
 from tidemill.core.errors import NotAuthenticated, TidemillError, TooLarge
 from tidemill.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
 
 OPEN = frozenset({"/health", "/ready"})
 PREFIXES = ("/v1", "/api/v1")
@@ -48,12 +51,12 @@ class Gate:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        status = 500
+        status, started_response = 500, False
 
         async def counted(message: Message) -> None:
-            nonlocal status
+            nonlocal status, started_response
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, started_response = message["status"], True
             await send(message)
 
         try:
@@ -64,6 +67,11 @@ class Gate:
             await self._app(scope, self._limited(receive), counted)
         except TidemillError as error:
             await error_response(error)(scope, receive, counted)
+        except Exception:
+            log.exception("%s %s failed.", scope["method"], scope["path"])
+            if started_response:
+                raise
+            await unexpected_response()(scope, receive, counted)
         finally:
             route = _route(scope)
             self._metrics.observe_request(

@@ -7,12 +7,11 @@ import typer
 
 from tidemill.app import open_database
 from tidemill.cli.output import human_bytes, print_json
-from tidemill.core.errors import DataFolderNewer
 from tidemill.settings import Settings, load_settings
 from tidemill.store.backup import backup as make_backup
 from tidemill.store.backup import restore as restore_backup
 from tidemill.store.database import schema_revision
-from tidemill.store.embedded import inspect
+from tidemill.store.embedded import EmbeddedPostgres, inspect
 from tidemill.store.secret_key import load_secret_key
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -74,25 +73,29 @@ def restore(
 
 
 def _embedded(settings: Settings) -> dict[str, object]:
-    if not settings.data_dir.exists():
+    key = load_secret_key(settings) if settings.key_file.exists() else None
+    if key is None:
         return {"kind": "embedded", "running": False, "folder": str(settings.data_dir), "version": None}
-    key = load_secret_key(settings)
     found = inspect(settings, key)
-    return {
+    status: dict[str, object] = {
         "kind": "embedded",
         "running": found.running,
         "version": found.version,
         "folder": str(found.folder),
         "size_bytes": found.size_bytes,
-        "uptime_seconds": found.uptime_seconds,
+        "uptime_seconds": None if found.uptime_seconds is None else round(found.uptime_seconds),
     }
+    if found.running:
+        with EmbeddedPostgres.acquire(settings, key) as server:
+            status |= _schema(server.url)
+    return status
 
 
 def _external(settings: Settings) -> dict[str, object]:
     assert settings.database_url is not None  # noqa: S101 - the caller has looked
-    current, newest = schema_revision(settings.database_url.get_secret_value())
-    if newest is not None and current is not None and current > newest:
-        raise DataFolderNewer(
-            f"The schema is revision {current}; this version knows {newest}. Install a later Tidemill."
-        )
-    return {"kind": "external", "running": True, "revision": current, "newest": newest}
+    return {"kind": "external", "running": True, **_schema(settings.database_url.get_secret_value())}
+
+
+def _schema(url: str) -> dict[str, object]:
+    current, newest = schema_revision(url)
+    return {"revision": current, "newest": newest}

@@ -16,7 +16,7 @@ import psycopg
 import typer
 
 from tidemill.cli.output import human_bytes, print_json
-from tidemill.core.errors import Configuration, TidemillError
+from tidemill.core.errors import Configuration, TidemillError, Unavailable
 from tidemill.jobs.durable import APPLICATION_VERSION, pending_workflows
 from tidemill.llm.catalog import SourceKind, list_models
 from tidemill.settings import Settings, load_settings
@@ -124,8 +124,11 @@ def _schema(url: str) -> Iterator[Check]:
 
 
 async def _work(url: str) -> Check:
-    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-        pending = await pending_workflows(connection)
+    try:
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+            pending = await pending_workflows(connection)
+    except psycopg.OperationalError as error:
+        raise Unavailable("The database went away while it was looked at. Run this again.") from error
     other = [one for one in pending if one.version not in {APPLICATION_VERSION, ""}]
     if not other:
         return Check("work", "ok", f"{len(pending)} workflows queued or running")
@@ -148,12 +151,25 @@ def _models(settings: Settings) -> Iterator[Check]:
         yield Check("model", "warning", f"{default.name} is not there", f"`tidemill models pull {default.name}`")
     else:
         yield Check("model", "broken", f"{default.name} is not at {default.path}", "Mend `models.files`.")
-    yield Check("runtime", "ok", f"xllamacpp {metadata.version('xllamacpp')}")
+    yield _runtime()
+
+
+def _runtime() -> Check:
+    """Loads the local runtime in a process of its own, since a wrong build of it ends the process that loads it."""
+    command = [sys.executable, "-c", "import xllamacpp; print(xllamacpp.__version__)"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    if done.returncode == 0:
+        return Check("runtime", "ok", f"xllamacpp {done.stdout.strip()}")
+    why = (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]
+    return Check("runtime", "broken", why, "Install Tidemill again; local models need the package xllamacpp.")
 
 
 def _engines(settings: Settings) -> Iterator[Check]:
     for engine in ("ruff", "bandit"):
-        yield Check(engine, "ok", metadata.version(engine))
+        try:
+            yield Check(engine, "ok", metadata.version(engine))
+        except metadata.PackageNotFoundError:
+            yield Check(engine, "broken", "not installed", "Install Tidemill again; reviews need it.")
 
 
 def _port(settings: Settings) -> Iterator[Check]:

@@ -1,17 +1,19 @@
 """How a command reaches a running hub."""
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx
 
 from tidemill.core.errors import Configuration, TidemillError, Unavailable
 from tidemill.settings import Settings
+from tidemill.store.data_folder import inherit_owner
 
 FILE = "hub.json"
 EXIT_CODES = {400: 2, 401: 3, 403: 3, 404: 4, 409: 5, 413: 2, 422: 2, 502: 7, 503: 7}
@@ -50,12 +52,18 @@ def find_hub(settings: Settings) -> HubAddress:
         Configuration: neither is there; the message says how to start one.
     """
     url, key = os.environ.get("TIDEMILL_HUB_URL"), os.environ.get("TIDEMILL_API_KEY")
+    if key is not None and not (key.isascii() and key.isprintable()):
+        raise Configuration("TIDEMILL_API_KEY holds characters that no key has. Copy the key again.")
     if url:
         if not key:
-            raise Configuration(f"TIDEMILL_HUB_URL names the hub {url}; set TIDEMILL_API_KEY to a key of it, too.")
+            raise Configuration("TIDEMILL_HUB_URL names a hub; set TIDEMILL_API_KEY to a key of it, too.")
+        if not url.startswith(("http://", "https://")):
+            raise Configuration("TIDEMILL_HUB_URL must begin with http:// or https://.")
         return HubAddress(url.rstrip("/"), key)
     path = settings.run_dir / FILE
     try:
+        if not _is_running(settings):
+            path.unlink()  # what a killed hub left: who listens there now is someone else
         found = json.loads(path.read_text())
         return HubAddress(found["url"], key or found["key"])
     except (FileNotFoundError, PermissionError, ValueError, KeyError) as error:
@@ -63,6 +71,27 @@ def find_hub(settings: Settings) -> HubAddress:
             f"No hub is running on {settings.data_dir}. Start one with `tidemill up`, or name one with "
             "TIDEMILL_HUB_URL and TIDEMILL_API_KEY."
         ) from error
+
+
+def lock_file(settings: Settings) -> IO[str]:
+    """The file whose lock the running hub holds, open."""
+    path = settings.run_dir / "hub.lock"
+    try:
+        file = path.open("a")
+        inherit_owner(path)
+    except OSError as error:
+        raise Configuration(f"{path} can't be opened: {error.strerror}. It belongs to another user.") from error
+    return file
+
+
+def _is_running(settings: Settings) -> bool:
+    """Whether a hub holds the lock on this data folder; the kernel drops it when the hub dies."""
+    with (settings.run_dir / "hub.lock").open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 class HubClient:

@@ -17,7 +17,7 @@ from tidemill.core.finding import Severity
 from tidemill.core.review import ReviewResult
 from tidemill.forges.local_git import read_change
 from tidemill.review.offline import default_engines, review_without_model
-from tidemill.review.reports import RENDERERS, result_from_json
+from tidemill.review.reports import RENDERERS, fails_at, result_from_json
 from tidemill.settings import Settings, load_settings
 
 
@@ -57,8 +57,7 @@ def review(
         result = review_here(settings, change)
     text = RENDERERS[Format.JSON if as_json else output](result)
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
-    worst = result.worst_severity
-    if fail_on is not None and worst is not None and worst.rank >= fail_on.rank:
+    if fail_on is not None and fails_at(result, fail_on):
         raise typer.Exit(1)
 
 

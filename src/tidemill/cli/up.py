@@ -9,10 +9,11 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import typer
 import uvicorn
@@ -22,11 +23,11 @@ from rich.console import Console
 from tidemill.api.app import create_app
 from tidemill.api.services import Services
 from tidemill.app import Database, open_database, open_hub
-from tidemill.cli.hub import HubAddress, HubClient, find_hub, write_address
+from tidemill.cli.hub import HubAddress, HubClient, find_hub, lock_file, write_address
 from tidemill.cli.models import pull_with_progress
 from tidemill.cli.review import review_on_hub
 from tidemill.core.accounts import Role
-from tidemill.core.errors import Configuration, Conflict, TidemillError
+from tidemill.core.errors import Configuration, Conflict, TidemillError, Unavailable
 from tidemill.forges.bundle import clone_bundle
 from tidemill.forges.local_git import read_change, recent_commits
 from tidemill.llm.catalog import SourceKind, find_artifact, list_models
@@ -37,6 +38,7 @@ from tidemill.store.data_folder import make_data_folder, make_private_folder
 LOCAL_KEY = "local commands"
 EXAMPLE_REVIEWS = 3
 
+log = logging.getLogger(__name__)
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -130,35 +132,44 @@ async def _serve(settings: Settings, database: Database, listener: socket.socket
         try:
             await _greet(services, url)
             if example is not None:
-                await _until_stopped(
-                    server, asyncio.create_task(asyncio.to_thread(_review_example, settings, address, example))
-                )
+                client = HubClient(address)
+                review = asyncio.to_thread(_review_example, settings, client, example)
+                await _until_stopped(server, asyncio.create_task(review), client.close)
             await serving
         finally:
             path.unlink(missing_ok=True)
 
 
-async def _until_stopped(server: uvicorn.Server, work: "asyncio.Task[None]") -> None:
-    """Waits for the work, or for Ctrl-C."""
+async def _until_stopped(server: uvicorn.Server, work: "asyncio.Task[None]", stop: Callable[[], None]) -> None:
+    """Waits for the work, or for Ctrl-C, which `stop` ends it by."""
     while not work.done() and not server.should_exit:
         await asyncio.wait({work}, timeout=0.2)
-    if work.done() and (error := work.exception()) is not None:
-        if not isinstance(error, TidemillError):
-            raise error
-        console.print(f"The example was not reviewed: {error.message}", style="yellow", markup=False)
+    if not work.done():
+        await asyncio.to_thread(stop)
+    [error] = await asyncio.gather(work, return_exceptions=True)
+    if server.should_exit or error is None:
+        return
+    if not isinstance(error, TidemillError):
+        raise error
+    console.print(f"The example was not reviewed: {error.message}", style="yellow", markup=False)
 
 
 @asynccontextmanager
 async def _local_key(services: Services) -> AsyncIterator[str]:
-    """A key for this machine's commands, valid while the hub runs."""
-    for old in await services.keys.list():
-        if old.name == LOCAL_KEY and old.revoked_at is None:
-            await services.keys.revoke_id(old.id)
+    """A key for this machine's commands, valid while the hub runs. Its id is noted, so that a kill leaves none."""
+    note = services.settings.run_dir / "local-key"
+    if note.exists():
+        await services.keys.revoke_id(UUID(note.read_text()))
     made = await services.keys.create(LOCAL_KEY, Role.ADMIN)
+    note.write_text(str(made.key.id))
     try:
         yield made.secret
     finally:
-        await services.keys.revoke_id(made.key.id)
+        try:
+            await services.keys.revoke_id(made.key.id)
+            note.unlink()
+        except Unavailable as error:
+            log.warning("The key of this machine's commands is revoked at the next start: %s", error.message)
 
 
 async def _greet(services: Services, url: str) -> None:
@@ -190,21 +201,18 @@ def _program() -> str:
     return shlex.quote(str(command.absolute()))
 
 
-def _review_example(settings: Settings, address: HubAddress, bundle: Path) -> None:
+def _review_example(settings: Settings, client: HubClient, bundle: Path) -> None:
     """Reviews the newest commits of a bundle and prints the reviews."""
-    client = HubClient(address)
-    try:
-        with tempfile.TemporaryDirectory(prefix="tidemill-example-") as folder:
-            repository = clone_bundle(bundle, Path(folder) / "example")
-            for commit in asyncio.run(recent_commits(repository, EXAMPLE_REVIEWS)):
-                console.print(f"Reviewing the example's commit {commit.sha[:10]}, {commit.title!r} …", markup=False)
-                change = asyncio.run(read_change(repository, commit.sha, staged=False, limits=settings.review))
-                result = review_on_hub(client, change, quiet=not console.is_terminal)
-                sys.stdout.write(RENDERERS["text"](result) + "\n")
-                sys.stdout.flush()
-        console.print("That was the example. The hub stays up until Ctrl-C.")
-    finally:
-        client.close()
+    with tempfile.TemporaryDirectory(prefix="tidemill-example-") as folder:
+        repository = clone_bundle(bundle, Path(folder) / "example")
+        for commit in asyncio.run(recent_commits(repository, EXAMPLE_REVIEWS)):
+            console.print(f"Reviewing the example's commit {commit.sha[:10]}, {commit.title!r} …", markup=False)
+            change = asyncio.run(read_change(repository, commit.sha, staged=False, limits=settings.review))
+            result = review_on_hub(client, change, quiet=not console.is_terminal)
+            sys.stdout.write(RENDERERS["text"](result) + "\n")
+            sys.stdout.flush()
+    client.close()
+    console.print("That was the example. The hub stays up until Ctrl-C.")
 
 
 def _fetch_default_model(settings: Settings) -> None:
@@ -241,19 +249,22 @@ def _only_hub(settings: Settings) -> Iterator[None]:
     Raises:
         Conflict: another hub holds it.
     """
-    with (settings.run_dir / "hub.lock").open("a") as file:
+    with lock_file(settings) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            try:
-                where = f" at {find_hub(settings).url}"
-            except Configuration:
-                where = ""
             raise Conflict(
-                f"A hub is already running on {settings.data_dir}{where}. Use that one, stop it, or choose another "
-                "folder with --data-dir. `tidemill worker` adds a worker beside it."
+                f"A hub is already running on {settings.data_dir}{_where(settings)}. Use that one, stop it, or choose "
+                "another folder with --data-dir. `tidemill worker` adds a worker beside it."
             ) from error
         yield
+
+
+def _where(settings: Settings) -> str:
+    try:
+        return f" at {find_hub(settings).url}"
+    except Configuration:
+        return ""
 
 
 def _log_to_stderr(settings: Settings) -> None:

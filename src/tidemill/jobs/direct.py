@@ -17,6 +17,7 @@ class DirectJobs:
         self._workflows: dict[str, Workflow] = {}
         self._stop_after = set(stop_after or ())
         self.results: dict[str, dict[str, Json]] = {}
+        self._broken: list[str] = []
 
     def register(self, name: str, workflow: Workflow) -> None:
         """As the port says."""
@@ -29,7 +30,15 @@ class DirectJobs:
             Interrupted: as the script asked; submitting the same again goes on.
         """
         results = self.results.setdefault(f"{name}:{subject}", {})
-        await self._workflows[name](_RememberedSteps(results, self._stop_after), subject)
+        try:
+            await self._workflows[name](_RememberedSteps(results, self._stop_after), subject)
+        except Exception:
+            self._broken.insert(0, subject)
+            raise
+
+    async def broken(self, name: str) -> list[str]:
+        """As the port says."""
+        return self._broken
 
 
 class Interrupted(BaseException):

@@ -8,6 +8,7 @@ another version waits, and `tidemill doctor` lists it.
 
 import asyncio
 import logging
+import signal
 from collections.abc import Awaitable, Callable
 from typing import cast
 
@@ -50,11 +51,16 @@ class DurableJobs:
         self._lease: psycopg.AsyncConnection | None = None
         self._slot: int | None = None
         self._sweeper: asyncio.Task[None] | None = None
+        self._running: set[asyncio.Task[None]] = set()
 
     def register(self, name: str, workflow: Workflow) -> None:
         """As the port says."""
 
         async def run(subject: str) -> None:
+            task = asyncio.current_task()
+            assert task is not None  # noqa: S101 - DBOS runs an async workflow in a task
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
             await workflow(_RecordedSteps(), subject)
 
         run.__qualname__ = name
@@ -96,11 +102,21 @@ class DurableJobs:
         with SetWorkflowID(f"{name}:{subject}"):
             await DBOS.enqueue_workflow_async(QUEUE, self._workflows[name], subject)  # type: ignore[arg-type]
 
+    async def broken(self, name: str) -> list[str]:
+        """As the port says; the newest hundred."""
+        found = await DBOS.list_workflows_async(
+            name=name, status=["ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"], sort_desc=True, limit=100,
+            load_input=False, load_output=False,
+        )  # fmt: skip
+        return [one.workflow_id.removeprefix(f"{name}:") for one in found]
+
     async def aclose(self) -> None:
         """Stops taking work. What is unfinished goes on at the next start, here or elsewhere."""
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            await asyncio.gather(self._sweeper, return_exceptions=True)
+        logging.getLogger("dbos").setLevel(logging.ERROR)  # it warns of each workflow that is broken off
+        tasks = [*self._running, *([self._sweeper] if self._sweeper is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.to_thread(DBOS.destroy, destroy_registry=True)
         if self._lease is not None:
             await self._lease.close()
@@ -124,7 +140,9 @@ class DurableJobs:
         if self._lease is None or self._lease.closed:
             self._lease = await psycopg.AsyncConnection.connect(self._url, autocommit=True)
             if self._slot is not None and not await _try_lock(self._lease, self._slot):
-                log.error("The worker slot %s was taken while the database was away. Restart this process.", self._slot)
+                log.critical("Another process took worker slot %s while the database was away. Stopping.", self._slot)
+                signal.raise_signal(signal.SIGTERM)  # in order: two processes in one slot would do work twice
+                return
         pending = await pending_workflows(self._lease)
         for executor in sorted({one.executor for one in pending if one.version == APPLICATION_VERSION}):
             slot = _slot_of(executor)

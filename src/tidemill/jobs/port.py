@@ -32,3 +32,7 @@ class Jobs(Protocol):
     async def submit(self, name: str, subject: str) -> None:
         """Queues a workflow for this subject. Submitting the same again does nothing."""
         ...
+
+    async def broken(self, name: str) -> list[str]:
+        """The subjects whose workflow of this name ended by an error that it did not handle, newest first."""
+        ...

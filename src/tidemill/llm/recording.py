@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from tidemill.core.ids import digest
 from tidemill.core.inference import Inference, InferenceContext, InferenceStatus, InferenceText
 from tidemill.llm.port import ChatModel
 from tidemill.store.inferences import InferenceRepository
+
+log = logging.getLogger(__name__)
 
 COMMITTED = "committed"
 """The cache tier of an answer that an earlier inference had committed."""
@@ -135,10 +138,14 @@ class _Entry:
         await self._write(InferenceStatus.OK, choices, usage, None)
 
     async def fail(self, error: BaseException, choices: object = (), usage: Usage | None = None) -> None:
+        """Records how it ended. The caller raises `error`, also where the database is away and takes no row."""
         gone = isinstance(error, asyncio.CancelledError | GeneratorExit)
         status = InferenceStatus.CANCELLED if gone else InferenceStatus.ERROR
         code = error.code if isinstance(error, TidemillError) else type(error).__name__
-        await asyncio.shield(self._write(status, choices, usage or Usage(), None if gone else code))
+        try:
+            await asyncio.shield(self._write(status, choices, usage or Usage(), None if gone else code))
+        except TidemillError as unrecorded:
+            log.warning("An inference that ended as %s left no row: %s", status, unrecorded.message)
 
     async def _write(self, status: InferenceStatus, choices: object, usage: Usage, error_code: str | None) -> None:
         model = self._model

@@ -13,10 +13,9 @@ from tidemill.core.errors import InvalidInput, ModelFailed, TidemillError
 from tidemill.core.finding import Finding
 from tidemill.core.ids import new_id
 from tidemill.core.inference import InferenceContext
-from tidemill.core.review import Rejected
 from tidemill.llm.port import ChatModel
 from tidemill.llm.prompts import review_comment
-from tidemill.review.comment import ENGINE, accept_comments
+from tidemill.review.comment import ENGINE, Accepted, accept_comments
 
 PAUSES = (1.0, 5.0, 20.0)
 """Seconds before asking a model again that was away, such as one whose process is being restarted."""
@@ -24,10 +23,9 @@ PAUSES = (1.0, 5.0, 20.0)
 
 @dataclass(frozen=True, slots=True)
 class Commented:
-    """What a model said about a hunk: what is shown, what is not, and why nothing was said where it failed."""
+    """What is left of a model's answer on a hunk, and why there was none where it failed."""
 
-    findings: tuple[Finding, ...]
-    rejected: tuple[Rejected, ...]
+    accepted: Accepted
     failure: str | None = None
 
 
@@ -36,75 +34,76 @@ class Commenter:
 
     Args:
         model: the model port, with its recording wrapper.
-        deployment: gives the deployment that comments now.
         sleep: waits so many seconds.
     """
 
-    def __init__(
-        self,
-        model: ChatModel,
-        deployment: Callable[[], Awaitable[Deployment]],
-        *,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
+    def __init__(self, model: ChatModel, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self._model = model
-        self._deployment = deployment
         self._sleep = sleep
 
     async def comment(
-        self, change: ChangeSet, hunk: Hunk, findings: Sequence[Finding], *, review_id: UUID
+        self,
+        change: ChangeSet,
+        hunk: Hunk,
+        findings: Sequence[Finding],
+        *,
+        deployment: Deployment,
+        review_id: UUID,
+        seconds: float,
     ) -> Commented:
-        """Asks about one hunk. A model that stays away, or can't read the hunk, is said in `failure`.
+        """Asks about one hunk, for so many seconds at most.
+
+        A model that stays away, that can't read the hunk or takes too long, is said in `failure`.
 
         Raises:
             TidemillError: something other than the model is wrong.
         """
         try:
-            answer = await self._ask(lambda: self._request(change, hunk, findings, review_id))
-        except (InvalidInput, ModelFailed) as error:
-            return Commented((), (), failure=f"the model could not be asked: {error.message}")
+            async with asyncio.timeout(seconds):
+                answer = await self._ask(lambda: _request(change, hunk, findings, deployment, review_id))
+        except TimeoutError:
+            return Commented(Accepted(), f"the model did not answer in the {seconds:.0f} s that were left")
         except TidemillError as error:
-            if not error.transient:
+            if not (error.transient or isinstance(error, InvalidInput | ModelFailed)):
                 raise
-            return Commented((), (), failure=f"the model could not be asked: {error.message}")
-        shown, rejected = accept_comments(answer, hunk)
-        return Commented(tuple(shown), tuple(rejected))
+            return Commented(Accepted(), f"the model could not be asked: {error.message}")
+        return Commented(accept_comments(answer, hunk))
 
-    async def _ask(self, request: Callable[[], Awaitable[ChatRequest]]) -> str:
+    async def _ask(self, request: Callable[[], ChatRequest]) -> str:
         """Every try is a request of its own, since every try leaves an inference row of its own."""
-        for pause in (*PAUSES, None):
+        for pause in PAUSES:
             try:
-                return (await self._model.complete(await request())).text
+                return (await self._model.complete(request())).text
             except TidemillError as error:
-                if not error.transient or pause is None:
+                if not error.transient:
                     raise
                 await self._sleep(pause)
-        raise ModelFailed("The model was not asked.")
+        return (await self._model.complete(request())).text
 
-    async def _request(
-        self, change: ChangeSet, hunk: Hunk, findings: Sequence[Finding], review_id: UUID
-    ) -> ChatRequest:
-        """The same for the same hunk however often a review runs: a model's own findings are left out of it."""
-        deployment = await self._deployment()
-        source = change.files.get(hunk.path)
-        line = next((one.new for one in hunk.added if one.new), hunk.new_start)
-        definition = enclosing_definition(source, hunk.path, line) if source is not None else None
-        known = [one for one in findings if one.path == hunk.path and one.engine != ENGINE]
-        return ChatRequest(
-            model=deployment.model,
-            messages=review_comment.build(hunk, definition, known),
-            options={
-                **deployment.sampling,
-                "response_format": {
-                    "type": "json_schema",
-                    "json_schema": {"name": "comments", "strict": True, "schema": review_comment.json_schema(hunk)},
-                },
+
+def _request(
+    change: ChangeSet, hunk: Hunk, findings: Sequence[Finding], deployment: Deployment, review_id: UUID
+) -> ChatRequest:
+    """The same for the same hunk however often a review runs: a model's own findings are left out of it."""
+    source = change.files.get(hunk.path)
+    line = next((one.new for one in hunk.added if one.new), hunk.new_start)
+    definition = enclosing_definition(source, hunk.path, line) if source is not None else None
+    known = [one for one in findings if one.path == hunk.path and one.engine != ENGINE]
+    return ChatRequest(
+        model=deployment.model,
+        messages=review_comment.build(hunk, definition, known),
+        options={
+            **deployment.sampling,
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "comments", "strict": True, "schema": review_comment.json_schema(hunk)},
             },
-            context=InferenceContext(
-                inference_id=new_id(),
-                deployment=deployment,
-                trace_id=review_id.hex,
-                subject=f"review:{review_id}",
-                reuse=True,
-            ),
-        )
+        },
+        context=InferenceContext(
+            inference_id=new_id(),
+            deployment=deployment,
+            trace_id=review_id.hex,
+            subject=f"review:{review_id}",
+            reuse=True,
+        ),
+    )

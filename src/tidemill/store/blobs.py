@@ -6,7 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from tidemill.core.errors import NotFound, TidemillError
+from tidemill.core.errors import Configuration, NotFound, TidemillError
+from tidemill.store.data_folder import inherit_owner, make_private_folder
 
 
 class BlobStore:
@@ -32,6 +33,10 @@ class BlobStore:
         """
         return await asyncio.to_thread(self._get, digest)
 
+    async def delete(self, digest: str) -> None:
+        """Deletes a blob; nothing happens where it is gone already."""
+        await asyncio.to_thread(self._path(digest).unlink, missing_ok=True)
+
     def _path(self, digest: str) -> Path:
         return self._folder / digest[:2] / digest[2:]
 
@@ -40,17 +45,27 @@ class BlobStore:
         path = self._path(digest)
         if path.exists():
             return digest
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(make_private_folder(self._folder) / digest[:2])
+        try:
+            self._write(path, data)
+        except OSError as error:
+            raise Configuration(
+                f"The data folder {self._folder} does not take a file of {len(data):,} bytes: {error.strerror}. "
+                "Make room, then try again."
+            ) from error
+        return digest
+
+    def _write(self, path: Path, data: bytes) -> None:
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
             try:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+                inherit_owner(Path(file.name))
                 Path(file.name).rename(path)
             except OSError:
                 Path(file.name).unlink(missing_ok=True)
                 raise
-        return digest
 
     def _get(self, digest: str) -> bytes:
         try:

@@ -1,5 +1,7 @@
 """The pool of connections, and migrations."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib import resources
 from pathlib import Path
 
@@ -12,9 +14,26 @@ from alembic.script import ScriptDirectory
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from tidemill.core.errors import Configuration, DataFolderNewer
+from tidemill.core.errors import Configuration, DataFolderNewer, Unavailable
 
-Pool = AsyncConnectionPool[psycopg.AsyncConnection[dict[str, object]]]
+Connection = psycopg.AsyncConnection[dict[str, object]]
+
+
+class Pool(AsyncConnectionPool[Connection]):
+    """A pool in which a server that is away, and no other failure, is said to be `Unavailable`."""
+
+    @asynccontextmanager
+    async def connection(self, timeout: float | None = None) -> AsyncIterator[Connection]:  # noqa: ASYNC109 - the base's
+        """A connection for the block.
+
+        Raises:
+            Unavailable: the server did not answer in time, or went away during the block.
+        """
+        try:
+            async with super().connection(timeout) as connection:
+                yield connection
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise Unavailable("The database does not answer. Try again in a moment.") from error
 
 
 def make_pool(url: str, *, size: int, synchronous_commit: bool = True) -> Pool:
@@ -26,7 +45,7 @@ def make_pool(url: str, *, size: int, synchronous_commit: bool = True) -> Pool:
         synchronous_commit: whether a commit waits for the disk. Off only for inference rows: when the whole
             machine dies, a fraction of a second of them is lost.
     """
-    return AsyncConnectionPool(
+    return Pool(
         url,
         min_size=1,
         max_size=size,
@@ -37,7 +56,7 @@ def make_pool(url: str, *, size: int, synchronous_commit: bool = True) -> Pool:
             "row_factory": dict_row,
             "options": f"-c synchronous_commit={'on' if synchronous_commit else 'off'}",
         },
-        check=AsyncConnectionPool.check_connection if synchronous_commit else None,
+        check=Pool.check_connection if synchronous_commit else None,
     )
 
 
@@ -82,6 +101,22 @@ def schema_revision(url: str) -> tuple[str | None, str | None]:
     finally:
         engine.dispose()
     return current, ScriptDirectory.from_config(config).get_current_head()
+
+
+def check_key(url: str, mark: str) -> None:
+    """Remembers a mark of the secret key at the first start, and compares it at each later one.
+
+    Raises:
+        Configuration: the database belongs to another key, under which its API keys would not be known.
+    """
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("INSERT INTO installation (key_mark) VALUES (%s) ON CONFLICT DO NOTHING", (mark,))
+        row = connection.execute("SELECT key_mark FROM installation").fetchone()
+    if row is None or row[0] != mark:
+        raise Configuration(
+            "This database was made with another secret key, so its API keys would not be known here. Put that hub's "
+            "`secret.key` into the data folder, or set TIDEMILL_SECRET_KEY to what it holds."
+        )
 
 
 def _engine(url: str) -> sqlalchemy.Engine:

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import psycopg
 
-from tidemill.core.errors import Unavailable
+from tidemill.core.errors import TidemillError, Unavailable
 from tidemill.core.inference import Inference, InferenceText
 from tidemill.store.database import Pool
 
@@ -41,7 +41,8 @@ class InferenceRepository:
         """Commits one row, and its text where there is one. Returns when it is committed.
 
         Raises:
-            Unavailable: the database does not take it.
+            Unavailable: the database does not answer.
+            TidemillError: the row is one that it can't hold.
         """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(((inference, text, expires_at), done))
@@ -55,18 +56,15 @@ class InferenceRepository:
         Raises:
             Unavailable: the database does not answer.
         """
-        try:
-            async with self._pool.connection() as connection:
-                cursor = await connection.execute(
-                    "SELECT t.response::text AS response FROM inferences i "
-                    "JOIN inference_texts t ON t.inference_id = i.id "
-                    "WHERE i.request_hash = %s AND i.config_hash = %s AND i.status = 'ok' "
-                    "ORDER BY i.created_at DESC LIMIT 1",
-                    (request_hash, config_hash),
-                )
-                row = await cursor.fetchone()
-        except psycopg.OperationalError as error:
-            raise Unavailable("The database does not answer. Try again in a moment.") from error
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT t.response::text AS response FROM inferences i "
+                "JOIN inference_texts t ON t.inference_id = i.id "
+                "WHERE i.request_hash = %s AND i.config_hash = %s AND i.status = 'ok' "
+                "ORDER BY i.created_at DESC LIMIT 1",
+                (request_hash, config_hash),
+            )
+            row = await cursor.fetchone()
         return str(row["response"]) if row else None
 
     async def forget_texts(self, now: datetime) -> int:
@@ -80,7 +78,7 @@ class InferenceRepository:
             batch, self._waiting = self._waiting[: self._group], self._waiting[self._group :]
             try:
                 await self._commit([entry for entry, _ in batch])
-            except psycopg.OperationalError as error:
+            except Unavailable as error:
                 for _, done in batch:
                     _refuse(done, error)
             except (psycopg.Error, UnicodeError) as error:
@@ -98,10 +96,10 @@ class InferenceRepository:
                 try:
                     await self._commit([entry])
                     failure = None
-                except (psycopg.Error, UnicodeError) as own:
+                except (TidemillError, psycopg.Error, UnicodeError) as own:
                     failure = own
             if failure is not None:
-                _refuse(done, failure)
+                _refuse(done, failure if isinstance(failure, TidemillError) else _unwritable(failure))
             elif not done.done():
                 done.set_result(None)
 
@@ -118,11 +116,15 @@ class InferenceRepository:
                 await cursor.executemany(TEXT, texts)
 
 
-def _refuse(done: asyncio.Future[None], cause: Exception) -> None:
+def _refuse(done: asyncio.Future[None], error: TidemillError) -> None:
     if not done.done():
-        unavailable = Unavailable("The database did not record this answer. Try again in a moment.")
-        unavailable.__cause__ = cause
-        done.set_exception(unavailable)
+        done.set_exception(error)
+
+
+def _unwritable(cause: Exception) -> TidemillError:
+    error = TidemillError("The database can't hold the record of this answer, so the answer is not given.")
+    error.__cause__ = cause
+    return error
 
 
 def _row(inference: Inference) -> tuple[object, ...]:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import LiteralString
 from uuid import UUID
 
 from tidemill.core.finding import Finding, Severity
@@ -28,6 +29,7 @@ class ReviewRow:
     error: str | None = None
     result: Mapping[str, Json] | None = None
     finished_at: datetime | None = None
+    change_forgotten_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +96,35 @@ class ReviewRepository:
             (json.dumps(result), at, review_id),
         )
 
-    async def fail(self, review_id: UUID, error: str, at: datetime) -> None:
-        """Marks a review as failed, with the sentence that a person reads."""
-        await self._execute(
+    async def fail(self, review_id: UUID, error: str, at: datetime) -> bool:
+        """Marks a review as failed, with the sentence that a person reads; False where it had ended already."""
+        return await self._execute(
             "UPDATE reviews SET state = 'failed', error = %s, finished_at = %s WHERE id = %s AND finished_at IS NULL",
             (error, at, review_id),
         )
+
+    async def queued_before(self, at: datetime) -> list[UUID]:
+        """Reviews that were queued before this time and have not begun."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT id FROM reviews WHERE state = 'queued' AND created_at < %s ORDER BY created_at LIMIT 100", (at,)
+            )
+            return [UUID(str(row["id"])) for row in await cursor.fetchall()]
+
+    async def forgettable_changes(self, before: datetime) -> list[str]:
+        """Digests of changes that are stored still, and all of whose reviews ended before this time."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT change_digest FROM reviews GROUP BY change_digest "
+                "HAVING bool_and(finished_at IS NOT NULL AND finished_at < %s) "
+                "AND bool_or(change_forgotten_at IS NULL) LIMIT 1000",
+                (before,),
+            )
+            return [str(row["change_digest"]) for row in await cursor.fetchall()]
+
+    async def mark_forgotten(self, digest: str, at: datetime) -> None:
+        """Notes that a change is no longer stored."""
+        await self._execute("UPDATE reviews SET change_forgotten_at = %s WHERE change_digest = %s", (at, digest))
 
     async def add_findings(self, review_id: UUID, findings: Iterable[Finding]) -> None:
         """Adds findings; one whose fingerprint is there already is left as it is."""
@@ -156,9 +181,11 @@ class ReviewRepository:
             )
             return [ReviewEvent(**row) for row in await cursor.fetchall()]  # type: ignore[arg-type]
 
-    async def _execute(self, query: str, parameters: tuple[object, ...]) -> None:
+    async def _execute(self, query: LiteralString, parameters: tuple[object, ...]) -> bool:
+        """Runs a statement and says whether it changed anything."""
         async with self._pool.connection() as connection:
-            await connection.execute(query, parameters)
+            cursor = await connection.execute(query, parameters)
+            return cursor.rowcount > 0
 
 
 def _review(row: dict[str, object]) -> ReviewRow:

@@ -6,6 +6,11 @@ revision = "0001"
 down_revision = None
 
 TABLES = """
+CREATE TABLE installation (
+    single boolean PRIMARY KEY DEFAULT true CHECK (single),
+    key_mark text NOT NULL
+);
+
 CREATE TABLE api_keys (
     id uuid PRIMARY KEY,
     name text NOT NULL,
@@ -67,8 +72,10 @@ CREATE TABLE reviews (
     error text,
     result json,
     created_at timestamptz NOT NULL,
-    finished_at timestamptz
+    finished_at timestamptz,
+    change_forgotten_at timestamptz
 );
+CREATE INDEX reviews_by_change ON reviews (change_digest);
 CREATE INDEX reviews_by_time ON reviews (created_at DESC);
 
 CREATE TABLE review_findings (

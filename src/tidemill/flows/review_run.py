@@ -1,0 +1,278 @@
+"""The steps of one review.
+
+    begin ─ engine:<name>… ─ plan ─ comment:<n>… ─ finish → done
+                any step's error ─ fail → failed
+
+Each is recorded when it ends. The order follows from what is recorded alone: the engines, the budget and the
+deployment are those of `begin`, whatever the settings say after a restart. A step that was killed before its end
+runs again, so each can run twice: findings have fingerprints, events are unique for each step, and an answer that
+the model had committed is looked up and not asked for again.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, cast
+from uuid import UUID
+
+from tidemill.analysis.diff import parse_diff
+from tidemill.core.change import ChangeSet, Diff
+from tidemill.core.clock import Clock
+from tidemill.core.deployment import Deployment
+from tidemill.core.errors import Conflict, NotFound, TidemillError
+from tidemill.core.finding import Necessity
+from tidemill.core.json import Json
+from tidemill.core.review import ReadHunk, Rejected, ReviewResult, ReviewState, SkippedFile, by_weight
+from tidemill.jobs.port import Steps
+from tidemill.review.commenter import Commenter
+from tidemill.review.engines import Engine
+from tidemill.review.reports import result_json
+from tidemill.review.selection import plan
+from tidemill.settings import ReviewSettings
+from tidemill.store.blobs import BlobStore
+from tidemill.store.reviews import ReviewRepository, ReviewRow
+
+log = logging.getLogger(__name__)
+
+Record = Mapping[str, Any]
+
+PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+"""Seconds before a step is tried again whose failure may pass by itself, such as a database that is restarted."""
+
+BUDGET_SPENT = "the time budget was spent"
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewParts:
+    """What a review is made with.
+
+    Attributes:
+        reviews: the rows.
+        blobs: holds each change, so that a review no longer depends on its repository.
+        engines: run in this order, before the model.
+        commenter: asks the model about one hunk.
+        deployment: gives the deployment that comments now.
+        settings: limits and budget.
+        clock: gives times.
+        observe: is told the state in which a review ended.
+        change_days: how long the change itself is kept after a review's end.
+    """
+
+    reviews: ReviewRepository
+    blobs: BlobStore
+    engines: Sequence[Engine]
+    commenter: Commenter
+    deployment: Callable[[], Awaitable[Deployment]]
+    settings: ReviewSettings
+    clock: Clock
+    observe: Callable[[str], None]
+    change_days: float = 30.0
+
+
+class StepFailed(Exception):
+    """A step recorded that it failed, with the sentence for the person."""
+
+
+class ReviewRun:
+    """One review on its way through the steps."""
+
+    def __init__(self, parts: ReviewParts, steps: Steps, review_id: UUID) -> None:
+        self._parts = parts
+        self._steps = steps
+        self._id = review_id
+        self._read: tuple[ChangeSet, Diff] | None = None
+
+    async def run(self) -> None:
+        """All steps, to the review's end."""
+        try:
+            begun = await self._step("begin", "started", self._begin)
+            reports: dict[str, Record] = {}
+            for name in begun["engines"]:
+                reports[name] = await self._step(f"engine:{name}", "engine", _bound(self._engine, name))
+            planned = await self._step("plan", "planned", self._plan)
+            comments = await self._comments(begun, planned) if begun["with_model"] else []
+            await self._step("finish", "finished", lambda: self._finish(begun, reports, planned, comments))
+        except StepFailed as failure:
+            await self._step("fail", "failed", _bound(self._fail, str(failure)))
+
+    async def _comments(self, begun: Record, planned: Record) -> list[Record]:
+        """Asks about the planned hunks in turn, until the time budget, which counts recorded seconds, is spent."""
+        deployment = Deployment(**begun["deployment"])
+        asked = [index for index, hunk in enumerate(planned["hunks"]) if hunk["asked"]]
+        asked.sort(key=lambda index: -planned["hunks"][index]["necessity"]["score"])
+        answers: list[Record] = []
+        for index in asked:
+            left = begun["max_seconds"] - sum(answer["seconds"] for answer in answers)
+            if left <= 0:
+                break
+            work = _bound(self._comment, index, deployment, left)
+            answers.append(await self._step(f"comment:{index}", "comment", work))
+        return answers
+
+    async def _step(self, name: str, kind: str, work: Callable[[], Awaitable[Record]]) -> Record:
+        """Runs a step and tells of it in an event. What may pass is tried again; any other error ends the review."""
+
+        async def recorded() -> Json:
+            for pause in (*PAUSES, None):
+                try:
+                    result = await work()
+                    await self._parts.reviews.add_event(self._id, name, kind, result, self._parts.clock())
+                except TidemillError as error:
+                    if not error.transient or pause is None:
+                        return {"error": error.message}
+                    await asyncio.sleep(pause)
+                except Exception:
+                    log.exception("The step %s of review %s failed.", name, self._id)
+                    return {"error": f"Tidemill failed at the step {name} of this review. The hub's log says why."}
+                else:
+                    return cast(Json, result)
+            return None
+
+        result = cast(Record, await self._steps.run(name, recorded))
+        if "error" in result:
+            raise StepFailed(result["error"])
+        return result
+
+    async def _row(self) -> ReviewRow:
+        row = await self._parts.reviews.get(self._id)
+        if row is None:
+            raise NotFound(f"There is no review {self._id}.")
+        return row
+
+    async def _change(self) -> tuple[ChangeSet, Diff]:
+        """The change and its parsed diff, read once in a run and off the event loop, since both can be large."""
+        if self._read is None:
+            data = await self._parts.blobs.get((await self._row()).change_digest)
+            self._read = await asyncio.to_thread(_parsed, data)
+        return self._read
+
+    async def _begin(self) -> Record:
+        row = await self._row()
+        _, diff = await self._change()
+        await self._parts.reviews.begin(self._id)
+        return {
+            "title": row.title,
+            "files": len(diff.files),
+            "hunks": len(diff.hunks),
+            "with_model": row.with_model,
+            "max_seconds": self._parts.settings.max_seconds,
+            "deployment": asdict(await self._parts.deployment()) if row.with_model else None,
+            "engines": {engine.name: engine.version for engine in self._parts.engines},
+        }
+
+    async def _engine(self, name: str) -> Record:
+        engine = next((one for one in self._parts.engines if one.name == name), None)
+        if engine is None:
+            raise Conflict(f"This review began with the engine {name}, which this version lacks. Ask for it again.")
+        started = time.perf_counter()
+        result = await engine.run(*await self._change())
+        await self._parts.reviews.add_findings(self._id, result.findings)
+        return {
+            "engine": name,
+            "findings": len(result.findings),
+            "notes": list(result.notes),
+            "seconds": _since(started),
+        }
+
+    async def _plan(self) -> Record:
+        row = await self._row()
+        change, diff = await self._change()
+        found = await self._parts.reviews.findings(self._id)
+        settings = self._parts.settings
+        chosen = await asyncio.to_thread(plan, change, diff, found, settings, with_model=row.with_model)
+        return {
+            "asked": sum(hunk.asked for hunk in chosen.hunks),
+            "hunks": [asdict(hunk) for hunk in chosen.hunks],
+            "skipped": [asdict(file) for file in chosen.skipped],
+        }
+
+    async def _comment(self, index: int, deployment: Deployment, seconds: float) -> Record:
+        started = time.perf_counter()
+        change, diff = await self._change()
+        hunk = diff.hunks[index]
+        found = await self._parts.reviews.findings(self._id)
+        answer = await self._parts.commenter.comment(
+            change, hunk, found, deployment=deployment, review_id=self._id, seconds=seconds
+        )
+        accepted = answer.accepted
+        await self._parts.reviews.add_findings(self._id, accepted.findings)
+        return {
+            "index": index,
+            "path": hunk.path,
+            "line": hunk.new_start,
+            "comments": len(accepted.findings),
+            "rejected": [asdict(one) for one in accepted.rejected],
+            "needs_review": accepted.needs_review,
+            "failure": answer.failure,
+            "seconds": _since(started),
+        }
+
+    async def _finish(
+        self, begun: Record, reports: Mapping[str, Record], planned: Record, comments: Sequence[Record]
+    ) -> Record:
+        row = await self._row()
+        now = self._parts.clock()
+        result = ReviewResult(
+            id=str(row.id),
+            title=row.title,
+            base=row.base,
+            head=row.head,
+            state=ReviewState.DONE,
+            findings=by_weight(await self._parts.reviews.findings(self._id)),
+            hunks=_hunks(planned, comments),
+            skipped=tuple(SkippedFile(**file) for file in planned["skipped"]),
+            notes=tuple(note for report in reports.values() for note in report["notes"]),
+            rejected=tuple(Rejected(**one) for answer in comments for one in answer["rejected"]),
+            timings={
+                **{name: report["seconds"] for name, report in reports.items()},
+                "model": round(sum(answer["seconds"] for answer in comments), 3),
+                "total": round((now - row.created_at).total_seconds(), 3),
+            },
+            engines=begun["engines"],
+            deployment=Deployment(**begun["deployment"]) if begun["deployment"] else None,
+        )
+        await self._parts.reviews.finish(self._id, result_json(result), now)
+        self._parts.observe(ReviewState.DONE)
+        return {
+            "findings": len(result.findings),
+            "worst": result.worst_severity,
+            "seconds": result.timings["total"],
+        }
+
+    async def _fail(self, message: str) -> Record:
+        await self._parts.reviews.fail(self._id, message, self._parts.clock())
+        self._parts.observe(ReviewState.FAILED)
+        return {"message": message}
+
+
+def _bound(work: Callable[..., Awaitable[Record]], *arguments: object) -> Callable[[], Awaitable[Record]]:
+    """The work with its arguments, so that a loop's next turn can't change them."""
+    return lambda: work(*arguments)
+
+
+def _parsed(data: bytes) -> tuple[ChangeSet, Diff]:
+    change = ChangeSet(**json.loads(data))
+    return change, parse_diff(change.diff)
+
+
+def _since(started: float) -> float:
+    return round(time.perf_counter() - started, 3)
+
+
+def _hunks(planned: Record, comments: Sequence[Record]) -> tuple[ReadHunk, ...]:
+    """What became of each hunk: asked, or why not."""
+    answers = {answer["index"]: answer for answer in comments}
+    hunks = []
+    for index, record in enumerate(planned["hunks"]):
+        necessity = Necessity(**record["necessity"]) if record["necessity"] else None
+        hunk = ReadHunk(**{**record, "necessity": necessity})
+        if hunk.asked:
+            answer = answers.get(index)
+            reason = BUDGET_SPENT if answer is None else answer["failure"]
+            opinion = None if answer is None else answer["needs_review"]
+            hunk = replace(hunk, asked=reason is None, reason=reason, model_opinion=opinion)
+        hunks.append(hunk)
+    return tuple(hunks)
