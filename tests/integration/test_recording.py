@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import NOON
 from tidemill.core.chat import ChatChunk, ChatCompletion, ChatRequest, Usage
 from tidemill.core.deployment import Deployment, Task
-from tidemill.core.errors import ModelFailed, Unavailable
+from tidemill.core.errors import ModelFailed, TidemillError, Unavailable
 from tidemill.core.ids import new_id
 from tidemill.core.inference import Inference, InferenceContext, InferenceStatus, InferenceText
 from tidemill.llm.port import ChatModel
@@ -289,7 +289,7 @@ async def test_a_row_that_can_not_be_written_fails_alone(pool: Pool, changes: di
     group = [*good[:5], inference(**changes), *good[5:]]
     async with asyncio.timeout(10):
         results = await asyncio.gather(*(add(store, one, NOON) for one in group), return_exceptions=True)
-    assert [type(result) for result in results] == [type(None)] * 5 + [Unavailable] + [type(None)] * 5
+    assert [type(result) for result in results] == [type(None)] * 5 + [TidemillError] + [type(None)] * 5
     assert {row["id"] for row in await rows(pool)} == {one.context.inference_id for one in good}
     await add(store, inference())
 
@@ -299,7 +299,7 @@ async def test_an_id_that_is_there_already_fails_alone(pool: Pool) -> None:
     first, second = inference(), inference()
     await add(store, first)
     results = await asyncio.gather(add(store, second), add(store, first), return_exceptions=True)
-    assert [type(result) for result in results] == [type(None), Unavailable]
+    assert [type(result) for result in results] == [type(None), TidemillError]
     assert len(await rows(pool)) == 2
 
 

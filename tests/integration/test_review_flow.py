@@ -1,7 +1,7 @@
 """A review from its submission to its result, with scripted engines and models and a real database."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from tidemill.core.finding import Finding, Severity
 from tidemill.core.ids import new_id
 from tidemill.core.review import ReviewState
 from tidemill.flows.review import ReviewFlow, ReviewStatus
+from tidemill.flows.review_run import BUDGET_SPENT, ReviewParts
 from tidemill.jobs.direct import DirectJobs, Interrupted
 from tidemill.llm.recording import RecordedModel, TextPolicy
 from tidemill.llm.scripted import ScriptedAnswer, ScriptedModel
@@ -94,6 +95,7 @@ class Reviews:
         script: Any = None,
         engines: Iterable[Engine] | None = None,
         stop_after: str | None = None,
+        deployment: Callable[[], Awaitable[Deployment]] | None = None,
         **settings: Any,
     ) -> None:
         self.model = ScriptedModel([ScriptedAnswer(comment(), repeat=True)] if script is None else script)
@@ -108,17 +110,17 @@ class Reviews:
             texts=TextPolicy(7),
             observe=lambda inference: None,
         )
-        self.flow = ReviewFlow(
-            jobs=self.jobs,
+        parts = ReviewParts(
             reviews=self.repository,
             blobs=BlobStore(folder),
             engines=tuple(engines) if engines is not None else default_engines(),
-            commenter=Commenter(recorded, deployment, sleep=self._sleep),
-            deployment=deployment,
+            commenter=Commenter(recorded, sleep=self._sleep),
+            deployment=deployment or current,
             settings=ReviewSettings(**settings),
             clock=lambda: NOON,
             observe=self.told.append,
         )
+        self.flow = ReviewFlow(self.jobs, parts)
 
     async def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -128,7 +130,7 @@ class Reviews:
         return await self.flow.status(row.id, caller)
 
 
-async def deployment() -> Deployment:
+async def current() -> Deployment:
     return DEPLOYMENT
 
 
@@ -226,12 +228,14 @@ async def test_an_engine_with_a_defect_of_its_own_ends_the_review_too(
 
 
 async def test_when_the_time_is_spent_the_other_hunks_say_so(pool: Pool, tmp_path: Path, admin: Caller) -> None:
-    slow = [ScriptedAnswer(comment(), delay=0.05, repeat=True)]
-    reviews = Reviews(pool, tmp_path, script=slow, max_seconds=0.01)
+    slow = [ScriptedAnswer(comment(), delay=60, repeat=True)]
+    reviews = Reviews(pool, tmp_path, script=slow, max_seconds=0.2)
     status = await reviews.review(admin)
     assert status.row.result is not None
     hunks: Any = status.row.result["hunks"]
-    assert [(hunk["asked"], hunk["reason"]) for hunk in hunks] == [(True, None), (False, "the time budget was spent")]
+    late = "the model did not answer in the 0 s that were left"
+    assert [(hunk["asked"], hunk["reason"]) for hunk in hunks] == [(False, late), (False, BUDGET_SPENT)]
+    assert status.row.state is ReviewState.DONE
     assert reviews.model.calls == 1
 
 
@@ -342,8 +346,7 @@ async def test_a_review_that_no_model_can_comment_is_refused_at_once(pool: Pool,
     async def none() -> Deployment:
         raise ModelNotFound("No model is installed.")
 
-    reviews = Reviews(pool, tmp_path)
-    reviews.flow._deployment = none
+    reviews = Reviews(pool, tmp_path, deployment=none)
     with pytest.raises(ModelNotFound):
         await reviews.flow.submit(CHANGE, with_model=True, caller=admin)
     assert (await reviews.review(admin, with_model=False)).row.state is ReviewState.DONE
