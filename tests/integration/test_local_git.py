@@ -11,6 +11,7 @@ from tidemill.analysis.diff import parse_diff
 from tidemill.core.change import ChangeKind, ChangeSet
 from tidemill.core.errors import Configuration, InvalidInput, NotFound, NotPermitted, TidemillError, TooLarge
 from tidemill.forges.git_process import Git
+from tidemill.forges.limits import check_files
 from tidemill.forges.local_git import read_change, recent_commits
 from tidemill.forges.roots import resolve_repository
 from tidemill.settings import ReviewSettings
@@ -160,6 +161,20 @@ async def test_a_large_file_is_left_to_its_diff(repo: Path) -> None:
     change = await read_change(repo, None, staged=False, limits=ReviewSettings(max_file_bytes=1000))
     assert dict(change.files) == {"small": "y\n", "same": "y\n"}
     assert "x" * 2000 in change.diff
+
+
+async def test_the_limit_holds_for_the_text_that_is_kept(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit(repo, "one", latin=b"\xe9" * 500 + b"\n", small="đ\n", third="x" * 900)
+    limits = ReviewSettings(max_file_bytes=1000)
+    change = await read_change(repo, None, staged=False, limits=limits)
+    assert list(change.files) == ["small", "third"]
+    check_files(change.files, limits)
+    with pytest.raises(TooLarge, match=r"'b' has 1,002 bytes.*max_file_bytes"):
+        check_files({"a": "x" * 1000, "b": "đ" * 501}, limits)
+    monkeypatch.setattr("tidemill.forges.limits.MAX_TOTAL_BYTES", 1000)
+    with pytest.raises(TooLarge, match="1,800 bytes together"):
+        check_files({"a": "x" * 900, "b": "x" * 900}, limits)
+    assert list((await read_change(repo, None, staged=False, limits=limits)).files) == ["small"]
 
 
 async def test_a_diff_over_the_limit_says_both_numbers(repo: Path) -> None:

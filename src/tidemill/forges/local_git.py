@@ -6,13 +6,14 @@ objects are ignored, and a revision can never be taken for an option.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from tidemill.core.change import ChangeSet, storable_change
 from tidemill.core.errors import InvalidInput, NotFound
 from tidemill.forges.git_process import Git
+from tidemill.forges.limits import file_sizes, within_limits
 from tidemill.forges.roots import resolve_repository
 from tidemill.settings import ReviewSettings
 
@@ -36,7 +37,6 @@ _PATCH_OPTIONS = (
 )
 """Spelled out, so that no repository's configuration changes what the diff says."""
 _FILE_MODES = frozenset({"100644", "100755"})
-_MAX_TOTAL_FILE_BYTES = 64_000_000
 _BINARY_PROBE = 8000
 """Like git: a NUL byte in the first 8000 makes a file binary."""
 _RANGE = re.compile(r"(?P<base>.*?)(?P<dots>\.{2,3})(?P<head>.*)", re.DOTALL)
@@ -91,9 +91,11 @@ async def read_change(repo: Path, revision: str | None, *, staged: bool, limits:
     trees = [sides.old] if sides.new is None else [sides.old, sides.new]
     patch = await git.run(*command, "-p", *_PATCH_OPTIONS, *trees, "--", limit=limits.max_diff_bytes)
     raw = await git.run(*command, "--raw", "-z", "--no-abbrev", "-M", *trees, "--")
-    files = await _contents(git, _new_blobs(raw), limits.max_file_bytes)
+    files = await _contents(git, _new_blobs(raw), limits)
     diff = patch.decode("utf-8", "replace")
-    return storable_change(ChangeSet(title=sides.title, base=sides.base, head=sides.new, diff=diff, files=files))
+    change = storable_change(ChangeSet(title=sides.title, base=sides.base, head=sides.new, diff=diff, files=files))
+    kept = within_limits(file_sizes(change.files), limits)  # U+FFFD is longer than the byte that it stands for
+    return replace(change, files={path: change.files[path] for path in kept})
 
 
 async def recent_commits(repo: Path, count: int) -> list[Commit]:
@@ -196,16 +198,11 @@ def _new_blobs(raw: bytes) -> dict[str, str]:
     return blobs
 
 
-async def _contents(git: Git, blobs: dict[str, str], limit: int) -> dict[str, str]:
-    """The texts of these blobs; without the binary ones, those over `limit` bytes, and those past the total."""
+async def _contents(git: Git, blobs: dict[str, str], limits: ReviewSettings) -> dict[str, str]:
+    """The texts of these blobs; without the binary ones, and within the limits."""
     sizes = await _sizes(git, set(blobs.values()))
-    wanted: dict[str, str] = {}
-    total = 0
-    for path, blob in blobs.items():
-        size = sizes.get(blob, limit + 1)
-        if size <= limit and total + size <= _MAX_TOTAL_FILE_BYTES:
-            wanted[path] = blob
-            total += size
+    known = {path: sizes[blob] for path, blob in blobs.items() if blob in sizes}
+    wanted = {path: blobs[path] for path in within_limits(known, limits)}
     if not wanted:
         return {}
     order = list(dict.fromkeys(wanted.values()))
