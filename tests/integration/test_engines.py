@@ -1,5 +1,6 @@
 """What the engines find in a change, with the real programs."""
 
+import asyncio
 import os
 import sys
 import time
@@ -223,3 +224,24 @@ async def test_a_scripted_engine_says_what_it_was_given() -> None:
     )
     empty = await review_without_model(ChangeSet("t", None, None, ""), default_engines(), ReviewSettings())
     assert (empty.findings, empty.hunks, empty.worst_severity) == ((), (), None)
+
+
+async def test_the_private_copies_are_made_where_the_owner_says_and_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "the team's .git tmp"
+    folder.mkdir(mode=0o700)
+    seen: set[str] = set()
+
+    async def watch() -> None:
+        while True:
+            seen.update(place.name for place in folder.iterdir())
+            await asyncio.sleep(0.002)
+
+    watching = asyncio.create_task(watch())
+    result = await review_without_model(change_of({"a.py": SOURCE}), default_engines(folder), ReviewSettings())
+    watching.cancel()
+    assert {finding.engine for finding in result.findings} == {"ruff", "bandit"}
+    assert len(seen) == 2
+    assert list(folder.iterdir()) == []
+    elsewhere = RuffEngine(folder=tmp_path / "missing")
+    with pytest.raises(FileNotFoundError):
+        await run(elsewhere, change_of({"a.py": SOURCE}))

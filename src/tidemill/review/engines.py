@@ -113,13 +113,20 @@ def _in_context(rule: str, severity: Severity, path: str) -> Severity:
 
 
 class RuffEngine:
-    """Rules of ruff that find bugs, not style, in the Python files of a change."""
+    """Rules of ruff that find bugs, not style, in the Python files of a change.
+
+    Args:
+        timeout: seconds.
+        folder: where the private copies of the files are made and removed again; the system's own if `None`. What
+            a killed process leaves there is the owner's to remove.
+    """
 
     name = "ruff"
 
-    def __init__(self, *, timeout: float = 60.0) -> None:
+    def __init__(self, *, timeout: float = 60.0, folder: Path | None = None) -> None:
         self.version = version("ruff")
         self._timeout = timeout
+        self._folder = folder
 
     async def run(self, change: ChangeSet, diff: Diff) -> EngineResult:
         """See `Engine.run`. A file that does not parse is a finding, not a failure."""
@@ -128,7 +135,7 @@ class RuffEngine:
             return EngineResult((), notes)
         command = ["ruff", "check", "--isolated", "--no-cache", "--no-respect-gitignore", "--output-format=json"]
         command += ["--target-version=py314", f"--select={','.join(rules.RUFF)}"]
-        results = _rows(self.name, await _run_python(self.name, command, files, self._timeout))
+        results = _rows(self.name, await _run_python(self.name, command, files, self._timeout, self._folder))
         remarks, broken = [], dict[str, int]()
         for row in results:
             path, line = _origin(row["filename"], files), row["location"]["row"]
@@ -159,13 +166,14 @@ def _ruff_remark(row: Mapping[str, Any], code: str, path: str, line: int) -> Rem
 
 
 class BanditEngine:
-    """Rules of bandit, which finds security defects in the Python files of a change."""
+    """Rules of bandit, which finds security defects in the Python files of a change. Arguments as of `RuffEngine`."""
 
     name = "bandit"
 
-    def __init__(self, *, timeout: float = 60.0) -> None:
+    def __init__(self, *, timeout: float = 60.0, folder: Path | None = None) -> None:
         self.version = version("bandit")
         self._timeout = timeout
+        self._folder = folder
 
     async def run(self, change: ChangeSet, diff: Diff) -> EngineResult:
         """See `Engine.run`. A file that does not parse is left to ruff."""
@@ -173,7 +181,7 @@ class BanditEngine:
         if not files:
             return EngineResult((), notes)
         command = ["bandit", "--format=json", "--quiet", f"--skip={','.join(rules.BANDIT_SKIPPED)}", "--recursive"]
-        report = await _run_python(self.name, command, files, self._timeout)
+        report = await _run_python(self.name, command, files, self._timeout, self._folder)
         changed = {file.path: file.changed_lines for file in diff.files}
         remarks = [
             _bandit_remark(row, path, changed[path])
@@ -256,23 +264,25 @@ def _origin(filename: str, files: Mapping[str, str]) -> str:
     return list(files)[int(Path(filename).parent.name)]
 
 
-async def _run_python(engine: str, command: Sequence[str], files: Mapping[str, str], seconds: float) -> Any:
+async def _run_python(
+    engine: str, command: Sequence[str], files: Mapping[str, str], seconds: float, parent: Path | None
+) -> Any:
     """Runs a module of this Python on a private copy of the files, and reads the JSON that it writes.
 
     It starts in an empty folder and without the current folder on its path, so no reviewed file can stand in for
-    a module.
+    a module. The files are named from there, because bandit passes over all whose path has `.git` or the like in it.
 
     Raises:
         EngineFailed: an exit code other than 0 and 1, no JSON, or no end in time.
     """
-    with tempfile.TemporaryDirectory(prefix="tidemill-review-") as name:
+    with tempfile.TemporaryDirectory(prefix="tidemill-review-", dir=parent) as name:
         folder, empty = Path(name, "files"), Path(name, "empty")
         for place in (folder, empty):
             place.mkdir(mode=0o700)
         await asyncio.to_thread(_write, folder, files)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-P", "-m", *command, str(folder)),
+            *("-P", "-m", *command, f"../{folder.name}"),
             cwd=empty,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from tidemill.analysis.diff import parse_diff
 from tidemill.core.change import ChangeSet, Diff
@@ -14,9 +15,9 @@ from tidemill.review.selection import plan
 from tidemill.settings import ReviewSettings
 
 
-def default_engines() -> tuple[Engine, ...]:
-    """The engines of every review."""
-    return (RuffEngine(), BanditEngine(), SecretsEngine())
+def default_engines(folder: Path | None = None) -> tuple[Engine, ...]:
+    """The engines of every review; their private copies of the code go under `folder`, the system's own if `None`."""
+    return (RuffEngine(folder=folder), BanditEngine(folder=folder), SecretsEngine())
 
 
 async def run_engines(
