@@ -7,7 +7,7 @@ import pytest
 
 from tidemill.core.errors import Configuration, DataFolderNewer, NotFound, TidemillError
 from tidemill.store.blobs import BlobStore
-from tidemill.store.database import migrate, schema_revision
+from tidemill.store.database import check_key, migrate, schema_revision
 
 
 def test_migrating_twice_changes_nothing(database_url: str) -> None:
@@ -33,6 +33,13 @@ def test_a_server_that_is_not_there_is_said_in_a_sentence() -> None:
 def test_a_url_of_another_database_is_refused() -> None:
     with pytest.raises(Configuration, match="postgresql://"):
         migrate("mysql://localhost/x")
+
+
+def test_a_database_of_another_secret_key_is_refused_before_its_keys_seem_to_be_wrong(database_url: str) -> None:
+    check_key(database_url, "ours")
+    check_key(database_url, "ours")
+    with pytest.raises(Configuration, match="another secret key"):
+        check_key(database_url, "theirs")
 
 
 async def test_a_blob_comes_back_by_its_digest(tmp_path: Path) -> None:

@@ -150,6 +150,40 @@ def test_a_request_that_cannot_be_used_is_told_what_is_wrong(client: httpx.Clien
     assert says in error["message"]
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$schema": "http://127.0.0.1:9/x"},
+        {"$schema": "file:///etc/passwd"},
+        {"properties": {"a": {"$ref": "file:///etc/passwd"}}},
+        {"allOf": [{"$schema": "http://127.0.0.1:9/x"}]},
+    ],
+)
+def test_a_schema_can_not_make_the_hub_fetch_another_document(client: httpx.Client, schema: dict[str, object]) -> None:
+    asked = {
+        "model": "scripted",
+        "messages": HELLO,
+        "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}},
+    }
+    answer = client.post("/v1/chat/completions", json=asked)
+    assert answer.status_code == 400
+    assert "passwd" not in answer.text
+
+
+def test_a_schema_with_references_of_its_own_is_served(client: httpx.Client) -> None:
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$defs": {"name": {"type": "string"}},
+        "properties": {"a": {"$ref": "#/$defs/name"}},
+    }
+    asked = {
+        "model": "scripted",
+        "messages": HELLO,
+        "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}},
+    }
+    assert client.post("/v1/chat/completions", json=asked).status_code == 200
+
+
 def test_a_body_over_the_limit_is_refused_with_both_numbers(client: httpx.Client) -> None:
     big = json.dumps({"model": "scripted", "messages": [{"role": "user", "content": "x" * 300_000}]}).encode()
     declared = client.post("/v1/chat/completions", content=big)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,7 @@ class Reviews:
         self.model = ScriptedModel([ScriptedAnswer(comment(), repeat=True)] if script is None else script)
         self.jobs = DirectJobs(stop_after={stop_after} if stop_after else None)
         self.repository = ReviewRepository(pool)
+        self.now = NOON
         self.told: list[str] = []
         self.slept: list[float] = []
         recorded = RecordedModel(
@@ -117,9 +119,11 @@ class Reviews:
             commenter=Commenter(recorded, sleep=self._sleep),
             deployment=deployment or current,
             settings=ReviewSettings(**settings),
-            clock=lambda: NOON,
+            clock=lambda: self.now,
             observe=self.told.append,
+            change_days=30,
         )
+        self.blobs = parts.blobs
         self.flow = ReviewFlow(self.jobs, parts)
 
     async def _sleep(self, seconds: float) -> None:
@@ -362,3 +366,52 @@ async def test_an_empty_diff_is_reviewed_and_nothing_is_found(
     assert status.row.result is not None
     assert status.row.result["hunks"] == []
     assert reviews.model.calls == 0
+
+
+async def test_a_change_is_deleted_a_month_after_its_last_review_and_the_result_stays(
+    pool: Pool, tmp_path: Path
+) -> None:
+    reviews = Reviews(pool, tmp_path)
+    member = await caller(pool, Role.MEMBER)
+    first = await reviews.review(member)
+    reviews.now = NOON + timedelta(days=20)
+    await reviews.review(member)
+    reviews.now = NOON + timedelta(days=31)
+    assert await reviews.flow.forget_changes() == 0
+    assert await reviews.blobs.get(first.row.change_digest)
+    reviews.now = NOON + timedelta(days=51)
+    assert await reviews.flow.forget_changes() == 1
+    assert await reviews.flow.forget_changes() == 0
+    with pytest.raises(NotFound):
+        await reviews.blobs.get(first.row.change_digest)
+    kept = await reviews.flow.status(first.row.id, member)
+    assert kept.row.result is not None
+    assert kept.findings
+
+
+async def test_a_review_that_lost_its_workflow_gets_it_again(pool: Pool, tmp_path: Path) -> None:
+    reviews = Reviews(pool, tmp_path, stop_after="begin")
+    member = await caller(pool, Role.MEMBER)
+    with pytest.raises(Interrupted):
+        await reviews.flow.submit(CHANGE, with_model=False, caller=member)
+    async with pool.connection() as connection:
+        await connection.execute("UPDATE reviews SET state = 'queued'")
+    await reviews.flow.settle()
+    assert [row.state for row in await reviews.flow.latest(member, limit=9)] == [ReviewState.QUEUED]
+    reviews.now = NOON + timedelta(minutes=1)
+    await reviews.flow.settle()
+    assert [row.state for row in await reviews.flow.latest(member, limit=9)] == [ReviewState.DONE]
+
+
+async def test_a_review_whose_workflow_broke_is_failed_and_not_left_running(pool: Pool, tmp_path: Path) -> None:
+    reviews = Reviews(pool, tmp_path, stop_after="begin")
+    member = await caller(pool, Role.MEMBER)
+    with pytest.raises(Interrupted):
+        await reviews.flow.submit(CHANGE, with_model=False, caller=member)
+    [row] = await reviews.flow.latest(member, limit=9)
+    reviews.jobs.break_off(str(row.id))
+    await reviews.flow.settle()
+    status = await reviews.flow.status(row.id, member)
+    assert status.row.state is ReviewState.FAILED
+    assert status.row.error is not None
+    assert "Ask for it again" in status.row.error

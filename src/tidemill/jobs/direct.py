@@ -30,11 +30,11 @@ class DirectJobs:
             Interrupted: as the script asked; submitting the same again goes on.
         """
         results = self.results.setdefault(f"{name}:{subject}", {})
-        try:
-            await self._workflows[name](_RememberedSteps(results, self._stop_after), subject)
-        except Exception:
-            self._broken.insert(0, subject)
-            raise
+        await self._workflows[name](_RememberedSteps(results, self._stop_after), subject)
+
+    def break_off(self, subject: str) -> None:
+        """Has `broken` name this subject, as after an error that its workflow did not handle."""
+        self._broken.insert(0, subject)
 
     async def broken(self, name: str) -> list[str]:
         """As the port says."""

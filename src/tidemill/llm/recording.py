@@ -109,7 +109,7 @@ class RecordedModel:
 
     async def _committed(self, entry: "_Entry") -> ChatCompletion | None:
         found = await self._inferences.find_answer(
-            config_hash=entry.context.deployment.config_hash, request_hash=entry.request_hash
+            config_hash=entry.context.deployment.config_hash, request_hash=entry.request_hash, now=self._clock()
         )
         return ChatCompletion(choices=json.loads(found)["choices"], usage=Usage()) if found else None
 

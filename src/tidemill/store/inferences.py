@@ -50,8 +50,8 @@ class InferenceRepository:
             self._writer = asyncio.create_task(self._write())
         await done
 
-    async def find_answer(self, *, config_hash: str, request_hash: str) -> str | None:
-        """The newest committed answer to the same request of the same deployment, as JSON text.
+    async def find_answer(self, *, config_hash: str, request_hash: str, now: datetime) -> str | None:
+        """The newest committed answer, its time not over, to the same request of the same deployment, as JSON text.
 
         Raises:
             Unavailable: the database does not answer.
@@ -60,9 +60,9 @@ class InferenceRepository:
             cursor = await connection.execute(
                 "SELECT t.response::text AS response FROM inferences i "
                 "JOIN inference_texts t ON t.inference_id = i.id "
-                "WHERE i.request_hash = %s AND i.config_hash = %s AND i.status = 'ok' "
+                "WHERE i.request_hash = %s AND i.config_hash = %s AND i.status = 'ok' AND t.expires_at > %s "
                 "ORDER BY i.created_at DESC LIMIT 1",
-                (request_hash, config_hash),
+                (request_hash, config_hash, now),
             )
             row = await cursor.fetchone()
         return str(row["response"]) if row else None

@@ -1,0 +1,79 @@
+"""Durable work: what ends badly is named, and a slot has one holder."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+
+import psycopg
+import pytest
+
+from tests.support.hubs import PATIENCE
+from tidemill.core.json import Json
+from tidemill.jobs.durable import LOCK_SPACE, DurableJobs, pending_workflows
+from tidemill.jobs.port import Steps
+
+
+async def broken(steps: Steps, subject: str) -> None:
+    raise ZeroDivisionError
+
+
+async def counted(steps: Steps, subject: str) -> None:
+    async def step() -> Json:
+        RAN.append(subject)
+        return {"letter": "đ"}
+
+    assert await steps.run("count", step) == {"letter": "đ"}
+    ENDED.set()
+
+
+RAN: list[str] = []
+ENDED = asyncio.Event()
+
+
+@pytest.fixture
+async def jobs(database_url: str) -> AsyncIterator[DurableJobs]:
+    RAN.clear()
+    ENDED.clear()
+    opened = DurableJobs(database_url)
+    opened.register("counted", counted)
+    opened.register("broken", broken)
+    await opened.start()
+    yield opened
+    await opened.aclose()
+
+
+async def test_a_workflow_submitted_twice_runs_once(jobs: DurableJobs, database_url: str) -> None:
+    await jobs.submit("counted", "one")
+    await jobs.submit("counted", "one")
+    await asyncio.wait_for(ENDED.wait(), PATIENCE)
+    await asyncio.sleep(0.5)
+    assert RAN == ["one"]
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        assert [one for one in await pending_workflows(connection) if one.name == "counted"] == []
+
+
+async def test_a_workflow_that_breaks_is_named(jobs: DurableJobs) -> None:
+    assert await jobs.broken("broken") == []
+    await jobs.submit("broken", "two")
+    for _ in range(PATIENCE * 10):
+        if found := await jobs.broken("broken"):
+            break
+        await asyncio.sleep(0.1)
+    assert found == ["two"]
+
+
+async def test_a_process_whose_slot_was_taken_stops_before_it_does_work_twice(
+    jobs: DurableJobs, database_url: str
+) -> None:
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as other:
+        await other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = %s", (LOCK_SPACE,)
+        )
+        for _ in range(100):
+            cursor = await other.execute("SELECT pg_try_advisory_lock(%s, 0)", (LOCK_SPACE,))
+            if (await cursor.fetchone()) == (True,):
+                break
+            await asyncio.sleep(0.05)
+        await asyncio.wait_for(stopped.wait(), PATIENCE)
