@@ -28,6 +28,7 @@ from tidemill.review.offline import default_engines
 from tidemill.settings import Settings
 from tidemill.store.api_keys import ApiKeyRepository
 from tidemill.store.blobs import BlobStore
+from tidemill.store.data_folder import make_scratch_folder
 from tidemill.store.database import Pool, check_key, make_pool, migrate
 from tidemill.store.embedded import EmbeddedPostgres
 from tidemill.store.inferences import InferenceRepository
@@ -99,7 +100,7 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
         parts = ReviewParts(
             reviews=ReviewRepository(pool),
             blobs=BlobStore(settings.blobs_dir),
-            engines=default_engines(),
+            engines=default_engines(make_scratch_folder(settings.run_dir / "tmp")),
             commenter=Commenter(chat),
             deployment=deployments.for_review,
             settings=settings.review,

@@ -1,5 +1,7 @@
 """Migrations and blobs."""
 
+import os
+import stat
 from pathlib import Path
 
 import psycopg
@@ -7,6 +9,7 @@ import pytest
 
 from tidemill.core.errors import Configuration, DataFolderNewer, NotFound, TidemillError
 from tidemill.store.blobs import BlobStore
+from tidemill.store.data_folder import make_scratch_folder
 from tidemill.store.database import check_key, migrate, schema_revision
 
 
@@ -58,3 +61,13 @@ async def test_a_missing_or_damaged_blob_is_an_error_and_never_empty(tmp_path: P
         await blobs.get(digest)
     with pytest.raises(NotFound):
         await blobs.get("0" * 64)
+
+
+def test_a_scratch_folder_loses_what_a_killed_process_left_and_keeps_what_is_in_use(tmp_path: Path) -> None:
+    folder = make_scratch_folder(tmp_path / "tmp")
+    for name in ("old", "new"):
+        (folder / name).mkdir()
+        (folder / name / "source.py").write_text("secret = 1\n")
+    os.utime(folder / "old", (0, 0))
+    assert [left.name for left in make_scratch_folder(folder).iterdir()] == ["new"]
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700

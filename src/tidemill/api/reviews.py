@@ -15,9 +15,9 @@ from tidemill.api.gate import caller_of
 from tidemill.api.services import services_of
 from tidemill.api.streaming import EventStream
 from tidemill.core.change import ChangeSet
-from tidemill.core.errors import InvalidInput
 from tidemill.core.review import ReviewState
 from tidemill.flows.review import ReviewFlow, ReviewStatus
+from tidemill.forges.limits import check_files
 from tidemill.forges.local_git import read_change, resolve_repository
 from tidemill.review.reports import finding_json
 
@@ -141,13 +141,7 @@ async def _change(request: Request, body: ReviewRequest) -> ChangeSet:
         repository = await asyncio.to_thread(resolve_repository, Path(body.repository), settings.roots)
         return await read_change(repository, body.revision, staged=False, limits=settings)
     assert body.diff is not None  # noqa: S101 - ReviewRequest.one_source has seen to it
-    for path, text in body.files.items():
-        if len(text) > settings.max_file_bytes:
-            raise InvalidInput(
-                f"`files` has {len(text):,} characters for one path, and a review reads {settings.max_file_bytes:,} "
-                f"at most (setting `review.max_file_bytes`): {path[:200]!r}.",
-                param="files",
-            )
+    check_files(body.files, settings)
     return ChangeSet(
         title=body.title or "a diff", base=body.base or None, head=body.head or None, diff=body.diff, files=body.files
     )

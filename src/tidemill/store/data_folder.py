@@ -1,11 +1,14 @@
 """The folder that holds everything of one hub."""
 
 import os
+import shutil
+import time
 from pathlib import Path
 
 from tidemill.core.errors import Configuration
 
 CLUSTER = "postgres"
+LEFT_SECONDS = 3600.0
 
 
 def make_data_folder(data_dir: Path) -> Path:
@@ -54,4 +57,17 @@ def make_private_folder(path: Path) -> Path:
         pass
     except OSError as error:
         raise Configuration(f"The folder {path} can't be made: {error.strerror}.") from error
+    return path
+
+
+def make_scratch_folder(path: Path) -> Path:
+    """A private folder for what lives for seconds, without what a killed process left there an hour ago or more.
+
+    Raises:
+        Configuration: it can't be made.
+    """
+    make_private_folder(path)
+    for left in path.iterdir():
+        if time.time() - left.lstat().st_mtime > LEFT_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
     return path
