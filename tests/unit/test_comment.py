@@ -76,7 +76,8 @@ def test_a_comment_on_the_wrong_line_goes_to_the_only_added_line_that_has_its_qu
         ({"line": True}, "names no line"),
         ({"message": "  "}, "says nothing"),
         ({"message": "count = len(values)"}, "repeats the code"),
-        ({"message": f"Also: {review_comment.EXAMPLE_MESSAGE}"}, "prompt's example"),
+        ({"message": f"Also: {review_comment.EXAMPLE_MESSAGES[0]}"}, "prompt's example"),
+        ({"message": f"Also: {review_comment.EXAMPLE_MESSAGES[1]}"}, "prompt's example"),
         ({"message": "No issues found in this line of code."}, "names no defect"),
         ({"message": "The code looks good, well done."}, "names no defect"),
     ],
@@ -168,7 +169,7 @@ def test_the_prompt_stays_short_whatever_the_hunk() -> None:
     definition = Definition("class", "C" * 900, 1, 900, "y" * 9000 + "\n" * 900)
     finding = Finding("ruff", "F", hunk.path, 6, Severity.LOW, "t" * 900, "m", "q", "f")
     messages = review_comment.build(hunk, definition, [finding] * 50)
-    assert sum(len(str(message["content"])) for message in messages) < 900 * 4.5
+    assert sum(len(str(message["content"])) for message in messages) < 1150 * 4.5
     schema: Any = review_comment.json_schema(hunk)
     assert len(schema["properties"]["comments"]["items"]["properties"]["line"]["enum"]) < 50
 
@@ -188,3 +189,19 @@ def test_what_engines_found_is_told_and_the_definition_is_given_up_to_the_hunk()
     assert "Stats.mean" in text
     assert "row 9\n" in text
     assert "row 10" not in text
+
+
+def test_the_prompts_own_examples_are_answers_that_hold() -> None:
+    messages: Any = review_comment.build(HUNK, None)[1:-1]
+    opinions, kept = [], 0
+    for asked, answered in zip(messages[::2], messages[1::2], strict=True):
+        rows = [row for row in asked["content"].split("\n") if row[:4].strip().isdigit()]
+        body = "".join(f"{row[5]}{row[7:]}\n" for row in rows)
+        counts = f"{sum(row[5] == ' ' for row in rows)} +{int(rows[0][:4])},{len(rows)}"
+        hunk = parse_diff(f"--- a/x\n+++ b/x\n@@ -1,{counts} @@\n{body}").hunks[0]
+        comments = json.loads(answered["content"])["comments"]
+        other = [{**comment, "message": "Something else goes wrong here."} for comment in comments]
+        kept += len(accept_comments(answer(*other), hunk).findings) == len(comments)
+        opinions.append((json.loads(answered["content"])["needs_review"], bool(comments)))
+    assert opinions == [(True, True), (False, False), (True, True)]
+    assert kept == len(opinions)

@@ -12,7 +12,7 @@ from tidemill.core.finding import Finding, Severity
 from tidemill.core.json import Json
 from tidemill.core.review import Rejected
 from tidemill.core.text import storable
-from tidemill.llm.prompts.review_comment import CATEGORIES, EXAMPLE_MESSAGE, MAX_COMMENTS, MAX_MESSAGE, SEVERITIES
+from tidemill.llm.prompts.review_comment import CATEGORIES, EXAMPLE_MESSAGES, MAX_COMMENTS, MAX_MESSAGE, SEVERITIES
 from tidemill.review.placing import Remark, place
 
 ENGINE = "model"
@@ -163,7 +163,7 @@ def _refuse_empty(message: str, line: Line) -> None:
         raise _DoesNotHoldError("the message says nothing")
     if _plain(message) in _plain(line.text) or _plain(line.text) == _plain(message):
         raise _DoesNotHoldError("the message repeats the code")
-    if _shingles(message) & _shingles(EXAMPLE_MESSAGE):
+    if any(_shingles(message) & _shingles(example) for example in EXAMPLE_MESSAGES):
         raise _DoesNotHoldError("the message repeats the prompt's example")
     if _PRAISE.search(message):
         raise _DoesNotHoldError("the message names no defect")
