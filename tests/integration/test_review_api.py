@@ -311,7 +311,7 @@ def test_a_diff_over_the_limit_is_refused_with_both_numbers(client: httpx.Client
 
 
 def test_a_file_over_the_limit_is_refused_with_both_numbers(client: httpx.Client) -> None:
-    message = refusal(ask(client, diff=diff_of("a.py", CODE), files={"a.py": "#" * 1_000_001}), 400)
+    message = refusal(ask(client, diff=diff_of("a.py", CODE), files={"a.py": "#" * 1_000_001}), 413)
     assert "1,000,001" in message
     assert "1,000,000" in message
 
