@@ -166,7 +166,7 @@ class Settings(BaseSettings):
         None, description="A PostgreSQL of your own; embedded when absent."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
-    max_request_bytes: int = Field(20_000_000, ge=1024, description="A larger request body is refused.")
+    max_request_bytes: int = Field(40_000_000, ge=1024, description="A larger request body is refused.")
     models: ModelSettings = ModelSettings()
     database: DatabaseSettings = DatabaseSettings()
     review: ReviewSettings = ReviewSettings()

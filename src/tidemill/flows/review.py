@@ -12,7 +12,7 @@ from uuid import UUID
 
 from tidemill.analysis.diff import parse_diff
 from tidemill.core.accounts import Caller, Role
-from tidemill.core.change import ChangeSet
+from tidemill.core.change import ChangeSet, storable_change
 from tidemill.core.errors import NotFound, TooLarge
 from tidemill.core.finding import Finding
 from tidemill.core.ids import new_id
@@ -135,12 +135,6 @@ class ReviewFlow:
                 f"The diff has {size:,} bytes, and a review reads {limit:,} at most "
                 "(setting `review.max_diff_bytes`). Review a smaller range."
             )
-        clean = ChangeSet(
-            title=storable(change.title),
-            base=change.base,
-            head=change.head,
-            diff=storable(change.diff),
-            files={storable(path): storable(text) for path, text in change.files.items()},
-        )
+        clean = storable_change(change)
         parse_diff(clean.diff)
         return json.dumps(asdict(clean)).encode()

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from tidemill.core.errors import TooLarge
 from tidemill.settings import ReviewSettings
 
-MAX_TOTAL_BYTES = 64_000_000
+MAX_TOTAL_BYTES = 16_000_000
 """Of all files of a change."""
 
 
