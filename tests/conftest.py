@@ -1,5 +1,7 @@
 """What the tests share: a real PostgreSQL for all of them, a database of its own for each that asks."""
 
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +18,16 @@ from tidemill.store.embedded import EmbeddedPostgres
 from tidemill.store.secret_key import load_secret_key
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """A folder of our own for the tests' files: pytest makes its usual one private again at every other run's start."""
+    if config.option.basetemp is None:
+        folder = Path(tempfile.mkdtemp(prefix="tidemill-tests-"))
+        folder.chmod(0o711)
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+        config.option.basetemp = str(folder / "pytest-files")
 
 
 @pytest.fixture(scope="session")
