@@ -2,9 +2,9 @@
 
 import sys
 
-from benchmarks import decode, footprint, overhead
+from benchmarks import decode, footprint, overhead, reading
 
-BENCHMARKS = {"footprint": footprint.run, "overhead": overhead.run, "decode": decode.run}
+BENCHMARKS = {"footprint": footprint.run, "overhead": overhead.run, "reading": reading.run, "decode": decode.run}
 
 for name in sys.argv[1:] or BENCHMARKS:
     if name not in BENCHMARKS:

@@ -114,7 +114,6 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
         stack.push_async_callback(_stop, [asyncio.create_task(work) for work in _chores(database, inferences, reviews)])
         yield Services(
             settings=settings,
-            clock=system_clock,
             keys=ApiKeys(ApiKeyRepository(pool), derive=database.key.derive, clock=system_clock),
             chat=chat,
             deployments=deployments,

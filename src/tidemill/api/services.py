@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from tidemill.accounts.api_keys import ApiKeys
-from tidemill.core.clock import Clock
 from tidemill.flows.review import ReviewFlow
 from tidemill.llm.port import ChatModel
 from tidemill.llm.runtime import LocalRuntime
@@ -20,7 +19,6 @@ class Services:
     """The services of one hub. `ready` raises a `TidemillError` that says what is missing."""
 
     settings: Settings
-    clock: Clock
     keys: ApiKeys
     chat: ChatModel
     deployments: Deployments

@@ -14,7 +14,6 @@ class Task(StrEnum):
 
     CHAT = "chat"
     REVIEW_COMMENT = "review.comment"
-    REVIEW_NECESSITY = "review.necessity"
 
 
 @dataclass(frozen=True, slots=True)
