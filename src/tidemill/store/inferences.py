@@ -16,7 +16,11 @@ INSERT INTO inferences (
     latency_ms, first_token_ms, cache_tier, created_at
 ) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
-TEXT = "INSERT INTO inference_texts (inference_id, request, response, expires_at) VALUES (%s, %s, %s, %s)"
+ROW_WITH_TEXT = (
+    f"WITH row AS ({ROW}) "  # noqa: S608 - the statement above, no input
+    "INSERT INTO inference_texts (inference_id, request, response, expires_at) VALUES (%s, %s, %s, %s)"
+)
+"""Both in one statement, since a statement's way there and back is most of what a row costs."""
 
 Entry = tuple[Inference, InferenceText | None, datetime | None]
 
@@ -104,16 +108,21 @@ class InferenceRepository:
                 done.set_result(None)
 
     async def _commit(self, entries: list[Entry]) -> None:
-        texts = [
-            (inference.context.inference_id, text.request, text.response, expires_at)
+        alone = [_row(inference) for inference, text, _ in entries if text is None]
+        with_text = [
+            (*_row(inference), inference.context.inference_id, text.request, text.response, expires_at)
             for inference, text, expires_at in entries
             if text is not None
         ]
-        async with self._pool.connection() as connection, connection.pipeline(), connection.transaction():
-            cursor = connection.cursor()
-            await cursor.executemany(ROW, [_row(inference) for inference, _, _ in entries])
-            if texts:
-                await cursor.executemany(TEXT, texts)
+        async with self._pool.connection() as connection:
+            if len(entries) == 1:
+                await connection.execute(ROW_WITH_TEXT if with_text else ROW, (with_text or alone)[0])
+                return
+            async with connection.pipeline(), connection.transaction():
+                cursor = connection.cursor()
+                for statement, rows in ((ROW, alone), (ROW_WITH_TEXT, with_text)):
+                    if rows:
+                        await cursor.executemany(statement, rows)
 
 
 def _refuse(done: asyncio.Future[None], error: TidemillError) -> None:
