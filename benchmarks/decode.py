@@ -12,7 +12,7 @@ from benchmarks.processes import hub
 from tidemill.settings import load_settings
 
 TOKENS = 96
-ROUNDS = 3
+ROUNDS = 5
 PROMPT = "Write a long story about a mill that is driven by the tide."
 
 
