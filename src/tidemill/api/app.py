@@ -1,7 +1,5 @@
 """The HTTP application: routes over services."""
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -20,29 +18,15 @@ DESCRIPTION = (
 )
 
 
-def create_app(services: Services, lifespan: AbstractAsyncContextManager[None] | None = None) -> FastAPI:
-    """The application over these services.
-
-    Args:
-        services: what the routes call.
-        lifespan: entered when the server starts and left when it stops.
-    """
-
-    @asynccontextmanager
-    async def alive(app: FastAPI) -> AsyncIterator[None]:
-        if lifespan is None:
-            yield
-        else:
-            async with lifespan:
-                yield
-
+def create_app(services: Services) -> FastAPI:
+    """The application over these services, which whoever calls opens before and closes after."""
     gate = Middleware(
         Gate,
         keys=services.keys,
         metrics=services.metrics,
         max_bytes=services.settings.max_request_bytes,
     )
-    app = FastAPI(title="Tidemill", version=__version__, lifespan=alive, middleware=[gate])
+    app = FastAPI(title="Tidemill", version=__version__, middleware=[gate])
     app.state.services = services
     errors.install(app)
     app.include_router(health.router)

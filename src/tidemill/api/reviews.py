@@ -18,7 +18,8 @@ from tidemill.core.change import ChangeSet
 from tidemill.core.review import ReviewState
 from tidemill.flows.review import ReviewFlow, ReviewStatus
 from tidemill.forges.limits import check_files
-from tidemill.forges.local_git import read_change, resolve_repository
+from tidemill.forges.local_git import read_change
+from tidemill.forges.roots import resolve_repository
 from tidemill.review.reports import finding_json
 
 POLL_SECONDS = 0.25

@@ -52,10 +52,7 @@ def up(
     ] = None,
 ) -> None:
     """Start the hub, with its database and worker, and stay up until Ctrl-C."""
-    settings = load_settings(host=host, port=port, data_dir=data_dir)
-    _log_to_stderr(settings)
-    make_data_folder(settings.data_dir)
-    make_private_folder(settings.run_dir)
+    settings = _prepared(load_settings(host=host, port=port, data_dir=data_dir))
     with _only_hub(settings), _listen(settings) as listener:
         if download:
             _fetch_default_model(settings)
@@ -69,12 +66,17 @@ def worker(
     data_dir: Annotated[Path | None, typer.Option(help="The data folder.")] = None,
 ) -> None:
     """Run a further worker on the same data folder or database, until Ctrl-C."""
-    settings = load_settings(data_dir=data_dir)
+    settings = _prepared(load_settings(data_dir=data_dir))
+    with open_database(settings) as database:
+        uvloop.run(_work(settings, database))
+
+
+def _prepared(settings: Settings) -> Settings:
+    """What every process that stays needs first: a log, the data folder, and the private one for what it tells."""
     _log_to_stderr(settings)
     make_data_folder(settings.data_dir)
     make_private_folder(settings.run_dir)
-    with open_database(settings) as database:
-        uvloop.run(_work(settings, database))
+    return settings
 
 
 class _Server(uvicorn.Server):

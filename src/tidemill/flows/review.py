@@ -111,12 +111,17 @@ class ReviewFlow:
 
     async def settle(self) -> None:
         """Ends reviews whose workflow ended without them, and gives a workflow to those that never got theirs."""
+        unfinished = await self._parts.reviews.unfinished()
+        if not unfinished:
+            return
         now = self._parts.clock()
-        for subject in await self._jobs.broken(WORKFLOW):
-            if await self._parts.reviews.fail(UUID(subject), STRANDED, now):
-                log.error("The review %s was stranded and is now marked as failed.", subject)
-        for review_id in await self._parts.reviews.queued_before(now - SETTLING):
-            await self._jobs.submit(WORKFLOW, str(review_id))
+        broken = set(await self._jobs.broken(WORKFLOW))
+        for row in unfinished:
+            if str(row.id) in broken:
+                await self._parts.reviews.fail(row.id, STRANDED, now)
+                log.error("The review %s was stranded and is now marked as failed.", row.id)
+            elif row.state is ReviewState.QUEUED and row.created_at < now - SETTLING:
+                await self._jobs.submit(WORKFLOW, str(row.id))
 
     async def forget_changes(self) -> int:
         """Deletes the changes, which hold sources, of reviews that ended long enough ago; returns how many."""

@@ -14,10 +14,7 @@ from tidemill.core.change import ChangeSet, storable_change
 from tidemill.core.errors import InvalidInput, NotFound
 from tidemill.forges.git_process import Git
 from tidemill.forges.limits import file_sizes, within_limits
-from tidemill.forges.roots import resolve_repository
 from tidemill.settings import ReviewSettings
-
-__all__ = ["Commit", "read_change", "recent_commits", "resolve_repository"]
 
 _PATCH_OPTIONS = (
     "--no-ext-diff",

@@ -112,8 +112,8 @@ def _in_context(rule: str, severity: Severity, path: str) -> Severity:
     return Severity.LOW if guessed and kind_of(path) in (PathKind.TEST, PathKind.DOCUMENT) else severity
 
 
-class RuffEngine:
-    """Rules of ruff that find bugs, not style, in the Python files of a change.
+class _PythonEngine:
+    """A static engine that is a Python package, run as a program.
 
     Args:
         timeout: seconds.
@@ -121,12 +121,18 @@ class RuffEngine:
             a killed process leaves there is the owner's to remove.
     """
 
-    name = "ruff"
+    name: str
 
     def __init__(self, *, timeout: float = 60.0, folder: Path | None = None) -> None:
-        self.version = version("ruff")
+        self.version = version(self.name)
         self._timeout = timeout
         self._folder = folder
+
+
+class RuffEngine(_PythonEngine):
+    """Rules of ruff that find bugs, not style, in the Python files of a change. Arguments as of `_PythonEngine`."""
+
+    name = "ruff"
 
     async def run(self, change: ChangeSet, diff: Diff) -> EngineResult:
         """See `Engine.run`. A file that does not parse is a finding, not a failure."""
@@ -165,15 +171,10 @@ def _ruff_remark(row: Mapping[str, Any], code: str, path: str, line: int) -> Rem
     return Remark(code, path, line, rules.ruff_severity(code), title, message, details)
 
 
-class BanditEngine:
-    """Rules of bandit, which finds security defects in the Python files of a change. Arguments as of `RuffEngine`."""
+class BanditEngine(_PythonEngine):
+    """Rules of bandit, for security defects, in the Python files of a change. Arguments as of `_PythonEngine`."""
 
     name = "bandit"
-
-    def __init__(self, *, timeout: float = 60.0, folder: Path | None = None) -> None:
-        self.version = version("bandit")
-        self._timeout = timeout
-        self._folder = folder
 
     async def run(self, change: ChangeSet, diff: Diff) -> EngineResult:
         """See `Engine.run`. A file that does not parse is left to ruff."""

@@ -96,20 +96,20 @@ class ReviewRepository:
             (json.dumps(result), at, review_id),
         )
 
-    async def fail(self, review_id: UUID, error: str, at: datetime) -> bool:
-        """Marks a review as failed, with the sentence that a person reads; False where it had ended already."""
-        return await self._execute(
+    async def fail(self, review_id: UUID, error: str, at: datetime) -> None:
+        """Marks a review as failed, with the sentence that a person reads."""
+        await self._execute(
             "UPDATE reviews SET state = 'failed', error = %s, finished_at = %s WHERE id = %s AND finished_at IS NULL",
             (error, at, review_id),
         )
 
-    async def queued_before(self, at: datetime) -> list[UUID]:
-        """Reviews that were queued before this time and have not begun."""
+    async def unfinished(self) -> list[ReviewRow]:
+        """Reviews that are queued or running, oldest first."""
         async with self._pool.connection() as connection:
             cursor = await connection.execute(
-                "SELECT id FROM reviews WHERE state = 'queued' AND created_at < %s ORDER BY created_at LIMIT 100", (at,)
+                "SELECT * FROM reviews WHERE state IN ('queued', 'running') ORDER BY created_at, id"
             )
-            return [UUID(str(row["id"])) for row in await cursor.fetchall()]
+            return [_review(row) for row in await cursor.fetchall()]
 
     async def forgettable_changes(self, before: datetime) -> list[str]:
         """Digests of changes that are stored still, and all of whose reviews ended before this time."""
@@ -181,11 +181,9 @@ class ReviewRepository:
             )
             return [ReviewEvent(**row) for row in await cursor.fetchall()]  # type: ignore[arg-type]
 
-    async def _execute(self, query: LiteralString, parameters: tuple[object, ...]) -> bool:
-        """Runs a statement and says whether it changed anything."""
+    async def _execute(self, query: LiteralString, parameters: tuple[object, ...]) -> None:
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(query, parameters)
-            return cursor.rowcount > 0
+            await connection.execute(query, parameters)
 
 
 def _review(row: dict[str, object]) -> ReviewRow:
