@@ -19,7 +19,7 @@ from tidemill.core.errors import Configuration, TidemillError
 from tidemill.flows.review import ReviewFlow
 from tidemill.flows.review_run import ReviewParts
 from tidemill.jobs.durable import DurableJobs
-from tidemill.llm.openai_http import OpenAIHTTP, Target
+from tidemill.llm.openai_http import OpenAIHTTP, Serve, Target
 from tidemill.llm.recording import RecordedModel, TextPolicy
 from tidemill.llm.runtime import LocalRuntime
 from tidemill.registry.deployments import Deployments
@@ -37,8 +37,6 @@ from tidemill.store.secret_key import SecretKey, load_secret_key
 from tidemill.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
-
-Resolve = Callable[[str], Awaitable[Target]]
 
 WATCH_SECONDS = 2.0
 RETENTION_SECONDS = 3600.0
@@ -90,7 +88,7 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
         metrics = Metrics()
         inferences = InferenceRepository(fast)
         chat = RecordedModel(
-            OpenAIHTTP(await stack.enter_async_context(_client(settings)), _resolve(settings, runtime)),
+            OpenAIHTTP(await stack.enter_async_context(_client(settings)), _serve(settings, runtime)),
             inferences,
             clock=system_clock,
             texts=TextPolicy(settings.retention.inference_text_days),
@@ -132,12 +130,14 @@ def _client(settings: Settings) -> httpx.AsyncClient:
     )
 
 
-def _resolve(settings: Settings, runtime: LocalRuntime) -> Resolve:
-    async def resolve(name: str) -> Target:
+def _serve(settings: Settings, runtime: LocalRuntime) -> Serve:
+    @asynccontextmanager
+    async def serve(name: str) -> AsyncIterator[Target]:
         endpoint = settings.models.endpoints.get(name)
         if endpoint is None:
             local = await runtime.ensure(name)
-            return Target(local.base_url, local.api_key, name)
+            yield Target(local.base_url, local.api_key, name)
+            return
         key = None
         if endpoint.api_key_env is not None:
             key = os.environ.get(endpoint.api_key_env)
@@ -145,9 +145,9 @@ def _resolve(settings: Settings, runtime: LocalRuntime) -> Resolve:
                 raise Configuration(
                     f"The model {name} needs the environment variable {endpoint.api_key_env}, which is not set."
                 )
-        return Target(endpoint.url, key, endpoint.model or name)
+        yield Target(endpoint.url, key, endpoint.model or name)
 
-    return resolve
+    return serve
 
 
 def _chores(

@@ -80,11 +80,12 @@ async def wire():
 
 @pytest.fixture
 async def model(wire):
-    async def resolve(name):
-        return Target(f"http://127.0.0.1:{wire.port}/v1", KEY, f"remote-{name}")
+    @contextlib.asynccontextmanager
+    async def serve(name):
+        yield Target(f"http://127.0.0.1:{wire.port}/v1", KEY, f"remote-{name}")
 
     async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
-        yield OpenAIHTTP(client, resolve)
+        yield OpenAIHTTP(client, serve)
 
 
 def event(**body):
@@ -251,12 +252,13 @@ def whole(text="Hi", **more):
 async def test_a_connection_that_ends_before_the_answer_is_tried_once_more_on_a_server_found_anew(wire):
     found = []
 
-    async def resolve(name):
+    @contextlib.asynccontextmanager
+    async def serve(name):
         found.append(name)
-        return Target(f"http://127.0.0.1:{wire.port}/v1", KEY, f"remote-{len(found)}")
+        yield Target(f"http://127.0.0.1:{wire.port}/v1", KEY, f"remote-{len(found)}")
 
     async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
-        model = OpenAIHTTP(client, resolve)
+        model = OpenAIHTTP(client, serve)
         wire.answers(whole())
         wire.script = [[]]
         assert (await model.complete(ASK)).text == "Hi"
@@ -337,11 +339,12 @@ async def test_the_scripted_server_can_be_asked_like_a_real_one(tmp_path):
     try:
         port = json.loads(await process.stdout.readline())["port"]
 
-        async def resolve(name):
-            return Target(f"http://127.0.0.1:{port}/v1", None, name)
+        @contextlib.asynccontextmanager
+        async def serve(name):
+            yield Target(f"http://127.0.0.1:{port}/v1", None, name)
 
         async with httpx.AsyncClient(trust_env=False) as client:
-            model = OpenAIHTTP(client, resolve)
+            model = OpenAIHTTP(client, serve)
             assert (await model.complete(ASK)).text == "one two"
             chunks = await collect(model)
             options = {"response_format": {"type": "json_schema", "json_schema": {}}}

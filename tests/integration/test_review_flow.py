@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import NOON
-from tidemill.core.accounts import ApiKey, Caller, Role
+from tidemill.core.accounts import RIGHTS, ApiKey, Caller, Role
 from tidemill.core.change import ChangeSet, Diff
 from tidemill.core.deployment import Deployment, Task
 from tidemill.core.errors import InvalidInput, ModelNotFound, NotFound, TooLarge, Unavailable
@@ -148,7 +148,7 @@ def default_engines() -> tuple[Engine, ...]:
 async def caller(pool: Pool, role: Role) -> Caller:
     key = ApiKey(new_id(), role, role, "tm-12345", NOON)
     await ApiKeyRepository(pool).add(key, key.id.bytes)
-    return Caller(key.id, role)
+    return Caller(key.id, role, RIGHTS[role], key_id=key.id)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import signal
 import struct
 import sys
 import time
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -49,12 +50,13 @@ async def runtime(tmp_path_factory):
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def model(runtime):
-    async def resolve(name):
+    @asynccontextmanager
+    async def serve(name):
         endpoint = await runtime.ensure(name)
-        return Target(endpoint.base_url, endpoint.api_key, name)
+        yield Target(endpoint.base_url, endpoint.api_key, name)
 
     async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
-        yield OpenAIHTTP(client, resolve)
+        yield OpenAIHTTP(client, serve)
 
 
 async def until(holds, seconds=10.0):

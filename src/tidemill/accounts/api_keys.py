@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-from tidemill.core.accounts import ApiKey, Caller, Role
+from tidemill.core.accounts import ApiKey, Caller, Role, narrowed
 from tidemill.core.clock import Clock
 from tidemill.core.errors import InvalidInput, NotAuthenticated, NotFound
 from tidemill.core.ids import new_id
@@ -77,7 +77,7 @@ class ApiKeys:
                 "This API key is not valid here. Make one with `tidemill keys create NAME` and send it as "
                 "`Authorization: Bearer KEY`."
             )
-        caller = Caller(key.id, key.role)
+        caller = Caller(key.owner_id or key.id, key.role, narrowed(key.role, key.scopes), key_id=key.id)
         if len(self._known) >= REMEMBERED:
             self._known.clear()
         self._known[hashed] = (now, caller)

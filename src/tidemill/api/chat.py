@@ -15,8 +15,10 @@ from typing_extensions import TypedDict
 
 from tidemill.api.errors import error_body, invalid
 from tidemill.api.gate import caller_of
+from tidemill.api.rights import needs
 from tidemill.api.services import Services, services_of
 from tidemill.api.streaming import ClientGone, EventStream, while_connected
+from tidemill.core.accounts import Right
 from tidemill.core.chat import ChatChunk, ChatCompletion, ChatRequest, Usage
 from tidemill.core.errors import InvalidInput, TidemillError
 from tidemill.core.ids import new_id
@@ -124,6 +126,7 @@ router = APIRouter(tags=["chat"])
 @router.post(
     "/chat/completions",
     summary="Answer a conversation",
+    dependencies=[needs(Right.MODELS_USE)],
     response_description="A `chat.completion`, or with `stream` server-sent `chat.completion.chunk`s.",
     openapi_extra={
         "requestBody": {
@@ -177,6 +180,7 @@ def _check_format(response_format: ResponseFormat | None) -> None:
 
 
 async def _chat_request(services: Services, request: Request, asked: ChatCompletionRequest) -> ChatRequest:
+    caller = caller_of(request.scope)
     deployment = await services.deployments.for_chat(asked["model"])
     options = {key: value for key, value in asked.items() if key not in IGNORED and value is not None}
     limit = asked.get("max_completion_tokens") or asked.get("max_tokens")
@@ -190,7 +194,8 @@ async def _chat_request(services: Services, request: Request, asked: ChatComplet
             inference_id=new_id(),
             deployment=deployment,
             trace_id=trace_id(request.headers.get("traceparent")),
-            key_id=caller_of(request.scope).key_id,
+            key_id=caller.key_id,
+            owner_id=caller.owner_id,
         ),
     )
 

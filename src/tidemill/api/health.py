@@ -7,10 +7,9 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from tidemill import __version__
-from tidemill.api.gate import caller_of
+from tidemill.api.rights import needs
 from tidemill.api.services import services_of
-from tidemill.core.accounts import Role
-from tidemill.core.errors import NotPermitted
+from tidemill.core.accounts import Right
 from tidemill.telemetry.metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["health"])
@@ -36,11 +35,14 @@ async def ready(request: Request) -> Health:
     return Health()
 
 
-@router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    dependencies=[needs(Right.METRICS_READ)],
+)
 async def metrics(request: Request) -> Response:
-    """Counters and histograms in Prometheus' text format. Needs an admin's key."""
-    if caller_of(request.scope).role is not Role.ADMIN:
-        raise NotPermitted("The metrics need an admin's key.")
+    """Counters and histograms in Prometheus' text format. Needs the right `metrics.read`."""
     services = services_of(request)
     memory = {status.model: status.rss_bytes or 0 for status in services.runtime.status() if status.pid}
     services.metrics.set_model_memory(memory)

@@ -5,10 +5,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from tidemill.api.gate import caller_of
+from tidemill.api.rights import needs
 from tidemill.api.services import services_of
-from tidemill.core.accounts import Role
-from tidemill.core.errors import InvalidInput, NotPermitted
+from tidemill.core.accounts import Right
+from tidemill.core.errors import InvalidInput
 from tidemill.llm.catalog import ModelEntry, SourceKind
 
 router = APIRouter(tags=["models"])
@@ -56,43 +56,41 @@ class ModelStatusList(BaseModel):
     data: list[ModelStatus]
 
 
-@router.get("/models", summary="List the models")
+@router.get("/models", summary="List the models", dependencies=[needs(Right.MODELS_READ)])
 async def list_models(request: Request) -> ModelList:
     """The models that can be asked now."""
     return ModelList(data=[_model(entry) for entry in services_of(request).deployments.models()])
 
 
-@router.get("/models/status", summary="How the local models stand")
+@router.get("/models/status", summary="How the local models stand", dependencies=[needs(Right.MODELS_READ)])
 async def model_status(request: Request) -> ModelStatusList:
     """Every local model that this hub has loaded, with its process and memory."""
     return ModelStatusList(data=_statuses(request))
 
 
-@router.post("/models/load", summary="Load a local model")
+@router.post("/models/load", summary="Load a local model", dependencies=[needs(Right.MODELS_MANAGE)])
 async def load_model(request: Request, body: NamedModel) -> ModelStatusList:
-    """Loads a local model and answers when it is ready. Needs an admin's key."""
+    """Loads a local model and answers when it is ready. Needs the right `models.manage`."""
     name = _local(request, body)
     await services_of(request).runtime.ensure(name)
     return ModelStatusList(data=[status for status in _statuses(request) if status.model == name])
 
 
-@router.post("/models/unload", summary="Unload a local model")
+@router.post("/models/unload", summary="Unload a local model", dependencies=[needs(Right.MODELS_MANAGE)])
 async def unload_model(request: Request, body: NamedModel) -> ModelStatusList:
-    """Ends a local model's process and so frees its memory. Needs an admin's key."""
+    """Ends a local model's process and so frees its memory. Needs the right `models.manage`."""
     name = _local(request, body)
     await services_of(request).runtime.unload(name)
     return ModelStatusList(data=[status for status in _statuses(request) if status.model == name])
 
 
-@router.get("/models/{model:path}", summary="One model")
+@router.get("/models/{model:path}", summary="One model", dependencies=[needs(Right.MODELS_READ)])
 async def get_model(request: Request, model: str) -> Model:
     """One model that can be asked now."""
     return _model(services_of(request).deployments.model(model))
 
 
 def _local(request: Request, body: NamedModel) -> str:
-    if caller_of(request.scope).role is not Role.ADMIN:
-        raise NotPermitted("Loading and unloading models needs an admin's key.")
     entry = services_of(request).deployments.model(body.model)
     if entry.kind is SourceKind.ENDPOINT:
         raise InvalidInput(f"{entry.name} is served elsewhere; only local models are loaded here.", param="model")

@@ -12,8 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import to_json
 
 from tidemill.api.gate import caller_of
+from tidemill.api.rights import needs
 from tidemill.api.services import services_of
 from tidemill.api.streaming import EventStream
+from tidemill.core.accounts import Right
 from tidemill.core.change import ChangeSet
 from tidemill.core.review import ReviewState
 from tidemill.flows.review import ReviewFlow, ReviewStatus
@@ -79,7 +81,7 @@ class ReviewList(BaseModel):
     data: list[Review]
 
 
-@router.post("/reviews", status_code=202, summary="Review a change")
+@router.post("/reviews", status_code=202, summary="Review a change", dependencies=[needs(Right.REVIEWS_CREATE)])
 async def create_review(request: Request, response: Response, body: ReviewRequest) -> Review:
     """Queues a review and answers at once; `GET /v1/reviews/{id}/events` follows it."""
     services = services_of(request)
@@ -89,15 +91,15 @@ async def create_review(request: Request, response: Response, body: ReviewReques
     return _review(ReviewStatus(row, ()))
 
 
-@router.get("/reviews", summary="The newest reviews")
+@router.get("/reviews", summary="The newest reviews", dependencies=[needs(Right.REVIEWS_READ)])
 async def list_reviews(request: Request, limit: Annotated[int, Query(ge=1, le=100)] = 20) -> ReviewList:
-    """A member sees its own key's reviews, an admin all. Findings are left out."""
+    """The caller's own reviews, or all of them with the right `reviews.read_all`. Findings are left out."""
     rows = await services_of(request).reviews.latest(caller_of(request.scope), limit=limit)
     reviews = [_review(ReviewStatus(row, ())) for row in rows]
     return ReviewList(data=[review.model_copy(update={"result": None}) for review in reviews])
 
 
-@router.get("/reviews/{review_id}", summary="One review")
+@router.get("/reviews/{review_id}", summary="One review", dependencies=[needs(Right.REVIEWS_READ)])
 async def get_review(request: Request, review_id: UUID) -> Review:
     """How far it has come, and what it has found so far."""
     return _review(await services_of(request).reviews.status(review_id, caller_of(request.scope)))
@@ -106,6 +108,7 @@ async def get_review(request: Request, review_id: UUID) -> Review:
 @router.get(
     "/reviews/{review_id}/events",
     summary="Follow a review",
+    dependencies=[needs(Right.REVIEWS_READ)],
     response_class=Response,
     responses={200: {"content": {"text/event-stream": {}}, "description": "One server-sent event for each step."}},
 )

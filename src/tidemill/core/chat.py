@@ -30,6 +30,25 @@ class ChatRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class TextRequest:
+    """One request to continue a text, or to fill in what is missing between a prompt and a suffix.
+
+    Attributes:
+        model: the model's name, as the catalog or the settings have it.
+        prompt: the text before what is asked for.
+        suffix: the text after it; `None` where the prompt is to be continued.
+        options: as in a `ChatRequest`, of OpenAI's `completions`.
+        context: as in a `ChatRequest`.
+    """
+
+    model: str
+    prompt: str
+    suffix: str | None = None
+    options: Mapping[str, Json] = field(default_factory=dict)
+    context: "InferenceContext | None" = None
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens counted by the model's own tokenizer. `cached_tokens` of the prompt needed no computation."""
 

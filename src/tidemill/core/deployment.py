@@ -13,6 +13,8 @@ class Task(StrEnum):
     """What a model is asked for."""
 
     CHAT = "chat"
+    COMPLETE = "complete"
+    EMBED = "embed"
     REVIEW_COMMENT = "review.comment"
 
 

@@ -9,6 +9,7 @@
     │   └── ModelNotFound            404  no model of this name is installed or configured
     ├── Conflict                     409  the state of the thing does not allow it
     ├── TooLarge                     413  over a stated limit
+    ├── TooManyRequests              429  a queue is full or a pace is exceeded (transient)
     ├── Configuration                500  a setting, a missing program, a full disk: the operator mends it
     │   └── DataFolderNewer          500  the data was written by a later Tidemill
     ├── ModelFailed                  502  the model answered with something unusable
@@ -112,6 +113,24 @@ class TooLarge(TidemillError):
     status = 413
     code = "too_large"
     exit_code = 2
+
+
+class TooManyRequests(TidemillError):
+    """A queue is full, or someone asks faster than they may.
+
+    Args:
+        message: as for every error.
+        retry_after: seconds after which a new try may work; sent as `Retry-After`.
+    """
+
+    status = 429
+    transient = True
+    code = "rate_limit_exceeded"
+    exit_code = 7
+
+    def __init__(self, message: str, *, retry_after: int = 1, param: str | None = None) -> None:
+        super().__init__(message, param=param)
+        self.retry_after = retry_after
 
 
 class Configuration(TidemillError):

@@ -11,7 +11,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from tidemill.analysis.diff import parse_diff
-from tidemill.core.accounts import Caller, Role
+from tidemill.core.accounts import Caller, Right
 from tidemill.core.change import ChangeSet, storable_change
 from tidemill.core.errors import NotFound, TooLarge
 from tidemill.core.finding import Finding
@@ -67,6 +67,7 @@ class ReviewFlow:
         row = ReviewRow(
             id=new_id(),
             key_id=caller.key_id,
+            owner_id=caller.owner_id,
             state=ReviewState.QUEUED,
             title=storable(change.title)[:SHOWN_TITLE],
             base=storable(change.base) if change.base else None,
@@ -83,17 +84,17 @@ class ReviewFlow:
         """A review that the caller may see.
 
         Raises:
-            NotFound: there is none, or it is another member's.
+            NotFound: there is none, or it is another's.
         """
         row = await self._parts.reviews.get(review_id)
-        if row is None or (caller.role is not Role.ADMIN and row.key_id != caller.key_id):
+        if row is None or (not caller.may(Right.REVIEWS_READ_ALL) and row.owner_id != caller.owner_id):
             raise NotFound(f"There is no review {review_id}.")
         return ReviewStatus(row, by_weight(await self._parts.reviews.findings(review_id)))
 
     async def latest(self, caller: Caller, *, limit: int) -> list[ReviewRow]:
         """The newest reviews that the caller may see."""
         return await self._parts.reviews.latest(
-            key_id=None if caller.role is Role.ADMIN else caller.key_id, limit=limit
+            owner_id=None if caller.may(Right.REVIEWS_READ_ALL) else caller.owner_id, limit=limit
         )
 
     async def events(self, review_id: UUID, *, after: int) -> list[ReviewEvent]:

@@ -2,14 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
 import httpx
 
 from tidemill.core.chat import ChatChunk, ChatCompletion, ChatRequest
 from tidemill.core.errors import Configuration, ModelFailed, TidemillError, Unavailable
+from tidemill.core.json import Json
 from tidemill.llm.openai_wire import decode_chunk, decode_completion, decode_error, encode_request, events
 
 log = logging.getLogger(__name__)
@@ -23,37 +24,42 @@ PAUSE_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a model is served: the base URL up to and including `/v1`, the key, and the model's name there."""
+    """Where a model is served.
+
+    Attributes:
+        base_url: up to and including `/v1`.
+        api_key: what the server asks of us, where it asks for one.
+        model: the model's name there.
+        options: fields that go into every request, such as which adapter to apply.
+    """
 
     base_url: str
     api_key: str | None = field(repr=False)
     model: str
+    options: Mapping[str, Json] = field(default_factory=dict)
 
 
-Resolve = Callable[[str], Awaitable[Target]]
-"""Finds the target of a model's name, and starts the model if it is a local one."""
+Serve = Callable[[str], AbstractAsyncContextManager[Target]]
+"""The target of a model's name, for as long as the block runs. A local model is started, and not ended within."""
 
 
 class OpenAIHTTP:
-    """Asks the server that `resolve` names, through a client that the composition opens and closes.
+    """Asks the server that `serve` names, through a client that the composition opens and closes.
 
-    Where the connection fails before the head of the answer has come, it asks once more, after `resolve` has named
+    Where the connection fails before the head of the answer has come, it asks once more, after `serve` has named
     the server anew: an idle connection may be closed just as it is used, and a local model's process may have died
-    a moment ago, in which case `resolve` waits for the next one.
+    a moment ago, in which case `serve` waits for the next one.
     """
 
-    def __init__(self, client: httpx.AsyncClient, resolve: Resolve) -> None:
+    def __init__(self, client: httpx.AsyncClient, serve: Serve) -> None:
         self._client = client
-        self._resolve = resolve
+        self._serve = serve
 
     async def complete(self, request: ChatRequest) -> ChatCompletion:
         """The whole answer. See `ChatModel.complete` for the errors; also `Configuration` for a refused key."""
         try:
-            answer = await self._send(request, stream=False)
-            try:
+            async with self._answer(request, stream=False) as answer:
                 body = await answer.aread()
-            finally:
-                await answer.aclose()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _transport_error(error, request.model) from error
         if answer.status_code != OK:
@@ -67,8 +73,7 @@ class OpenAIHTTP:
         """
         finished = False
         try:
-            answer = await self._send(request, stream=True)
-            try:
+            async with self._answer(request, stream=True) as answer:
                 if answer.status_code != OK:
                     raise decode_error(await answer.aread(), answer.status_code, request.model)
                 async with aclosing(events(answer.aiter_bytes(), request.model)) as found:
@@ -76,23 +81,37 @@ class OpenAIHTTP:
                         chunk = decode_chunk(event, request)
                         finished = finished or any(choice.get("finish_reason") for choice in chunk.choices)
                         yield chunk
-            finally:
-                await answer.aclose()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _transport_error(error, request.model) from error
         if not finished:
             raise ModelFailed(f"The answer of the model {request.model} broke off before its end.")
 
-    async def _send(self, request: ChatRequest, *, stream: bool) -> httpx.Response:
+    @asynccontextmanager
+    async def _answer(self, request: ChatRequest, *, stream: bool) -> AsyncIterator[httpx.Response]:
         """The answer, of which the head has come and the body is still to be read."""
-        target = await self._resolve(request.model)
+        served = False
         try:
-            return await self._client.send(self._post(target, request, stream=stream), stream=True)
+            async with self._asked(request, stream=stream) as answer:
+                served = True
+                yield answer
         except NO_ANSWER as error:
+            if served:
+                raise
             log.info("The model %s did not answer (%s); it is asked once more.", request.model, type(error).__name__)
+        if served:
+            return
         await asyncio.sleep(PAUSE_SECONDS)
-        target = await self._resolve(request.model)
-        return await self._client.send(self._post(target, request, stream=stream), stream=True)
+        async with self._asked(request, stream=stream) as answer:
+            yield answer
+
+    @asynccontextmanager
+    async def _asked(self, request: ChatRequest, *, stream: bool) -> AsyncIterator[httpx.Response]:
+        async with self._serve(request.model) as target:
+            answer = await self._client.send(self._post(target, request, stream=stream), stream=True)
+            try:
+                yield answer
+            finally:
+                await answer.aclose()
 
     def _post(self, target: Target, request: ChatRequest, *, stream: bool) -> httpx.Request:
         headers = {"content-type": "application/json"}
@@ -101,7 +120,7 @@ class OpenAIHTTP:
         return self._client.build_request(
             "POST",
             f"{target.base_url.rstrip('/')}/chat/completions",
-            content=encode_request(request, target.model, stream=stream),
+            content=encode_request(request, target.model, target.options, stream=stream),
             headers=headers,
         )
 

@@ -19,6 +19,7 @@ from tidemill.core.errors import (
     TidemillError,
     Unavailable,
 )
+from tidemill.core.json import Json
 
 MAX_MESSAGE = 300
 MAX_EVENT_BYTES = 16 * 2**20
@@ -28,9 +29,11 @@ REFUSED_KEY = (401, 403)
 BUSY = (408, 429, 503)
 
 
-def encode_request(request: ChatRequest, model: str, *, stream: bool) -> bytes:
-    """The body of a request for `model`, as the server there calls it."""
-    body: dict[str, Any] = {**request.options, "model": model, "messages": request.messages}
+def encode_request(
+    request: ChatRequest, model: str, options: Mapping[str, Json] | None = None, *, stream: bool
+) -> bytes:
+    """The body of a request for `model`, as the server there calls it. `options` are the server's own fields."""
+    body: dict[str, Any] = {**request.options, **(options or {}), "model": model, "messages": request.messages}
     if _wants_no_alternatives(request):
         body["top_logprobs"] = 1  # llama-server sends 20 for none, and no log probabilities at all for 0
     if stream:

@@ -11,10 +11,10 @@ from tidemill.store.database import Pool
 
 ROW = """
 INSERT INTO inferences (
-    id, task, variant, model, model_version, adapter, prompt_version, config_hash, request_hash, key_id, subject,
-    trace_id, status, finish_reason, error_code, streamed, prompt_tokens, completion_tokens, cached_tokens, cost_usd,
-    latency_ms, first_token_ms, cache_tier, created_at
-) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+    id, task, variant, model, model_version, adapter, prompt_version, config_hash, request_hash, key_id, owner_id,
+    subject, trace_id, status, finish_reason, error_code, streamed, prompt_tokens, completion_tokens, cached_tokens,
+    cost_usd, latency_ms, first_token_ms, cache_tier, created_at
+) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 ROW_WITH_TEXT = (
     f"WITH row AS ({ROW}) "  # noqa: S608 - the statement above, no input
@@ -150,6 +150,7 @@ def _row(inference: Inference) -> tuple[object, ...]:
         deployment.config_hash,
         inference.request_hash,
         context.key_id,
+        context.owner_id,
         context.subject,
         context.trace_id,
         inference.status,

@@ -19,6 +19,7 @@ class ReviewRow:
 
     id: UUID
     key_id: UUID | None
+    owner_id: UUID | None
     state: ReviewState
     title: str
     base: str | None
@@ -53,11 +54,12 @@ class ReviewRepository:
         """Writes a new review."""
         async with self._pool.connection() as connection:
             await connection.execute(
-                "INSERT INTO reviews (id, key_id, state, title, base, head, change_digest, with_model, created_at) "
-                "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (id) DO NOTHING",
+                "INSERT INTO reviews (id, key_id, owner_id, state, title, base, head, change_digest, with_model, "
+                "created_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (id) DO NOTHING",
                 (
                     review.id,
                     review.key_id,
+                    review.owner_id,
                     review.state,
                     review.title,
                     review.base,
@@ -75,13 +77,13 @@ class ReviewRepository:
             row = await cursor.fetchone()
         return _review(row) if row else None
 
-    async def latest(self, *, key_id: UUID | None, limit: int) -> list[ReviewRow]:
-        """The newest reviews, of one key where `key_id` is given."""
+    async def latest(self, *, owner_id: UUID | None, limit: int) -> list[ReviewRow]:
+        """The newest reviews, of one owner where `owner_id` is given."""
         async with self._pool.connection() as connection:
             cursor = await connection.execute(
-                "SELECT * FROM reviews WHERE %(key)s::uuid IS NULL OR key_id = %(key)s "
+                "SELECT * FROM reviews WHERE %(owner)s::uuid IS NULL OR owner_id = %(owner)s "
                 "ORDER BY created_at DESC, id DESC LIMIT %(limit)s",
-                {"key": key_id, "limit": limit},
+                {"owner": owner_id, "limit": limit},
             )
             return [_review(row) for row in await cursor.fetchall()]
 
