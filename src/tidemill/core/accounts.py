@@ -1,14 +1,21 @@
-"""Who asks, and what each role may do."""
+"""People, keys, who asks, and what each role may do."""
 
+import re
+import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 from uuid import UUID
 
 from tidemill.core.classification import Level
-from tidemill.core.errors import NotPermitted
+from tidemill.core.errors import InvalidInput, NotPermitted
+
+LONGEST_NAME = 100
+LONGEST_EMAIL = 254
+"""RFC 5321 §4.5.3.1.3: a path has 256 octets at most, two of which are its angle brackets."""
+_EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(?:\.[^@\s.]+)*")
 
 
 class Role(StrEnum):
@@ -61,6 +68,58 @@ RIGHTS: Mapping[Role, frozenset[Right]] = MappingProxyType(
     {Role.VIEWER: _VIEWER, Role.MEMBER: _MEMBER, Role.MAINTAINER: _MAINTAINER, Role.ADMIN: frozenset(Right)}
 )
 """What each role may do; each has all that the one before it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A person.
+
+    Attributes:
+        email: normalised by `normal_email`; unique. `None` once the person is erased, as is `name`.
+        role: what the person may do.
+        access_level: the highest level of text that the person may see.
+        password_hash: as argon2 encodes it; `None` for who signs in through an issuer alone.
+        oidc_issuer: with `oidc_subject`, who the person is to the issuer; both or neither.
+        disabled_at: from when on the person, and every key of theirs, is refused.
+        erased_at: when the person's data was erased; the row stays, so that no id is ever given twice.
+    """
+
+    id: UUID
+    email: str | None
+    name: str | None
+    role: Role
+    created_at: datetime
+    access_level: Level = Level.INTERNAL
+    department_id: UUID | None = None
+    password_hash: str | None = field(default=None, repr=False)
+    oidc_issuer: str | None = None
+    oidc_subject: str | None = None
+    disabled_at: datetime | None = None
+    erased_at: datetime | None = None
+
+    @property
+    def enabled(self) -> bool:
+        """Whether the person may come in."""
+        return self.disabled_at is None and self.erased_at is None
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """People who see one another's reviews."""
+
+    id: UUID
+    name: str
+    created_at: datetime
+    department_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Department:
+    """A part of the organisation, to which people and teams belong."""
+
+    id: UUID
+    name: str
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +187,31 @@ class Caller:
 def narrowed(role: Role, scopes: frozenset[Right] | None) -> frozenset[Right]:
     """The role's rights, narrowed to the scopes where there are any."""
     return RIGHTS[role] if scopes is None else RIGHTS[role] & scopes
+
+
+def normal_email(email: str) -> str:
+    """An address as it is stored and looked up: NFC, lower case, without spaces around it.
+
+    Whether it reaches anyone is not checked; no mail is ever sent.
+
+    Raises:
+        InvalidInput: it does not have the form of an address.
+    """
+    normal = unicodedata.normalize("NFC", email).strip().lower()
+    if len(normal.encode("utf-8", "surrogatepass")) > LONGEST_EMAIL or not normal.isprintable():
+        raise InvalidInput(f"An email address has {LONGEST_EMAIL} printable bytes at most.", param="email")
+    if not _EMAIL.fullmatch(normal):
+        raise InvalidInput("This is not an email address: it needs the form name@host.", param="email")
+    return normal
+
+
+def proper_name(name: str, of: str) -> str:
+    """A name without spaces around it. `of` says what has it, for the message: `a key's`.
+
+    Raises:
+        InvalidInput: it is empty, too long, or holds what a table can't show.
+    """
+    name = unicodedata.normalize("NFC", name).strip()
+    if not name or len(name) > LONGEST_NAME or not name.isprintable():
+        raise InvalidInput(f"{of[:1].upper()}{of[1:]} name has 1 to {LONGEST_NAME} printable characters.", param="name")
+    return name
