@@ -3,6 +3,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 VENV := .venv
+CLIENTS := .cache/clients
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 TINY := smollm2-135m-instruct-q4_1
@@ -15,7 +16,7 @@ help:  ## List these commands
 run: $(VENV)/.run  ## Start the hub and review a real commit
 	@"$(BIN)/tidemill" up --example examples/orders.bundle
 
-test: $(VENV)/.test check  ## Everything that CI runs
+test: $(VENV)/.test $(CLIENTS)/.ready check  ## Everything that CI runs
 	@echo "Fetching the small model that the tests load (92 MB, once) …"
 	@TIDEMILL_DATA_DIR=.cache/tidemill "$(BIN)/tidemill" models pull $(TINY)
 	@"$(BIN)/python" -m pytest tests --cov --cov-report=term:skip-covered --cov-fail-under=90 $(PYTEST_ARGS)
@@ -37,6 +38,8 @@ lock:  ## Renew the hash-locked requirements (needs uv)
 		pyproject.toml --group build -o requirements/run.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		pyproject.toml --group build --group test -c requirements/run.txt -o requirements/test.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		requirements/clients.in -o requirements/clients.txt
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Tidemill needs Python 3.11 or later; set PYTHON=/path/to/one.")'
@@ -52,6 +55,16 @@ $(VENV)/.run: $(VENV)/bin/python requirements/run.txt pyproject.toml
 $(VENV)/.test: $(VENV)/.run requirements/test.txt
 	@echo "Installing what the tests need …"
 	@"$(BIN)/python" -m pip install --quiet --require-hashes --requirement requirements/test.txt
+	@touch $@
+
+$(CLIENTS)/.ready: $(VENV)/bin/python requirements/clients.txt tests/clients/package-lock.json
+	@echo "Installing the clients that the tests drive …"
+	@"$(BIN)/python" -m venv $(CLIENTS)/venv
+	@"$(CLIENTS)/venv/bin/python" -m pip install --quiet --require-hashes --requirement requirements/clients.txt
+	@if command -v npm >/dev/null; then \
+		mkdir -p $(CLIENTS)/node && cp tests/clients/package.json tests/clients/package-lock.json $(CLIENTS)/node/ && \
+		npm ci --prefix $(CLIENTS)/node --silent --no-audit --no-fund --ignore-scripts; \
+	else echo "There is no npm here: OpenAI's client for Node will not be tested."; fi
 	@touch $@
 
 clean:  ## Remove the virtual environment and caches (never your data)
