@@ -2,9 +2,16 @@
 
 import sys
 
-from benchmarks import decode, footprint, overhead, reading
+from benchmarks import cold, decode, footprint, overhead, reading, users
 
-BENCHMARKS = {"footprint": footprint.run, "overhead": overhead.run, "reading": reading.run, "decode": decode.run}
+BENCHMARKS = {
+    "footprint": footprint.run,
+    "overhead": overhead.run,
+    "users": users.run,
+    "reading": reading.run,
+    "decode": decode.run,
+    "cold": cold.run,
+}
 
 for name in sys.argv[1:] or BENCHMARKS:
     if name not in BENCHMARKS:
