@@ -22,8 +22,8 @@ ASK = {"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 1,
 
 
 def run() -> None:
-    """Needs the default model (or `TIDEMILL_BENCH_MODEL`); prints seconds of both and their ratio."""
-    model = os.environ.get("TIDEMILL_BENCH_MODEL", "qwen2.5-coder-0.5b-instruct-q4_k_m")
+    """Needs the default model (or `BENCH_MODEL`); prints seconds of both and their ratio."""
+    model = os.environ.get("BENCH_MODEL", "qwen2.5-coder-0.5b-instruct-q4_k_m")
     path = load_settings().models_dir / f"{model}.gguf"
     if not path.exists():
         print(f"cold: not run; `tidemill models pull {model}` fetches what it needs")

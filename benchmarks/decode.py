@@ -17,9 +17,9 @@ PROMPT = "Write a long story about a mill that is driven by the tide."
 
 
 def run() -> None:
-    """Needs the default model (or `TIDEMILL_BENCH_MODEL`) in the data folder; prints tokens per second and ratios."""
+    """Needs the default model (or `BENCH_MODEL`) in the data folder; prints tokens per second and ratios."""
     models_dir = load_settings().models_dir
-    model = os.environ.get("TIDEMILL_BENCH_MODEL", "qwen2.5-coder-0.5b-instruct-q4_k_m")
+    model = os.environ.get("BENCH_MODEL", "qwen2.5-coder-0.5b-instruct-q4_k_m")
     path = models_dir / f"{model}.gguf"
     if not path.exists():
         print(f"decode: not run; `tidemill models pull {model}` fetches what it needs")

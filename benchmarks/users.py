@@ -12,7 +12,7 @@ from benchmarks.load import chat_request
 from benchmarks.processes import free_port, hub, process
 
 USERS = 100
-SECONDS = float(os.environ.get("TIDEMILL_BENCH_SECONDS", "60"))
+SECONDS = float(os.environ.get("BENCH_SECONDS", "60"))
 SETTLED = 0.25
 """The part of the time after which memory is first read: pools and caches are full by then."""
 UPSTREAM_DELAY_MS = 200
