@@ -4,9 +4,9 @@ import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass
-from typing import Protocol
 from uuid import UUID
 
+from tidemill.accounts.audit import Derive
 from tidemill.core.accounts import ApiKey, Caller, Role, narrowed
 from tidemill.core.clock import Clock
 from tidemill.core.errors import InvalidInput, NotAuthenticated, NotFound
@@ -17,14 +17,6 @@ PREFIX = "tm-"
 REMEMBERED = 10_000
 MEMORY_SECONDS = 5.0
 """How long a key that was checked is believed; a key revoked by another process works for so long at most."""
-
-
-class Derive(Protocol):
-    """Derives a secret for a purpose from the hub's own secret key."""
-
-    def __call__(self, purpose: str, /) -> str:
-        """The derived secret, in hexadecimal."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ class AuditEntry:
 
     Attributes:
         seq: 1 for the first; none is left out.
+        key_id: the key by which a user acted.
         action: what was done, as `user.role_changed`.
         target: the kind of thing that it was done to, as `user`.
         target_id: which one.
@@ -54,6 +55,7 @@ class AuditEntry:
     at: datetime
     actor: str
     actor_id: UUID | None
+    key_id: UUID | None
     action: str
     target: str
     target_id: str | None

@@ -56,7 +56,6 @@ STATEMENTS = (
         id uuid PRIMARY KEY,
         user_id uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
         token_hash bytea NOT NULL UNIQUE,
-        csrf_hash bytea NOT NULL,
         created_at timestamptz NOT NULL,
         seen_at timestamptz NOT NULL,
         ended_at timestamptz
@@ -65,23 +64,29 @@ STATEMENTS = (
     "CREATE INDEX sessions_by_user ON sessions (user_id)",
     """
     CREATE TABLE sign_in_failures (
+        attempt uuid NOT NULL,
         subject bytea NOT NULL,
-        at timestamptz NOT NULL
+        at timestamptz NOT NULL,
+        PRIMARY KEY (attempt, subject)
     )
     """,
     "CREATE INDEX sign_in_failures_by_subject ON sign_in_failures (subject, at)",
+    "CREATE INDEX sign_in_failures_by_time ON sign_in_failures (at)",
     """
     CREATE TABLE audit_log (
-        seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        seq bigint PRIMARY KEY,
         at timestamptz NOT NULL,
         actor text NOT NULL,
         actor_id uuid,
+        key_id uuid,
         action text NOT NULL,
         target text NOT NULL,
         target_id text,
-        details json NOT NULL
+        details json NOT NULL,
+        hash bytea NOT NULL
     )
     """,
+    "CREATE INDEX audit_log_by_time ON audit_log (at)",
     """
     CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN RAISE EXCEPTION 'the audit log is only ever added to'; END $$
