@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -93,6 +93,18 @@ class ModelSettings(Section):
     endpoints: dict[str, EndpointSettings] = Field(default_factory=dict, description="Models behind a URL, by name.")
     context_tokens: int = Field(8192, ge=512, description="Context of each local slot, in tokens.")
     slots: int = Field(4, ge=1, le=64, description="Requests that a local model decodes at once.")
+    max_queue: int = Field(64, ge=0, description="Requests that may wait for a local model's slots.")
+    memory_budget: Annotated[ByteSize, Field(gt=0)] | None = Field(
+        None, description="Memory for local models, such as `6 GiB`; all that is free when absent."
+    )
+    vram_budget: Annotated[ByteSize, Field(gt=0)] | None = Field(
+        None, description="GPU memory for local models; all that is free when absent."
+    )
+    gpu_layers: int | None = Field(None, ge=0, description="Layers that go to a GPU; as many as fit when absent.")
+    pinned: list[str] = Field(default_factory=list, description="Local models that are never unloaded to make room.")
+    keep_alive: float | None = Field(
+        1800.0, ge=0, description="Seconds after which an idle local model is unloaded; `null` keeps it."
+    )
     threads: int | None = Field(None, ge=1, description="CPU threads of a local model; all cores when absent.")
     start_timeout: float = Field(180.0, gt=0, description="Seconds that a local model may take to load.")
     request_timeout: float = Field(600.0, gt=0, description="Seconds that one request to a model may take.")
@@ -133,6 +145,25 @@ class RetentionSettings(Section):
     )
 
 
+class ConversationSettings(Section):
+    """How conversations are kept and how their history is fitted to a model."""
+
+    history: Literal["window", "summary"] = Field(
+        "window", description="What becomes of what a context does not hold: left out, or summarised."
+    )
+    model_titles: bool = Field(False, description="Whether a model names a conversation after its first answer.")
+    max_message_bytes: int = Field(200_000, ge=1, description="A larger message is refused.")
+    max_messages: int = Field(2000, ge=2, description="Messages of one conversation, all branches together.")
+    max_bytes: int = Field(10_000_000, ge=1, description="Bytes of one conversation's messages together.")
+
+
+class FileSettings(Section):
+    """Uploaded files."""
+
+    max_bytes: int = Field(536_870_912, ge=1, description="A larger file is refused.")
+    owner_max_bytes: int = Field(5_368_709_120, ge=1, description="Bytes that one owner's files may have together.")
+
+
 def default_data_dir() -> Path:
     """`/var/lib/tidemill` for root, else `$XDG_DATA_HOME/tidemill` or `~/.local/share/tidemill`.
 
@@ -171,6 +202,8 @@ class Settings(BaseSettings):
     database: DatabaseSettings = DatabaseSettings()
     review: ReviewSettings = ReviewSettings()
     retention: RetentionSettings = RetentionSettings()
+    conversations: ConversationSettings = ConversationSettings()
+    files: FileSettings = FileSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -203,6 +236,11 @@ class Settings(BaseSettings):
     def key_file(self) -> Path:
         """The secret from which all others derive. Private (0600)."""
         return self.data_dir / "secret.key"
+
+    @property
+    def encryption_keys_file(self) -> Path:
+        """The keys under which secrets are encrypted. Private (0600)."""
+        return self.data_dir / "encryption.keys"
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -251,7 +289,7 @@ def _read_environment() -> dict[str, Any]:
 def _known_environment() -> set[str]:
     source = EnvSettingsSource(Settings)
     names = {f"{source.env_prefix}{name}".upper() for name in Settings.model_fields}
-    return names | {"TIDEMILL_CONFIG", "TIDEMILL_SECRET_KEY", "TIDEMILL_API_KEY", "TIDEMILL_HUB_URL"}
+    return names | {"TIDEMILL_CONFIG", "TIDEMILL_SECRET_KEY", "TIDEMILL_API_KEY", "TIDEMILL_HUB_URL", "TIDEMILL_ENCRYPTION_KEY"}
 
 
 def _read_yaml(path: Path, *, required: bool) -> dict[str, Any]:
