@@ -31,6 +31,10 @@ class Role(StrEnum):
         """0 for the least powerful; for comparing."""
         return list(Role).index(self)
 
+    def at_most(self, other: "Role") -> "Role":
+        """The less powerful of the two."""
+        return min(self, other, key=lambda role: role.rank)
+
 
 class Right(StrEnum):
     """One thing that may be done. Every route names the right that it needs; a key's scopes are rights, too."""
@@ -131,6 +135,7 @@ class ApiKey:
         owner_id: the user to whom it belongs; `None` for a key of the installation itself.
         scopes: the rights to which it is narrowed; `None` for all of its role's.
         expires_at: from when on it is refused; `None` for never.
+        replaced_by: the key that was made of it by rotation.
     """
 
     id: UUID
@@ -143,6 +148,21 @@ class ApiKey:
     owner_id: UUID | None = None
     scopes: frozenset[Right] | None = None
     expires_at: datetime | None = None
+    replaced_by: UUID | None = None
+
+    def live(self, now: datetime) -> bool:
+        """Whether it is neither revoked nor expired; its owner may still be disabled."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A person signed in with one browser, from `created_at` on; `seen_at` is at most a minute behind its last use."""
+
+    id: UUID
+    user_id: UUID
+    created_at: datetime
+    seen_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +174,10 @@ class Caller:
         role: what the caller is.
         rights: what the caller may do, after the scopes of the key.
         level: the highest level of text that the caller may see.
-        key_id: the API key, `None` for a session or a token.
+        key_id: the API key, `None` for a session or a token of a session.
         user_id: the person, `None` for a key of the installation itself.
-        session_id: the session, `None` for a key or a token.
+        session_id: the session, `None` for a key or a token of a key.
+        expires_at: when the token that was shown ends, `None` for a key or a session itself.
     """
 
     owner_id: UUID
@@ -166,6 +187,7 @@ class Caller:
     key_id: UUID | None = None
     user_id: UUID | None = None
     session_id: UUID | None = None
+    expires_at: datetime | None = None
 
     def may(self, right: Right) -> bool:
         """Whether the caller has this right."""
