@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -22,6 +22,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from tidemill.core.classification import Level, Use, highest
 from tidemill.core.errors import Configuration
 
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
@@ -83,6 +84,17 @@ class EndpointSettings(Section):
     url: Annotated[str, AfterValidator(_http_url)] = Field(description="Base URL up to and including `/v1`.")
     model: str | None = Field(None, description="The name there; the same as here when absent.")
     api_key_env: str | None = Field(None, description="The environment variable that holds the key.")
+    api_key_secret: str | None = Field(None, description="The encrypted secret that holds the key.")
+    outside: bool | None = Field(
+        None, description="Whether it is outside of the team's own network; by its host's name when absent."
+    )
+
+    @model_validator(mode="after")
+    def one_key(self) -> "EndpointSettings":
+        """At most one place for the key."""
+        if self.api_key_env is not None and self.api_key_secret is not None:
+            raise ValueError("give `api_key_env` or `api_key_secret`, not both")
+        return self
 
 
 class ModelSettings(Section):
@@ -143,6 +155,33 @@ class RetentionSettings(Section):
         ge=0,
         description="The change that a review read, with its sources; 0 deletes it at the review's end.",
     )
+    conversation_days: float = Field(
+        7.0, ge=0, description="Conversations since their last message; 0 deletes them within the hour."
+    )
+    log_days: float = Field(
+        30.0, ge=0, description="Log files, the steps of ended reviews, ended sessions, failed sign-ins."
+    )
+    cache_hours: float = Field(24.0, ge=0, description="Cached embeddings; 0 deletes them within the hour.")
+
+
+class ProtectionSettings(Section):
+    """What texts may be used for, by their level; see `tidemill.core.classification`. Never looser than its table."""
+
+    default_level: Level = Field(Level.INTERNAL, description="The level of a text in which no rule finds anything.")
+    logging_up_to: Level = Field(Level.CONFIDENTIAL, description="The highest level of texts that are stored.")
+    training_up_to: Level = Field(Level.INTERNAL, description="The highest level of texts that models may learn from.")
+    outside_up_to: Level = Field(
+        Level.INTERNAL, description="The highest level of texts that are sent to endpoints outside."
+    )
+
+    @model_validator(mode="after")
+    def stricter(self) -> "ProtectionSettings":
+        """No setting allows a use that the table does not."""
+        for use in Use:
+            chosen, most = getattr(self, f"{use}_up_to"), highest(use)
+            if chosen.rank > most.rank:
+                raise ValueError(f"`{use}_up_to` can be made stricter than {most}, not looser")
+        return self
 
 
 class ConversationSettings(Section):
@@ -202,6 +241,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings = DatabaseSettings()
     review: ReviewSettings = ReviewSettings()
     retention: RetentionSettings = RetentionSettings()
+    protection: ProtectionSettings = ProtectionSettings()
     conversations: ConversationSettings = ConversationSettings()
     files: FileSettings = FileSettings()
 
@@ -289,7 +329,8 @@ def _read_environment() -> dict[str, Any]:
 def _known_environment() -> set[str]:
     source = EnvSettingsSource(Settings)
     names = {f"{source.env_prefix}{name}".upper() for name in Settings.model_fields}
-    return names | {"TIDEMILL_CONFIG", "TIDEMILL_SECRET_KEY", "TIDEMILL_API_KEY", "TIDEMILL_HUB_URL", "TIDEMILL_ENCRYPTION_KEY"}
+    outside = {"TIDEMILL_CONFIG", "TIDEMILL_SECRET_KEY", "TIDEMILL_API_KEY", "TIDEMILL_HUB_URL"}
+    return names | outside | {"TIDEMILL_ENCRYPTION_KEY"}
 
 
 def _read_yaml(path: Path, *, required: bool) -> dict[str, Any]:
