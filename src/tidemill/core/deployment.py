@@ -16,6 +16,8 @@ class Task(StrEnum):
     COMPLETE = "complete"
     EMBED = "embed"
     REVIEW_COMMENT = "review.comment"
+    CONVERSATION_TITLE = "conversation.title"
+    CONVERSATION_SUMMARY = "conversation.summary"
 
 
 @dataclass(frozen=True, slots=True)

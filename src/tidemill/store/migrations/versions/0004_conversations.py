@@ -1,4 +1,9 @@
-"""Conversations: messages in a tree, and the summaries that stand in for the older ones."""
+"""Conversations: messages in a tree, and the summaries that stand in for the older ones.
+
+`search_text` makes of a text what is searched: without diacritics, so that words match with and without them, and no
+longer than fits into a `tsvector` (1 MiB). Its functions are immutable, as a generated column needs; PostgreSQL's own
+`unaccent` is neither that nor everywhere.
+"""
 
 from alembic import op
 
@@ -7,6 +12,19 @@ down_revision = "0003"
 
 STATEMENTS = (
     """
+    CREATE FUNCTION search_text(given text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+        SELECT pg_catalog.left(
+            pg_catalog.translate(
+                pg_catalog.regexp_replace(
+                    pg_catalog.normalize(pg_catalog.left(given, 60000), 'NFD'), '[\u0300-\u036f]', '', 'g'
+                ),
+                'đĐ', 'dD'
+            ),
+            60000
+        )
+    $$
+    """,
+    """
     CREATE TABLE conversations (
         id uuid PRIMARY KEY,
         owner_id uuid NOT NULL,
@@ -14,26 +32,32 @@ STATEMENTS = (
         titled_by text NOT NULL CHECK (titled_by IN ('first_message', 'model', 'person')),
         model text NOT NULL,
         history text NOT NULL CHECK (history IN ('window', 'summary')),
+        system text,
         leaf_id uuid,
         created_at timestamptz NOT NULL,
-        updated_at timestamptz NOT NULL
+        updated_at timestamptz NOT NULL,
+        words tsvector GENERATED ALWAYS AS (to_tsvector('simple', search_text(title))) STORED
     )
     """,
-    "CREATE INDEX conversations_by_owner ON conversations (owner_id, updated_at DESC, id)",
+    "CREATE INDEX conversations_by_owner ON conversations (owner_id, updated_at DESC, id DESC)",
     "CREATE INDEX conversations_by_time ON conversations (updated_at)",
     """
     CREATE TABLE messages (
         id uuid PRIMARY KEY,
         conversation_id uuid NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
         parent_id uuid REFERENCES messages (id) ON DELETE CASCADE,
-        role text NOT NULL CHECK (role IN ('system', 'user', 'assistant')),
+        role text NOT NULL CHECK (role IN ('user', 'assistant')),
         content text NOT NULL,
         level text NOT NULL DEFAULT 'internal' CHECK (level IN ('public', 'internal', 'confidential', 'secret')),
+        model text,
         inference_id uuid,
         citations json NOT NULL DEFAULT '[]',
         finish_reason text,
+        prompt_bytes integer,
+        prompt_tokens integer,
+        completion_tokens integer,
         created_at timestamptz NOT NULL,
-        words tsvector GENERATED ALWAYS AS (to_tsvector('simple', left(content, 500000))) STORED
+        words tsvector GENERATED ALWAYS AS (to_tsvector('simple', search_text(content))) STORED
     )
     """,
     "CREATE INDEX messages_by_conversation ON messages (conversation_id, created_at, id)",
