@@ -13,7 +13,17 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -22,6 +32,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from tidemill.core.accounts import Role
 from tidemill.core.classification import Level, Use, highest
 from tidemill.core.errors import Configuration
 
@@ -310,6 +321,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings = DatabaseSettings()
     review: ReviewSettings = ReviewSettings()
     retention: RetentionSettings = RetentionSettings()
+    auth: AuthSettings = AuthSettings()
     protection: ProtectionSettings = ProtectionSettings()
     conversations: ConversationSettings = ConversationSettings()
     files: FileSettings = FileSettings()
