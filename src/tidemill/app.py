@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import httpx
 
 from tidemill.accounts.api_keys import ApiKeys
+from tidemill.accounts.audit import Audit
 from tidemill.api.services import Services
 from tidemill.core.clock import system_clock
 from tidemill.core.errors import Configuration, TidemillError
@@ -22,18 +23,22 @@ from tidemill.jobs.durable import DurableJobs
 from tidemill.llm.openai_http import OpenAIHTTP, Serve, Target
 from tidemill.llm.recording import RecordedModel, TextPolicy
 from tidemill.llm.runtime import LocalRuntime
+from tidemill.protection.secrets import Secrets
 from tidemill.registry.deployments import Deployments
 from tidemill.review.commenter import Commenter
 from tidemill.review.offline import default_engines
 from tidemill.settings import Settings
 from tidemill.store.api_keys import ApiKeyRepository
+from tidemill.store.audit import AuditRepository
 from tidemill.store.blobs import BlobStore
 from tidemill.store.data_folder import make_scratch_folder
 from tidemill.store.database import Pool, check_key, make_pool, migrate
 from tidemill.store.embedded import EmbeddedPostgres
 from tidemill.store.inferences import InferenceRepository
+from tidemill.store.key_ring import open_key_file
 from tidemill.store.reviews import ReviewRepository
 from tidemill.store.secret_key import SecretKey, load_secret_key
+from tidemill.store.secrets import SecretRepository
 from tidemill.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -77,18 +82,26 @@ async def open_keys(database: Database) -> AsyncIterator[ApiKeys]:
 
 
 @asynccontextmanager
+async def open_secrets(settings: Settings, database: Database) -> AsyncIterator[Secrets]:
+    """The service for secrets alone, for the commands that need no more."""
+    async with make_pool(database.url, size=2) as pool:
+        yield _secrets(settings, database, pool)
+
+
+@asynccontextmanager
 async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Services]:
     """Everything that serves requests and does the work, in this process and its event loop."""
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(make_pool(database.url, size=settings.database.pool_size))
         fast = await stack.enter_async_context(make_pool(database.url, size=2, synchronous_commit=False))
+        secrets = _secrets(settings, database, pool)
         runtime = LocalRuntime(settings)
         stack.push_async_callback(runtime.aclose)
         deployments = Deployments(settings)
         metrics = Metrics()
         inferences = InferenceRepository(fast)
         chat = RecordedModel(
-            OpenAIHTTP(await stack.enter_async_context(_client(settings)), _serve(settings, runtime)),
+            OpenAIHTTP(await stack.enter_async_context(_client(settings)), _serve(settings, runtime, secrets)),
             inferences,
             clock=system_clock,
             texts=TextPolicy(settings.retention.inference_text_days),
@@ -118,8 +131,14 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
             runtime=runtime,
             reviews=reviews,
             metrics=metrics,
+            secrets=secrets,
             ready=lambda: _ready(pool),
         )
+
+
+def _secrets(settings: Settings, database: Database, pool: Pool) -> Secrets:
+    audit = Audit(AuditRepository(pool), derive=database.key.derive, clock=system_clock)
+    return Secrets(SecretRepository(pool), open_key_file(settings), audit=audit, clock=system_clock)
 
 
 def _client(settings: Settings) -> httpx.AsyncClient:
@@ -130,7 +149,7 @@ def _client(settings: Settings) -> httpx.AsyncClient:
     )
 
 
-def _serve(settings: Settings, runtime: LocalRuntime) -> Serve:
+def _serve(settings: Settings, runtime: LocalRuntime, secrets: Secrets) -> Serve:
     @asynccontextmanager
     async def serve(name: str) -> AsyncIterator[Target]:
         endpoint = settings.models.endpoints.get(name)
@@ -145,6 +164,8 @@ def _serve(settings: Settings, runtime: LocalRuntime) -> Serve:
                 raise Configuration(
                     f"The model {name} needs the environment variable {endpoint.api_key_env}, which is not set."
                 )
+        elif endpoint.api_key_secret is not None:
+            key = await secrets.reveal(endpoint.api_key_secret)
         yield Target(endpoint.url, key, endpoint.model or name)
 
     return serve

@@ -7,7 +7,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.middleware import Middleware
 
 from tidemill import __version__
-from tidemill.api import chat, errors, health, models, reviews
+from tidemill.api import chat, errors, health, models, reviews, secrets
 from tidemill.api.gate import PREFIXES, Gate
 from tidemill.api.services import Services
 
@@ -32,7 +32,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(health.router)
     for prefix in PREFIXES:
         router = APIRouter(prefix=prefix)
-        for part in (chat.router, models.router, reviews.router):
+        for part in (chat.router, models.router, reviews.router, secrets.router):
             router.include_router(part)
         app.include_router(router, include_in_schema=prefix == "/v1")
     app.openapi = lambda: openapi(app)  # type: ignore[method-assign]

@@ -9,6 +9,7 @@ from tidemill.accounts.api_keys import ApiKeys
 from tidemill.flows.review import ReviewFlow
 from tidemill.llm.port import ChatModel
 from tidemill.llm.runtime import LocalRuntime
+from tidemill.protection.secrets import Secrets
 from tidemill.registry.deployments import Deployments
 from tidemill.settings import Settings
 from tidemill.telemetry.metrics import Metrics
@@ -25,6 +26,7 @@ class Services:
     runtime: LocalRuntime
     reviews: ReviewFlow
     metrics: Metrics
+    secrets: Secrets
     ready: Callable[[], Awaitable[None]]
 
 

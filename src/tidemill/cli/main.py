@@ -22,6 +22,7 @@ COMMANDS = {
     "chat": ("tidemill.cli.chat:chat", "Ask a model."),
     "models": ("tidemill.cli.models:app", "List, fetch, load and unload models."),
     "keys": ("tidemill.cli.keys:app", "Make, list and revoke API keys."),
+    "secrets": ("tidemill.cli.secrets:app", "Store secrets encrypted, and rotate their key."),
     "db": ("tidemill.cli.db:app", "Look after the database: status, upgrade, backup, restore."),
     "doctor": ("tidemill.cli.doctor:doctor", "Check everything that can be missing, and say how to mend it."),
     "version": ("tidemill.cli.version:version", "Print the version."),
