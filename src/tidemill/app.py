@@ -1,6 +1,7 @@
 """Composition: builds the objects and wires them, and nothing else.
 
-The model port is wrapped here, outermost first: recording → route by model name (local child or endpoint).
+The model port is wrapped here, outermost first: recording → several answers to one request → route by model name
+(local child or endpoint).
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from tidemill.jobs.durable import DurableJobs
 from tidemill.llm.openai_http import OpenAIHTTP, Serve, Target
 from tidemill.llm.recording import RecordedModel, TextPolicy
 from tidemill.llm.runtime import LocalRuntime
+from tidemill.llm.several_choices import SeveralChoices
 from tidemill.protection.secrets import Secrets
 from tidemill.registry.deployments import Deployments
 from tidemill.review.commenter import Commenter
@@ -155,7 +157,7 @@ def _serve(settings: Settings, runtime: LocalRuntime, secrets: Secrets) -> Serve
         endpoint = settings.models.endpoints.get(name)
         if endpoint is None:
             local = await runtime.ensure(name)
-            yield Target(local.base_url, local.api_key, name)
+            yield Target(local.base_url, local.api_key, name, local=True)
             return
         key = None
         if endpoint.api_key_env is not None:

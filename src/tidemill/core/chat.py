@@ -48,6 +48,10 @@ class TextRequest:
     context: "InferenceContext | None" = None
 
 
+ModelRequest = ChatRequest | TextRequest
+"""What the model port is asked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens counted by the model's own tokenizer. `cached_tokens` of the prompt needed no computation."""
@@ -59,22 +63,26 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class ChatCompletion:
-    """A whole answer: OpenAI's `choices` array as it came, and what it cost."""
+    """A whole answer: OpenAI's `choices` array as it came, and what it cost.
+
+    The choices hold a `message`, or, where a `TextRequest` was asked, a `text`.
+    """
 
     choices: Sequence[JsonObject]
     usage: Usage
 
     @property
     def text(self) -> str:
-        """The content of the first choice's message; empty where it has none."""
-        message = self.choices[0].get("message") if self.choices else None
-        content = message.get("content") if isinstance(message, Mapping) else None
+        """The first choice's text, or its message's content; empty where it has none."""
+        choice = self.choices[0] if self.choices else {}
+        message = choice.get("message")
+        content = message.get("content") if isinstance(message, Mapping) else choice.get("text")
         return content if isinstance(content, str) else ""
 
 
 @dataclass(frozen=True, slots=True)
 class ChatChunk:
-    """One piece of a streamed answer: OpenAI's `choices` (deltas), and on the last one the usage."""
+    """One piece of a streamed answer: OpenAI's `choices` (deltas, or pieces of text), and on the last one the usage."""
 
     choices: Sequence[JsonObject]
     usage: Usage | None = None

@@ -8,10 +8,19 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from tidemill.core.chat import ChatChunk, ChatCompletion, ChatRequest
+from tidemill.core.chat import ChatChunk, ChatCompletion, ModelRequest, TextRequest
 from tidemill.core.errors import Configuration, ModelFailed, TidemillError, Unavailable
 from tidemill.core.json import Json
-from tidemill.llm.openai_wire import decode_chunk, decode_completion, decode_error, encode_request, events
+from tidemill.llm.openai_wire import (
+    decode_chunk,
+    decode_completion,
+    decode_error,
+    encode_request,
+    events,
+    too_few_choices,
+    wanted_choices,
+)
+from tidemill.llm.text_wire import CHAT_PATH, TEXT_PATH
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +40,14 @@ class Target:
         api_key: what the server asks of us, where it asks for one.
         model: the model's name there.
         options: fields that go into every request, such as which adapter to apply.
+        local: whether it is a llama-server child of ours, which fills in before a suffix at `/infill`.
     """
 
     base_url: str
     api_key: str | None = field(repr=False)
     model: str
     options: Mapping[str, Json] = field(default_factory=dict)
+    local: bool = False
 
 
 Serve = Callable[[str], AbstractAsyncContextManager[Target]]
@@ -55,7 +66,7 @@ class OpenAIHTTP:
         self._client = client
         self._serve = serve
 
-    async def complete(self, request: ChatRequest) -> ChatCompletion:
+    async def complete(self, request: ModelRequest) -> ChatCompletion:
         """The whole answer. See `ChatModel.complete` for the errors; also `Configuration` for a refused key."""
         try:
             async with self._answer(request, stream=False) as answer:
@@ -66,12 +77,12 @@ class OpenAIHTTP:
             raise decode_error(body, answer.status_code, request.model)
         return decode_completion(body, request)
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[ChatChunk, None]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ChatChunk, None]:
         """The answer as it is decoded. Closing the iterator closes the connection, which stops the decoding.
 
         An answer that ends without a finish reason was broken off, and raises `ModelFailed`.
         """
-        finished = False
+        finished: set[object] = set()
         try:
             async with self._answer(request, stream=True) as answer:
                 if answer.status_code != OK:
@@ -79,15 +90,17 @@ class OpenAIHTTP:
                 async with aclosing(events(answer.aiter_bytes(), request.model)) as found:
                     async for event in found:
                         chunk = decode_chunk(event, request)
-                        finished = finished or any(choice.get("finish_reason") for choice in chunk.choices)
+                        finished |= {one.get("index", 0) for one in chunk.choices if one.get("finish_reason")}
                         yield chunk
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _transport_error(error, request.model) from error
         if not finished:
             raise ModelFailed(f"The answer of the model {request.model} broke off before its end.")
+        if len(finished) < wanted_choices(request):
+            raise too_few_choices(request, len(finished))
 
     @asynccontextmanager
-    async def _answer(self, request: ChatRequest, *, stream: bool) -> AsyncIterator[httpx.Response]:
+    async def _answer(self, request: ModelRequest, *, stream: bool) -> AsyncIterator[httpx.Response]:
         """The answer, of which the head has come and the body is still to be read."""
         served = False
         try:
@@ -105,7 +118,7 @@ class OpenAIHTTP:
             yield answer
 
     @asynccontextmanager
-    async def _asked(self, request: ChatRequest, *, stream: bool) -> AsyncIterator[httpx.Response]:
+    async def _asked(self, request: ModelRequest, *, stream: bool) -> AsyncIterator[httpx.Response]:
         async with self._serve(request.model) as target:
             answer = await self._client.send(self._post(target, request, stream=stream), stream=True)
             try:
@@ -113,16 +126,24 @@ class OpenAIHTTP:
             finally:
                 await answer.aclose()
 
-    def _post(self, target: Target, request: ChatRequest, *, stream: bool) -> httpx.Request:
+    def _post(self, target: Target, request: ModelRequest, *, stream: bool) -> httpx.Request:
         headers = {"content-type": "application/json"}
         if target.api_key is not None:
             headers["authorization"] = f"Bearer {target.api_key}"
+        infill = target.local and isinstance(request, TextRequest) and request.suffix is not None
         return self._client.build_request(
             "POST",
-            f"{target.base_url.rstrip('/')}/chat/completions",
-            content=encode_request(request, target.model, target.options, stream=stream),
+            _url(target, request, infill=infill),
+            content=encode_request(request, target.model, target.options, stream=stream, infill=infill),
             headers=headers,
         )
+
+
+def _url(target: Target, request: ModelRequest, *, infill: bool) -> str:
+    base = target.base_url.rstrip("/")
+    if infill:
+        return f"{base.removesuffix('/v1')}/infill"
+    return f"{base}/{TEXT_PATH if isinstance(request, TextRequest) else CHAT_PATH}"
 
 
 def _transport_error(error: Exception, name: str) -> TidemillError:

@@ -1,4 +1,4 @@
-"""OpenAI's wire format for chat, both ways, and what a server's refusal means.
+"""OpenAI's wire format, both ways, and what a server's refusal means. `text_wire` has what is of texts alone.
 
 Reference: https://platform.openai.com/docs/api-reference/chat. llama-server's and vLLM's own additions to an answer
 are left behind: only `choices` and `usage` pass.
@@ -9,7 +9,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
 
-from tidemill.core.chat import ChatChunk, ChatCompletion, ChatRequest, Usage
+from tidemill.core.chat import ChatChunk, ChatCompletion, ModelRequest, TextRequest, Usage
 from tidemill.core.errors import (
     Configuration,
     ContextTooLong,
@@ -20,6 +20,7 @@ from tidemill.core.errors import (
     Unavailable,
 )
 from tidemill.core.json import Json
+from tidemill.llm.text_wire import infill_body, infill_choice, infill_usage, is_infill, text_body
 
 MAX_MESSAGE = 300
 MAX_EVENT_BYTES = 16 * 2**20
@@ -30,10 +31,23 @@ BUSY = (408, 429, 503)
 
 
 def encode_request(
-    request: ChatRequest, model: str, options: Mapping[str, Json] | None = None, *, stream: bool
+    request: ModelRequest,
+    model: str,
+    options: Mapping[str, Json] | None = None,
+    *,
+    stream: bool,
+    infill: bool = False,
 ) -> bytes:
-    """The body of a request for `model`, as the server there calls it. `options` are the server's own fields."""
-    body: dict[str, Any] = {**request.options, **(options or {}), "model": model, "messages": request.messages}
+    """The body of a request for `model`, as the server there calls it.
+
+    Args:
+        request: what is asked.
+        model: the model's name there.
+        options: the server's own fields.
+        stream: whether the answer is to come in pieces.
+        infill: whether it goes to llama-server's `/infill`.
+    """
+    body: dict[str, Any] = {**_body(request, infill=infill), **(options or {}), "model": model}
     if _wants_no_alternatives(request):
         body["top_logprobs"] = 1  # llama-server sends 20 for none, and no log probabilities at all for 0
     if stream:
@@ -42,24 +56,51 @@ def encode_request(
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
-def decode_completion(body: bytes, request: ChatRequest) -> ChatCompletion:
+def _body(request: ModelRequest, *, infill: bool) -> dict[str, Any]:
+    if isinstance(request, TextRequest):
+        return infill_body(request) if infill else text_body(request)
+    return {**request.options, "messages": request.messages}
+
+
+def wanted_choices(request: ModelRequest) -> int:
+    """How many answers are asked for."""
+    count = request.options.get("n")
+    return count if isinstance(count, int) else 1
+
+
+def decode_completion(body: bytes, request: ModelRequest) -> ChatCompletion:
     """A whole answer.
 
     Raises:
-        ModelFailed: it is no JSON object with at least one choice.
+        ModelFailed: it is no JSON object with as many choices as were asked for, or a tool call in it has no name or
+            arguments that are not JSON.
     """
     name = request.model
     answer = _object(body, name)
+    if isinstance(request, TextRequest) and is_infill(answer):
+        return ChatCompletion([infill_choice(answer)], infill_usage(answer))
     choices = answer.get("choices")
     if not isinstance(choices, list) or not choices or not all(isinstance(choice, dict) for choice in choices):
         if "error" in answer:
             raise classify_error(answer, 500, name)
         raise ModelFailed(f"The server of the model {name} answered without choices. Its log may say why.")
+    if len(choices) < wanted_choices(request):
+        raise too_few_choices(request, len(choices))
     _drop_alternatives(choices, request)
+    for choice in choices:
+        _check_tool_calls(choice, name)
     return ChatCompletion(choices, decode_usage(answer.get("usage")) or Usage())
 
 
-def decode_chunk(data: bytes, request: ChatRequest) -> ChatChunk:
+def too_few_choices(request: ModelRequest, came: int) -> ModelFailed:
+    """For a server that does not know `n`."""
+    return ModelFailed(
+        f"The server of the model {request.model} gave {came} of the {wanted_choices(request)} answers that `n` asks "
+        "for. Where it can't take `n`, ask several times."
+    )
+
+
+def decode_chunk(data: bytes, request: ModelRequest) -> ChatChunk:
     """One event of a streamed answer.
 
     Raises:
@@ -68,6 +109,8 @@ def decode_chunk(data: bytes, request: ChatRequest) -> ChatChunk:
     """
     name = request.model
     event = _object(data, name)
+    if isinstance(request, TextRequest) and is_infill(event):
+        return ChatChunk([infill_choice(event)], infill_usage(event) if event["stop"] else None)
     choices = event.get("choices")
     if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
         if "error" in event:
@@ -142,12 +185,14 @@ def classify_error(answer: Mapping[str, Any], status: int, name: str) -> Tidemil
         return _context_error(error, name)
     said = error.get("message")
     message = said if isinstance(said, str) else ""
+    if (unable := _inability(message, name)) is not None:
+        return unable
     if status in REFUSED_KEY:
         return Configuration(f"The server of the model {name} refuses our key ({status}). Mend the key it is given.")
     if status in BUSY:
         return Unavailable(f"The server of the model {name} is busy or still starting ({status}). Try again later.")
     if status == 404 or code == "model_not_found":
-        return ModelNotFound(f"The server of the model {name} does not know it, or serves no chat.", param="model")
+        return ModelNotFound(f"The server of the model {name} does not know it, or does not serve this.", param="model")
     if status in BAD_REQUEST:
         detail = f": {message[:MAX_MESSAGE]}" if message else "."
         param = error.get("param")
@@ -157,12 +202,12 @@ def classify_error(answer: Mapping[str, Any], status: int, name: str) -> Tidemil
     return ModelFailed(f"The server of the model {name} failed ({status}). Its log may say why.")
 
 
-def _wants_no_alternatives(request: ChatRequest) -> bool:
+def _wants_no_alternatives(request: ModelRequest) -> bool:
     """Log probabilities of the answer's own tokens alone: OpenAI's meaning of an absent `top_logprobs`."""
     return request.options.get("logprobs") is True and request.options.get("top_logprobs") in (None, 0)
 
 
-def _drop_alternatives(choices: list[dict[str, Any]], request: ChatRequest) -> None:
+def _drop_alternatives(choices: list[dict[str, Any]], request: ModelRequest) -> None:
     if not _wants_no_alternatives(request):
         return
     for choice in choices:
@@ -171,6 +216,53 @@ def _drop_alternatives(choices: list[dict[str, Any]], request: ChatRequest) -> N
         for token in tokens if isinstance(tokens, list) else ():
             if isinstance(token, dict):
                 token["top_logprobs"] = []
+
+
+def _check_tool_calls(choice: dict[str, Any], name: str) -> None:
+    """Sees to it that each tool call of a whole answer can be made; one that was cut short is as it came."""
+    message = choice.get("message")
+    calls = message.get("tool_calls") if isinstance(message, dict) else None
+    if not calls:
+        return
+    if not isinstance(calls, list):
+        raise ModelFailed(f"The model {name} called a tool in a form that can't be read. Ask again.")
+    for call in calls:
+        function = call.get("function") if isinstance(call, dict) else None
+        tool = function.get("name") if isinstance(function, dict) else None
+        if not isinstance(function, dict) or not isinstance(tool, str) or not tool:
+            raise ModelFailed(f"The model {name} called a tool without saying which. Ask again.")
+        arguments = function.get("arguments")
+        if isinstance(arguments, dict):
+            function["arguments"] = json.dumps(arguments, ensure_ascii=False)
+        elif arguments in (None, ""):
+            function["arguments"] = "{}"
+        elif choice.get("finish_reason") != "length" and not _is_json(arguments):
+            raise ModelFailed(f"The model {name} called the function {tool[:64]} with arguments that are not JSON.")
+
+
+def _is_json(text: object) -> bool:
+    try:
+        json.loads(text if isinstance(text, str) else "")
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _inability(message: str, name: str) -> InvalidInput | None:
+    """What llama-server, with a status of its own failing, says a model can't do."""
+    if media := re.search(r"\b(image|audio|video) input is not supported", message):
+        return InvalidInput(
+            f"The model {name} takes no {media[1]} input. Leave it out, or use a model that does.", param="messages"
+        )
+    if re.search(r"[Ff]ailed to load (image|audio|media)", message):
+        return InvalidInput(f"The model {name} can't read an image or a sound of this request.", param="messages")
+    if "Infill is not supported" in message:
+        return InvalidInput(
+            f"The model {name} was not trained to fill in what is missing before a `suffix`. Leave the suffix out, or "
+            "use a model for code that was.",
+            param="suffix",
+        )
+    return None
 
 
 def _is_context_error(error: Mapping[str, Any]) -> bool:

@@ -1,15 +1,15 @@
-"""The one port through which a chat model is asked. Wrappers and adapters all have this shape."""
+"""The one port through which a model is asked for text. Wrappers and adapters all have this shape."""
 
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from tidemill.core.chat import ChatChunk, ChatCompletion, ChatRequest
+from tidemill.core.chat import ChatChunk, ChatCompletion, ModelRequest
 
 
 class ChatModel(Protocol):
-    """Answers chat requests."""
+    """Answers chats, and continues texts. What comes has the form of what was asked: messages, or texts."""
 
-    async def complete(self, request: ChatRequest) -> ChatCompletion:
+    async def complete(self, request: ModelRequest) -> ChatCompletion:
         """The whole answer.
 
         Raises:
@@ -20,7 +20,7 @@ class ChatModel(Protocol):
         """
         ...
 
-    def stream(self, request: ChatRequest) -> AsyncIterator[ChatChunk]:
+    def stream(self, request: ModelRequest) -> AsyncIterator[ChatChunk]:
         """The answer as it is decoded; the last chunk carries the usage.
 
         Closing the iterator stops the decoding. Raises as `complete` does, on the first or any later chunk.

@@ -4,17 +4,19 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
-from tidemill.core.chat import ChatChunk, ChatCompletion, ChatRequest, Usage
+from tidemill.core.chat import ChatChunk, ChatCompletion, ModelRequest, TextRequest, Usage
 from tidemill.core.clock import Clock
 from tidemill.core.errors import TidemillError
 from tidemill.core.ids import digest
 from tidemill.core.inference import Inference, InferenceContext, InferenceStatus, InferenceText
+from tidemill.core.json import Json, JsonObject
 from tidemill.llm.port import ChatModel
+from tidemill.llm.transcript import Transcript
 from tidemill.store.inferences import InferenceRepository
 
 log = logging.getLogger(__name__)
@@ -66,7 +68,7 @@ class RecordedModel:
         self._observe = observe
         self._timer = timer
 
-    async def complete(self, request: ChatRequest) -> ChatCompletion:
+    async def complete(self, request: ModelRequest) -> ChatCompletion:
         """As the port says. With `context.reuse`, a committed answer to the same request is given again."""
         entry = _Entry(self, request, streamed=False)
         if entry.context.reuse and (answer := await self._committed(entry)) is not None:
@@ -82,10 +84,10 @@ class RecordedModel:
         await entry.succeed(answer.choices, answer.usage)
         return answer
 
-    async def stream(self, request: ChatRequest) -> AsyncIterator[ChatChunk]:
+    async def stream(self, request: ModelRequest) -> AsyncIterator[ChatChunk]:
         """As the port says. The row is committed before the last chunk is passed on."""
         entry = _Entry(self, request, streamed=True)
-        transcript = _Transcript()
+        transcript = Transcript()
         usage = Usage()
         held: ChatChunk | None = None
         chunks = self._inner.stream(request)
@@ -117,7 +119,7 @@ class RecordedModel:
 class _Entry:
     """One inference on its way to becoming a row."""
 
-    def __init__(self, model: RecordedModel, request: ChatRequest, *, streamed: bool) -> None:
+    def __init__(self, model: RecordedModel, request: ModelRequest, *, streamed: bool) -> None:
         if request.context is None:
             raise TidemillError("A request reached the recorder without saying who asks.")
         self.context: InferenceContext = request.context
@@ -126,9 +128,7 @@ class _Entry:
         self._model = model
         self._streamed = streamed
         self._started = model._timer()
-        self._request = json.dumps(
-            {"messages": request.messages, **request.options}, ensure_ascii=True, separators=(",", ":"), sort_keys=True
-        )
+        self._request = json.dumps(_said(request), ensure_ascii=True, separators=(",", ":"), sort_keys=True)
         self.request_hash = digest(self._request)
 
     def elapsed_ms(self) -> float:
@@ -170,35 +170,30 @@ class _Entry:
         model._observe(inference)
 
 
-class _Transcript:
-    """Puts the deltas of a stream together again."""
+def _said(request: ModelRequest) -> dict[str, Json]:
+    """What was asked, as it is stored: an image or a sound by its digest, which stands for it as well."""
+    if isinstance(request, TextRequest):
+        suffix = {} if request.suffix is None else {"suffix": request.suffix}
+        return {"prompt": request.prompt, **suffix, **request.options}
+    return {"messages": [_without_media(message) for message in request.messages], **request.options}
 
-    def __init__(self) -> None:
-        self._text: dict[int, list[str]] = {}
-        self._finish: dict[int, object] = {}
 
-    def add(self, chunk: ChatChunk) -> None:
-        for choice in chunk.choices:
-            index = choice.get("index", 0)
-            if not isinstance(index, int):
-                continue
-            delta = choice.get("delta")
-            content = delta.get("content") if isinstance(delta, dict) else None
-            self._text.setdefault(index, [])
-            if isinstance(content, str):
-                self._text[index].append(content)
-            if choice.get("finish_reason"):
-                self._finish[index] = choice["finish_reason"]
+def _without_media(message: JsonObject) -> JsonObject:
+    parts = message.get("content")
+    if not isinstance(parts, list):
+        return message
+    return {**message, "content": [_by_digest(part) for part in parts]}
 
-    def choices(self) -> list[dict[str, object]]:
-        return [
-            {
-                "index": index,
-                "message": {"role": "assistant", "content": "".join(parts)},
-                "finish_reason": self._finish.get(index),
-            }
-            for index, parts in sorted(self._text.items())
-        ]
+
+def _by_digest(part: Json) -> Json:
+    if not isinstance(part, Mapping):
+        return part
+    for kind, field in (("image_url", "url"), ("input_audio", "data")):
+        medium = part.get(kind)
+        data = medium.get(field) if isinstance(medium, Mapping) else None
+        if isinstance(medium, Mapping) and isinstance(data, str):
+            return {**part, kind: {**medium, field: f"sha256:{digest(data)}"}}
+    return part
 
 
 def _finish_reason(choices: object) -> str | None:

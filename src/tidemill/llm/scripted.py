@@ -4,10 +4,22 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 
-from tidemill.core.chat import ChatChunk, ChatCompletion, ChatRequest, Usage
+from tidemill.core.chat import ChatChunk, ChatCompletion, ModelRequest, TextRequest, Usage
 from tidemill.core.errors import ModelFailed, TidemillError
+from tidemill.core.json import Json, JsonObject
+from tidemill.llm.openai_wire import wanted_choices
 
-Match = Callable[[ChatRequest], bool]
+Match = Callable[[ModelRequest], bool]
+PIECE = 8
+"""Characters of a tool call's arguments in one chunk of a stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptedCall:
+    """A tool call of a scripted answer; `arguments` is the text that the model wrote."""
+
+    name: str
+    arguments: str = "{}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +27,9 @@ class ScriptedAnswer:
     """One answer of the script.
 
     Attributes:
-        text: the content of the message.
+        text: the content of the message, or the text that continues a prompt.
+        calls: the tools that the message calls.
+        finish_reason: why the answer ends; `stop`, or with calls `tool_calls`, where absent.
         delay: seconds before the answer; in a stream, spread over its words.
         error: raised instead, after the delay; in a stream, after the words of `text`.
         match: takes this answer only for requests for which it is true; for any when absent.
@@ -27,9 +41,16 @@ class ScriptedAnswer:
     error: TidemillError | None = None
     match: Match | None = None
     repeat: bool = False
+    calls: Sequence[ScriptedCall] = ()
+    finish_reason: str | None = None
+
+    @property
+    def ending(self) -> str:
+        """The reason why the answer ends."""
+        return self.finish_reason or ("tool_calls" if self.calls else "stop")
 
 
-Script = Sequence[ScriptedAnswer | str] | Callable[[ChatRequest], ScriptedAnswer | str]
+Script = Sequence[ScriptedAnswer | str] | Callable[[ModelRequest], ScriptedAnswer | str]
 
 
 class ScriptedModel:
@@ -44,14 +65,14 @@ class ScriptedModel:
 
     def __init__(self, script: Script) -> None:
         self._script = script if callable(script) else [_answer(one) for one in script]
-        self.requests: list[ChatRequest] = []
+        self.requests: list[ModelRequest] = []
 
     @property
     def calls(self) -> int:
         """How many requests there were."""
         return len(self.requests)
 
-    async def complete(self, request: ChatRequest) -> ChatCompletion:
+    async def complete(self, request: ModelRequest) -> ChatCompletion:
         """The next answer.
 
         Raises:
@@ -63,25 +84,32 @@ class ScriptedModel:
             await asyncio.sleep(answer.delay)
         if answer.error is not None:
             raise answer.error
-        message = {"role": "assistant", "content": answer.text}
-        return ChatCompletion([{"index": 0, "message": message, "finish_reason": "stop"}], _usage(request, answer.text))
+        choices = [{"index": index, **_whole(request, answer)} for index in range(wanted_choices(request))]
+        return ChatCompletion(choices, _usage(request, answer))
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[ChatChunk, None]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ChatChunk, None]:
         """The next answer, word by word; raises as `complete` does."""
         answer = self._next(request)
-        words = _words(answer.text)
-        pause = answer.delay / max(1, len(words))
-        yield ChatChunk([{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}])
-        for word in words:
+        pieces = _pieces(request, answer)
+        pause = answer.delay / max(1, len(pieces))
+        indexes = range(wanted_choices(request))
+        if not isinstance(request, TextRequest):
+            first = {"role": "assistant", "content": None if answer.calls else ""}
+            for index in indexes:
+                yield ChatChunk([{"index": index, "delta": first, "finish_reason": None}])
+        for piece in pieces:
             if pause:
                 await asyncio.sleep(pause)
-            yield ChatChunk([{"index": 0, "delta": {"content": word}, "finish_reason": None}])
+            for index in indexes:
+                yield ChatChunk([{"index": index, **piece, "finish_reason": None}])
         if answer.error is not None:
             raise answer.error
-        yield ChatChunk([{"index": 0, "delta": {}, "finish_reason": "stop"}])
-        yield ChatChunk([], _usage(request, answer.text))
+        last: JsonObject = {"text": ""} if isinstance(request, TextRequest) else {"delta": {}}
+        for index in indexes:
+            yield ChatChunk([{"index": index, **last, "finish_reason": answer.ending}])
+        yield ChatChunk([], _usage(request, answer))
 
-    def _next(self, request: ChatRequest) -> ScriptedAnswer:
+    def _next(self, request: ModelRequest) -> ScriptedAnswer:
         self.requests.append(request)
         if callable(self._script):
             return _answer(self._script(request))
@@ -97,6 +125,38 @@ def _answer(one: ScriptedAnswer | str) -> ScriptedAnswer:
     return ScriptedAnswer(one) if isinstance(one, str) else one
 
 
+def _whole(request: ModelRequest, answer: ScriptedAnswer) -> JsonObject:
+    if isinstance(request, TextRequest):
+        return {"text": answer.text, "logprobs": None, "finish_reason": answer.ending}
+    message: dict[str, Json] = {"role": "assistant", "content": answer.text}
+    if answer.calls:
+        message |= {"content": answer.text or None, "tool_calls": [_call(n, c) for n, c in enumerate(answer.calls)]}
+    return {"message": message, "finish_reason": answer.ending}
+
+
+def _call(number: int, call: ScriptedCall) -> JsonObject:
+    return {
+        "id": f"call_{number}",
+        "type": "function",
+        "function": {"name": call.name, "arguments": call.arguments},
+    }
+
+
+def _pieces(request: ModelRequest, answer: ScriptedAnswer) -> list[JsonObject]:
+    """What a stream brings of an answer: its words, then each call's name, then its arguments bit by bit."""
+    words = _words(answer.text)
+    if isinstance(request, TextRequest):
+        return [{"text": word} for word in words]
+    pieces: list[JsonObject] = [{"delta": {"content": word}} for word in words]
+    for number, call in enumerate(answer.calls):
+        head = {**_call(number, ScriptedCall(call.name, "")), "index": number}
+        pieces.append({"delta": {"tool_calls": [head]}})
+        for start in range(0, len(call.arguments), PIECE):
+            bit: JsonObject = {"index": number, "function": {"arguments": call.arguments[start : start + PIECE]}}
+            pieces.append({"delta": {"tool_calls": [bit]}})
+    return pieces
+
+
 def _words(text: str) -> list[str]:
     """Words with the white space that follows them; joined they are the text."""
     words: list[str] = []
@@ -110,7 +170,11 @@ def _words(text: str) -> list[str]:
     return words
 
 
-def _usage(request: ChatRequest, text: str) -> Usage:
-    """Tokens are what stands between white space."""
-    prompt = sum(len(str(message.get("content", "")).split()) for message in request.messages)
-    return Usage(prompt_tokens=prompt, completion_tokens=len(text.split()))
+def _usage(request: ModelRequest, answer: ScriptedAnswer) -> Usage:
+    """Tokens are what stands between white space; a tool call's arguments are among them."""
+    if isinstance(request, TextRequest):
+        prompt = len(request.prompt.split())
+    else:
+        prompt = sum(len(str(message.get("content", "")).split()) for message in request.messages)
+    words = len(answer.text.split()) + sum(len(call.arguments.split()) for call in answer.calls)
+    return Usage(prompt_tokens=prompt, completion_tokens=words * wanted_choices(request))

@@ -2,8 +2,10 @@
 
     python -m tidemill.llm.scripted_server --port 8090 --delay-ms 20 --log asked.txt --script script.json
 
-The script is a JSON object: `text` answers every chat, `json` is the object with which requests for JSON are answered
-(`response_format` of type `json_schema` or `json_object`). Both may be absent. When it serves it prints its port.
+The script is a JSON object, of which any part may be absent: `text` answers every chat and continues every text,
+`json` is the object with which requests for JSON are answered (`response_format` of type `json_schema` or
+`json_object`), and `calls` (objects with `name` and `arguments`, a text) answer a chat that offers tools and does not
+end with a tool's result. When it serves it prints its port. It takes llama-server's `/infill`, too.
 """
 
 import argparse
@@ -13,7 +15,7 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +27,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from tidemill.core.chat import ChatRequest, Usage
+from tidemill.core.chat import ChatRequest, ModelRequest, TextRequest, Usage
 from tidemill.core.ids import digest
-from tidemill.llm.scripted import ScriptedAnswer, ScriptedModel
+from tidemill.llm.scripted import ScriptedAnswer, ScriptedCall, ScriptedModel
 
 TEXT = "This is a scripted answer, and it says the same every time."
 
@@ -40,9 +42,12 @@ class Script:
     json: Any = None
     delay: float = 0.0
     log: Path | None = None
+    calls: Sequence[ScriptedCall] = ()
 
-    def answer(self, request: ChatRequest) -> ScriptedAnswer:
-        """JSON for a request that asks for it, the text for any other."""
+    def answer(self, request: ModelRequest) -> ScriptedAnswer:
+        """Calls for a request that offers tools, JSON for one that asks for it, the text for any other."""
+        if isinstance(request, ChatRequest) and self.calls and _offers_tools(request):
+            return ScriptedAnswer("", delay=self.delay, calls=self.calls)
         form = request.options.get("response_format")
         wants_json = isinstance(form, dict) and form.get("type") in {"json_schema", "json_object"}
         text = json.dumps(self.json if self.json is not None else {}) if wants_json else self.text
@@ -58,20 +63,43 @@ def scripted_app(script: Script) -> Starlette:
             body = json.loads(await request.body())
             messages = body.pop("messages")
         except (ValueError, KeyError, AttributeError):
-            return JSONResponse({"error": {"message": "not a chat request", "type": "invalid_request_error"}}, 400)
-        name = str(body.pop("model", "scripted"))
-        stream = bool(body.pop("stream", False))
-        body.pop("stream_options", None)
+            return _refused("not a chat request")
         if script.log is not None:
             _note(script.log, messages)
-        asked = ChatRequest(name, messages, body)
-        model.requests.clear()
+        name, stream, options = _options(body)
+        return await answered(ChatRequest(name, messages, options), stream=stream)
+
+    async def text(request: Request) -> Response:
+        try:
+            body = json.loads(await request.body())
+            prompt = body.pop("prompt")
+        except (ValueError, KeyError, AttributeError):
+            return _refused("not a text request")
+        suffix = body.pop("suffix", None)
+        name, stream, options = _options(body)
+        return await answered(TextRequest(name, prompt, suffix, options), stream=stream)
+
+    async def infill(request: Request) -> Response:
+        try:
+            body = json.loads(await request.body())
+            prompt, suffix = body.pop("input_prefix"), body.pop("input_suffix")
+        except (ValueError, KeyError, AttributeError):
+            return _refused("not an infill request")
+        name, stream, options = _options(body)
+        asked = TextRequest(name, prompt, suffix, options)
         if stream:
-            return StreamingResponse(_stream(model, asked), media_type="text/event-stream")
+            return StreamingResponse(_infill_stream(model, asked), media_type="text/event-stream")
         answer = await model.complete(asked)
-        return JSONResponse(
-            {**_head("chat.completion", name), "choices": answer.choices, "usage": _usage(answer.usage)}
-        )
+        return JSONResponse(_infilled(answer.text, answer.usage, stop=True))
+
+    async def answered(asked: ModelRequest, *, stream: bool) -> Response:
+        model.requests.clear()
+        kind = "text_completion" if isinstance(asked, TextRequest) else "chat.completion"
+        if stream:
+            kind = kind if isinstance(asked, TextRequest) else f"{kind}.chunk"
+            return StreamingResponse(_stream(model, asked, kind), media_type="text/event-stream")
+        answer = await model.complete(asked)
+        return JSONResponse({**_head(kind, asked.model), "choices": answer.choices, "usage": _usage(answer.usage)})
 
     async def models(_: Request) -> Response:
         return JSONResponse({"object": "list", "data": [{"id": "scripted", "object": "model", "owned_by": "script"}]})
@@ -82,14 +110,52 @@ def scripted_app(script: Script) -> Starlette:
     return Starlette(
         routes=[
             Route("/v1/chat/completions", chat, methods=["POST"]),
+            Route("/v1/completions", text, methods=["POST"]),
+            Route("/infill", infill, methods=["POST"]),
             Route("/v1/models", models),
             Route("/health", health),
         ]
     )
 
 
-async def _stream(model: ScriptedModel, asked: ChatRequest) -> AsyncIterator[bytes]:
-    head = _head("chat.completion.chunk", asked.model)
+def _options(body: dict[str, Any]) -> tuple[str, bool, dict[str, Any]]:
+    """The model's name, whether to stream, and the other fields."""
+    body.pop("stream_options", None)
+    return str(body.pop("model", "scripted")), bool(body.pop("stream", False)), body
+
+
+def _offers_tools(request: ChatRequest) -> bool:
+    last = request.messages[-1] if request.messages else {}
+    offered = request.options.get("tools") and request.options.get("tool_choice") != "none"
+    return bool(offered) and last.get("role") != "tool"
+
+
+def _refused(message: str) -> Response:
+    return JSONResponse({"error": {"message": message, "type": "invalid_request_error"}}, 400)
+
+
+def _infilled(text: str, usage: Usage, *, stop: bool) -> dict[str, Any]:
+    return {
+        "index": 0,
+        "content": text,
+        "stop": stop,
+        "stop_type": "eos" if stop else "none",
+        "tokens_evaluated": usage.prompt_tokens,
+        "tokens_predicted": usage.completion_tokens,
+        "timings": {"cache_n": usage.cached_tokens},
+    }
+
+
+async def _infill_stream(model: ScriptedModel, asked: TextRequest) -> AsyncIterator[bytes]:
+    async with aclosing(model.stream(asked)) as chunks:
+        async for chunk in chunks:
+            text = "".join(str(choice["text"]) for choice in chunk.choices)
+            event = _infilled(text, chunk.usage or Usage(), stop=chunk.usage is not None)
+            yield b"data: " + json.dumps(event).encode() + b"\n\n"
+
+
+async def _stream(model: ScriptedModel, asked: ModelRequest, kind: str) -> AsyncIterator[bytes]:
+    head = _head(kind, asked.model)
     async with aclosing(model.stream(asked)) as chunks:
         async for chunk in chunks:
             event: dict[str, Any] = {**head, "choices": chunk.choices}
@@ -125,10 +191,11 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--delay-ms", type=float, default=0.0, help="how long an answer takes")
     parser.add_argument("--log", type=Path, help="a file that gets a line for each chat request")
-    parser.add_argument("--script", type=Path, help="a JSON file with `text` and `json`")
+    parser.add_argument("--script", type=Path, help="a JSON file with `text`, `json` and `calls`")
     options = parser.parse_args()
     said = json.loads(options.script.read_text("utf-8")) if options.script else {}
-    script = Script(said.get("text", TEXT), said.get("json"), options.delay_ms / 1000, options.log)
+    calls = tuple(ScriptedCall(call["name"], call["arguments"]) for call in said.get("calls", ()))
+    script = Script(said.get("text", TEXT), said.get("json"), options.delay_ms / 1000, options.log, calls)
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # else asyncio delays packets
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((options.host, options.port))

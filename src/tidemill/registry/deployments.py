@@ -20,7 +20,7 @@ class Deployments:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._versions: dict[str, str] = {}
-        self._chat: dict[str, tuple[float, Deployment]] = {}
+        self._named: dict[tuple[Task, str], tuple[float, Deployment]] = {}
 
     def models(self) -> list[ModelEntry]:
         """Every model that can be asked now: endpoints, and local files that are there."""
@@ -36,13 +36,20 @@ class Deployments:
 
     async def for_chat(self, name: str) -> Deployment:
         """The deployment of the model that a chat request names, as it was at most a second ago."""
+        return await self._for(Task.CHAT, name)
+
+    async def for_text(self, name: str) -> Deployment:
+        """The same for a request to continue a text, or to fill in what is missing of it."""
+        return await self._for(Task.COMPLETE, name)
+
+    async def _for(self, task: Task, name: str) -> Deployment:
         now = time.monotonic()
-        looked, known = self._chat.get(name, (0.0, None))
+        looked, known = self._named.get((task, name), (0.0, None))
         if known is not None and now - looked < MEMORY_SECONDS:
             return known
         entry = self.model(name)
-        deployment = Deployment(Task.CHAT, entry.name, await self._version(entry))
-        self._chat[name] = (now, deployment)
+        deployment = Deployment(task, entry.name, await self._version(entry))
+        self._named[task, name] = (now, deployment)
         return deployment
 
     async def for_review(self) -> Deployment:
