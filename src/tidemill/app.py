@@ -13,18 +13,25 @@ from dataclasses import dataclass
 
 import httpx
 
+from tidemill.accounts.accounts import Accounts
 from tidemill.accounts.api_keys import ApiKeys
 from tidemill.accounts.audit import Audit
+from tidemill.accounts.key_check import KeyCheck
+from tidemill.accounts.people import People
+from tidemill.accounts.teams import Teams
 from tidemill.api.services import Services
+from tidemill.conversations.answering import Answering
+from tidemill.conversations.service import Conversations
+from tidemill.conversations.summaries import Summaries
 from tidemill.core.clock import system_clock
 from tidemill.core.errors import Configuration, TidemillError
 from tidemill.flows.review import ReviewFlow
 from tidemill.flows.review_run import ReviewParts
 from tidemill.jobs.durable import DurableJobs
 from tidemill.llm.openai_http import OpenAIHTTP, Serve, Target
+from tidemill.llm.port import ChatModel
 from tidemill.llm.recording import RecordedModel, TextPolicy
 from tidemill.llm.runtime import LocalRuntime
-from tidemill.llm.several_choices import SeveralChoices
 from tidemill.protection.secrets import Secrets
 from tidemill.registry.deployments import Deployments
 from tidemill.review.commenter import Commenter
@@ -33,14 +40,17 @@ from tidemill.settings import Settings
 from tidemill.store.api_keys import ApiKeyRepository
 from tidemill.store.audit import AuditRepository
 from tidemill.store.blobs import BlobStore
+from tidemill.store.conversations import ConversationRepository
 from tidemill.store.data_folder import make_scratch_folder
 from tidemill.store.database import Pool, check_key, make_pool, migrate
 from tidemill.store.embedded import EmbeddedPostgres
 from tidemill.store.inferences import InferenceRepository
 from tidemill.store.key_ring import open_key_file
+from tidemill.store.people import PeopleRepository
 from tidemill.store.reviews import ReviewRepository
 from tidemill.store.secret_key import SecretKey, load_secret_key
 from tidemill.store.secrets import SecretRepository
+from tidemill.store.teams import TeamRepository
 from tidemill.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -48,6 +58,8 @@ log = logging.getLogger(__name__)
 WATCH_SECONDS = 2.0
 RETENTION_SECONDS = 3600.0
 SETTLE_SECONDS = 10.0
+TEND_SECONDS = 1.0
+USES_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +88,10 @@ def open_database(settings: Settings) -> Iterator[Database]:
 
 
 @asynccontextmanager
-async def open_keys(database: Database) -> AsyncIterator[ApiKeys]:
-    """The service for API keys alone, for the commands that need no more."""
-    pool = make_pool(database.url, size=2)
-    async with pool:
-        yield ApiKeys(ApiKeyRepository(pool), derive=database.key.derive, clock=system_clock)
+async def open_accounts(database: Database) -> AsyncIterator[Accounts]:
+    """The services for people, teams and keys alone, for the commands that need no more."""
+    async with make_pool(database.url, size=2) as pool:
+        yield _accounts(database, pool)
 
 
 @asynccontextmanager
@@ -97,6 +108,7 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
         pool = await stack.enter_async_context(make_pool(database.url, size=settings.database.pool_size))
         fast = await stack.enter_async_context(make_pool(database.url, size=2, synchronous_commit=False))
         secrets = _secrets(settings, database, pool)
+        accounts = _accounts(database, pool)
         runtime = LocalRuntime(settings)
         stack.push_async_callback(runtime.aclose)
         deployments = Deployments(settings)
@@ -109,6 +121,8 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
             texts=TextPolicy(settings.retention.inference_text_days),
             observe=metrics.observe_inference,
         )
+        conversations = _conversations(settings, pool, chat, deployments)
+        stack.push_async_callback(conversations.aclose)
         jobs = DurableJobs(database.url)
         parts = ReviewParts(
             reviews=ReviewRepository(pool),
@@ -121,26 +135,59 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
             observe=metrics.observe_review,
             change_days=settings.retention.review_change_days,
         )
-        reviews = ReviewFlow(jobs, parts)
+        reviews = ReviewFlow(jobs, parts, accounts.people)
         await jobs.start()
         stack.push_async_callback(jobs.aclose)
-        stack.push_async_callback(_stop, [asyncio.create_task(work) for work in _chores(database, inferences, reviews)])
+        stack.push_async_callback(accounts.keys.write_uses)
+        chores = _chores(database, inferences, reviews, accounts, runtime)
+        stack.push_async_callback(_stop, [asyncio.create_task(work) for work in chores])
         yield Services(
             settings=settings,
-            keys=ApiKeys(ApiKeyRepository(pool), derive=database.key.derive, clock=system_clock),
+            accounts=accounts,
+            keys=accounts.keys,
             chat=chat,
             deployments=deployments,
             runtime=runtime,
             reviews=reviews,
+            conversations=conversations,
             metrics=metrics,
             secrets=secrets,
             ready=lambda: _ready(pool),
         )
 
 
+def _accounts(database: Database, pool: Pool) -> Accounts:
+    derive, people, keys = database.key.derive, PeopleRepository(pool), ApiKeyRepository(pool)
+    audit = Audit(AuditRepository(pool), derive=derive, clock=system_clock)
+    check = KeyCheck(keys, derive=derive, clock=system_clock)
+    api_keys = ApiKeys(keys, people, check=check, audit=audit, clock=system_clock)
+    return Accounts(
+        people=People(people, keys, keys=api_keys, check=check, audit=audit, clock=system_clock),
+        teams=Teams(TeamRepository(pool), people, audit=audit, clock=system_clock),
+        keys=api_keys,
+        audit=audit,
+    )
+
+
 def _secrets(settings: Settings, database: Database, pool: Pool) -> Secrets:
     audit = Audit(AuditRepository(pool), derive=database.key.derive, clock=system_clock)
     return Secrets(SecretRepository(pool), open_key_file(settings), audit=audit, clock=system_clock)
+
+
+def _conversations(settings: Settings, pool: Pool, chat: ChatModel, deployments: Deployments) -> Conversations:
+    repository = ConversationRepository(pool)
+
+    def context_of(model: str) -> int | None:
+        return None if model in settings.models.endpoints else settings.models.context_tokens
+
+    return Conversations(
+        repository,
+        Answering(chat, Summaries(chat, repository, system_clock), context_of),
+        chat,
+        deployments,
+        settings.conversations,
+        system_clock,
+    )
 
 
 def _client(settings: Settings) -> httpx.AsyncClient:
@@ -156,8 +203,9 @@ def _serve(settings: Settings, runtime: LocalRuntime, secrets: Secrets) -> Serve
     async def serve(name: str) -> AsyncIterator[Target]:
         endpoint = settings.models.endpoints.get(name)
         if endpoint is None:
-            local = await runtime.ensure(name)
-            yield Target(local.base_url, local.api_key, name, local=True)
+            async with runtime.serve(name) as served:
+                child = served.endpoint
+                yield Target(child.base_url, child.api_key, served.model, served.options, local=True)
             return
         key = None
         if endpoint.api_key_env is not None:
@@ -174,10 +222,16 @@ def _serve(settings: Settings, runtime: LocalRuntime, secrets: Secrets) -> Serve
 
 
 def _chores(
-    database: Database, inferences: InferenceRepository, reviews: ReviewFlow
+    database: Database,
+    inferences: InferenceRepository,
+    reviews: ReviewFlow,
+    accounts: Accounts,
+    runtime: LocalRuntime,
 ) -> Iterator[Coroutine[None, None, None]]:
     yield _regularly(RETENTION_SECONDS, lambda: _forget(inferences, reviews))
     yield _regularly(SETTLE_SECONDS, reviews.settle)
+    yield _regularly(TEND_SECONDS, runtime.tend)
+    yield _regularly(USES_SECONDS, accounts.keys.write_uses)
     if database.embedded is not None:
         embedded = database.embedded
         yield _regularly(WATCH_SECONDS, lambda: _watch(embedded))

@@ -9,13 +9,14 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ByteSize,
     ConfigDict,
     Field,
@@ -36,10 +37,48 @@ from tidemill.core.accounts import Role
 from tidemill.core.classification import Level, Use, highest
 from tidemill.core.errors import Configuration
 
+T = TypeVar("T")
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 """A path that no later change of the working folder moves; `~` is the home folder."""
 
 
+HUB_FILE = re.compile(
+    r"(?:(?:https?://)?(?:hf\.co|huggingface\.co)/)?(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)"
+    r":(?P<file>(?:[A-Za-z0-9][\w.-]*/)*[A-Za-z0-9][\w.-]*\.gguf)"
+)
+"""A file of the Hugging Face Hub: `owner/repository:file.gguf`, with the Hub's name before it or not."""
+RESERVED_MODEL_NAMES = frozenset({"load", "unload", "status", "adapters"})
+"""What `/v1/models/NAME` means otherwise."""
+
+
+def _model_source(value: object) -> object:
+    """A GGUF file of one's own as a path, one of the Hub as `owner/repository:file.gguf`."""
+    found = HUB_FILE.fullmatch(value) if isinstance(value, str) else None
+    if found is not None:
+        return f"{found['repository']}:{found['file']}"
+    return Path(value).expanduser().absolute() if isinstance(value, (str, Path)) else value
+
+
+def _model_names(models: dict[str, T]) -> dict[str, T]:
+    """Names that requests can use."""
+    for name in models:
+        if not name or len(name) > 200 or name in RESERVED_MODEL_NAMES:
+            raise ValueError(
+                f"{name!r} can't name a model: it has a meaning of its own, is empty, or has over 200 characters"
+            )
+    return models
+
+
+def _adapter_names(adapters: dict[str, T]) -> dict[str, T]:
+    """Names that can stand behind `base:`."""
+    for name in adapters:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+            raise ValueError(f"{name!r} can't name an adapter: use letters, digits, dots, dashes and underscores")
+    return adapters
+
+
+ModelSource = Annotated[Path | str, BeforeValidator(_model_source)]
+"""Where a model's file is: a path, or its name on the Hugging Face Hub."""
 POSTGRES_HOST = re.compile(r"(\[[^\[\]@]+\]|[^\[\]:@]*)(:\d*)?")
 """One of the hosts of an address, with its port or without: https://www.postgresql.org/docs/current/libpq-connect.html."""
 
@@ -126,12 +165,33 @@ class EndpointSettings(Section):
         return self
 
 
+class AdapterSettings(Section):
+    """A LoRA adapter of a local model, asked for as `base:name`."""
+
+    base: str = Field(description="Name of the local model that it changes.")
+    path: AbsolutePath = Field(description="Its GGUF file.")
+    scale: float = Field(1.0, description="How strongly it acts.")
+
+
 class ModelSettings(Section):
     """Which models there are and how local ones run."""
 
     default: str | None = Field(None, description="Name of the default model; chosen by machine size when absent.")
-    files: dict[str, AbsolutePath] = Field(default_factory=dict, description="GGUF files of your own, by name.")
-    endpoints: dict[str, EndpointSettings] = Field(default_factory=dict, description="Models behind a URL, by name.")
+    files: Annotated[dict[str, ModelSource], AfterValidator(_model_names)] = Field(
+        default_factory=dict, description="GGUF files of your own or of the Hugging Face Hub, by name."
+    )
+    endpoints: Annotated[dict[str, EndpointSettings], AfterValidator(_model_names)] = Field(
+        default_factory=dict, description="Models behind a URL, by name."
+    )
+    adapters: Annotated[dict[str, AdapterSettings], AfterValidator(_adapter_names)] = Field(
+        default_factory=dict, description="LoRA adapters of local models, by name."
+    )
+    mmproj: dict[str, AbsolutePath] = Field(
+        default_factory=dict, description="Projectors for images and sound: GGUF files, by the model's name."
+    )
+    draft: dict[str, str] = Field(
+        default_factory=dict, description="What drafts for a local model, by its name: a smaller model, or `ngram`."
+    )
     context_tokens: int = Field(8192, ge=512, description="Context of each local slot, in tokens.")
     slots: int = Field(4, ge=1, le=64, description="Requests that a local model decodes at once.")
     max_queue: int = Field(64, ge=0, description="Requests that may wait for a local model's slots.")

@@ -21,7 +21,7 @@ import pytest
 
 from tidemill.core.errors import Configuration, Unavailable
 from tidemill.llm import resumable
-from tidemill.llm.catalog import Artifact, HubFile, PackagePart
+from tidemill.llm.artifacts import Artifact, HubFile, PackagePart
 from tidemill.llm.disk import disk_error
 from tidemill.llm.download import pull_artifact
 from tidemill.settings import ModelSettings, Settings
@@ -359,7 +359,7 @@ async def test_a_disk_that_fills_up_in_the_middle_leaves_no_half_file(site, sett
 import asyncio, resource
 from pathlib import Path
 from tidemill.core.errors import Configuration
-from tidemill.llm.catalog import Artifact, HubFile
+from tidemill.llm.artifacts import Artifact, HubFile
 from tidemill.llm.download import pull_artifact
 from tidemill.settings import ModelSettings, Settings
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))

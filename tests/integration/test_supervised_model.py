@@ -47,7 +47,7 @@ async def test_an_unexpected_end_is_told_with_its_cause_and_logged(runtime, monk
     def broken(*_):
         raise RecursionError("too deep")
 
-    monkeypatch.setattr(supervised_model, "refuse_if_too_large", broken)
+    monkeypatch.setattr(runtime_process.ChildPlan, "need", broken)
     for _ in range(2):
         with pytest.raises(ModelFailed, match="bad can't be run: RecursionError: too deep"):
             await runtime.ensure("bad")

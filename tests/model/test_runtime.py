@@ -52,8 +52,8 @@ async def runtime(tmp_path_factory):
 async def model(runtime):
     @asynccontextmanager
     async def serve(name):
-        endpoint = await runtime.ensure(name)
-        yield Target(endpoint.base_url, endpoint.api_key, name)
+        async with runtime.serve(name) as served:
+            yield Target(served.endpoint.base_url, served.endpoint.api_key, served.model, served.options)
 
     async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
         yield OpenAIHTTP(client, serve)

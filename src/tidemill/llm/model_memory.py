@@ -1,10 +1,12 @@
 """How much memory a local model takes, and how much there is."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from tidemill.core.errors import Unavailable
+from tidemill.core.errors import Configuration
 from tidemill.llm.gguf import read_header
 
 GIB = 2**30
@@ -16,17 +18,41 @@ file and 0.45 of a 1.5B's, both Q4_K_M."""
 CGROUP = Path("/sys/fs/cgroup")
 
 
-def needed_bytes(path: Path, context_tokens: int, slots: int) -> int:
-    """An estimate: the weights and their repacked part, every slot's keys and values, and room to compute.
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Bytes of main memory and of GPU memory."""
+
+    ram: int
+    vram: int
+
+
+def estimate(
+    path: Path, context_tokens: int, slots: int, *, gpu_layers: int | None = 0, beside: Sequence[Path] = ()
+) -> Need:
+    """What a model will take: weights and their repacked part, every slot's keys and values, and room to compute.
+
+    Main memory is counted in full also where layers go to a GPU: the file is mapped, and how much of it stays in main
+    memory depends on the build of llama.cpp. What a child was measured to hold replaces the estimate after its load.
+
+    Args:
+        path: the GGUF file.
+        context_tokens: context of each slot.
+        slots: requests decoded at once.
+        gpu_layers: layers that go to the GPU; `None` for all of them.
+        beside: further files that the child loads whole, such as adapters and a projector for images.
 
     Raises:
-        Configuration: the file can't be read, or is no GGUF file.
+        Configuration: a file can't be read, or is no GGUF file.
     """
     header = read_header(path)
     trained = header.context_tokens
     tokens = min(context_tokens, trained) if trained else context_tokens
-    weights = int(path.stat().st_size * (1 + REPACKED))
-    return weights + header.context_bytes_per_token * tokens * slots + WORKSPACE
+    weights, context = path.stat().st_size, header.context_bytes_per_token * tokens * slots
+    more = sum(_size(one) for one in beside)
+    layers = header.layers + 1
+    part = 1.0 if gpu_layers is None else min(gpu_layers, layers) / layers
+    vram = int((weights + more + context) * part) + (WORKSPACE if part else 0)
+    return Need(int(weights * (1 + REPACKED)) + context + more + WORKSPACE, vram)
 
 
 def free_bytes() -> int:
@@ -39,19 +65,11 @@ def free_bytes() -> int:
     return min(free, max(0, limit - used + _reclaimable()))
 
 
-def refuse_if_too_large(name: str, path: Path, context_tokens: int, slots: int) -> None:
-    """Raises before memory is taken that isn't there.
-
-    Raises:
-        Unavailable: the estimate is more than what is free; the message has both numbers.
-        Configuration: the file can't be read, or is no GGUF file.
-    """
-    needed, free = needed_bytes(path, context_tokens, slots), free_bytes()
-    if needed > free:
-        raise Unavailable(
-            f"The model {name} needs about {needed / GIB:.1f} GiB of memory, and {free / GIB:.1f} GiB are free. "
-            "Unload another model, lower `models.slots` or `models.context_tokens`, or use a smaller model."
-        )
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise Configuration(f"The file {path} can't be read: {error.strerror}.") from error
 
 
 def _number(path: Path) -> int | None:

@@ -60,9 +60,29 @@ def parameters(options: ChildOptions) -> xllamacpp.CommonParams:
     params.use_jinja = True
     params.ui = False
     params.endpoint_slots = True
+    params.endpoint_metrics = True
     params.offline = True
     params.verbosity = LOG_ERRORS
+    params.n_threads_http = options.http_threads
+    params.n_gpu_layers = options.gpu_layers
+    params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path, 1.0) for path in options.adapters]
+    params.lora_init_without_apply = True
+    params.mmproj.path = options.mmproj
+    _speculate(params, options)
     return params
+
+
+def _speculate(params: xllamacpp.CommonParams, options: ChildOptions) -> None:
+    """Tokens that a smaller model, or the text before, proposes are checked several at once."""
+    kinds = xllamacpp.common_speculative_type
+    if options.draft:
+        params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
+        params.speculative.draft.mparams.path = options.draft
+        params.speculative.draft.n_gpu_layers = options.gpu_layers
+        params.speculative.draft.cpuparams.n_threads = options.threads
+        params.speculative.draft.cpuparams_batch.n_threads = options.threads
+    elif options.ngram:
+        params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_NGRAM_MOD]
 
 
 def _wait_for_end_of_input() -> None:

@@ -15,6 +15,12 @@ class ChildOptions:
         context_tokens: context of each slot.
         slots: requests decoded at once.
         threads: CPU threads.
+        http_threads: requests that it listens to at once; more would keep its health from being asked.
+        adapters: LoRA files; their places are their numbers in requests.
+        gpu_layers: layers that go to a GPU; -1 for as many as fit.
+        mmproj: the projector for images and sound; none where empty.
+        draft: the GGUF file of a smaller model that drafts; none where empty.
+        ngram: drafts from what the text repeats.
         parent: process id of who starts the child; the child ends with it.
     """
 
@@ -24,6 +30,12 @@ class ChildOptions:
     context_tokens: int
     slots: int
     threads: int
+    http_threads: int
+    adapters: list[str]
+    gpu_layers: int
+    mmproj: str
+    draft: str
+    ngram: bool
     parent: int
 
     def to_line(self) -> bytes:

@@ -13,12 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidemill.core.errors import Configuration, ModelFailed, Unavailable
+from tidemill.llm.adapters import Adapter
+from tidemill.llm.model_memory import Need, estimate
 from tidemill.llm.runtime_options import ChildOptions
 
 log = logging.getLogger(__name__)
 
 LOG_BYTES = 1_000_000
 STOP_SECONDS = 5.0
+SPARE_LISTENERS = 16
+"""For other processes on the data folder, and for questions about the child's health while its queue is full."""
 SPINS = "1000"
 """Turns for which llama.cpp's threads spin before they sleep. With OpenMP's own 300,000 a 0.5B model decoded 6 to 12
 tokens/s on 2 cores beside one busy process, with 1,000 it decoded 15; on idle cores both decoded 35."""
@@ -32,7 +36,16 @@ class ChildCrashed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ChildPlan:
-    """Which model a child is to load, and how."""
+    """Which model a child is to load, and how.
+
+    Attributes:
+        max_queue: requests that may wait for a slot.
+        gpu_layers: layers that go to a GPU; `None` for as many as fit.
+        adapters: LoRA adapters that requests may name.
+        mmproj: the projector that makes tokens of images and sound.
+        draft: a smaller model that drafts for it.
+        ngram: drafts come from what the text repeats.
+    """
 
     name: str
     path: Path
@@ -41,6 +54,32 @@ class ChildPlan:
     threads: int
     log: Path
     start_timeout: float
+    max_queue: int = 0
+    gpu_layers: int | None = None
+    adapters: tuple[Adapter, ...] = ()
+    mmproj: Path | None = None
+    draft: Path | None = None
+    ngram: bool = False
+
+    @property
+    def memory_key(self) -> str:
+        """Names everything that decides how much memory the child takes."""
+        adapters = [adapter.path for adapter in self.adapters]
+        beside = (self.mmproj, self.draft, self.gpu_layers, *adapters)
+        return repr((str(self.path), self.context_tokens, self.slots, *map(str, beside)))
+
+    def need(self) -> Need:
+        """An estimate of the memory that the child will take.
+
+        Raises:
+            Configuration: a file can't be read, or is no GGUF file.
+        """
+        beside = [adapter.path for adapter in self.adapters] + ([self.mmproj] if self.mmproj else [])
+        own = estimate(self.path, self.context_tokens, self.slots, gpu_layers=self.gpu_layers, beside=beside)
+        if self.draft is None:
+            return own
+        draft = estimate(self.draft, self.context_tokens, self.slots, gpu_layers=self.gpu_layers)
+        return Need(own.ram + draft.ram, own.vram + draft.vram)
 
 
 class ChildProcess:
@@ -110,6 +149,12 @@ async def _greet(process: Process, plan: ChildPlan, api_key: str) -> int:
         context_tokens=plan.context_tokens,
         slots=plan.slots,
         threads=plan.threads,
+        http_threads=plan.slots + plan.max_queue + SPARE_LISTENERS,
+        adapters=[str(adapter.path) for adapter in plan.adapters],
+        gpu_layers=-1 if plan.gpu_layers is None else plan.gpu_layers,
+        mmproj=str(plan.mmproj or ""),
+        draft=str(plan.draft or ""),
+        ngram=plan.ngram,
         parent=os.getpid(),
     )
     if process.stdin is None or process.stdout is None:

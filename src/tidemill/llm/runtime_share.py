@@ -7,6 +7,7 @@ dies; its child ends with it, and the next process that needs the model becomes 
 import fcntl
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -14,13 +15,20 @@ from urllib.parse import quote
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """Where an owner's child serves. `path` is the file that it loaded, `owner` the owner's process id."""
+    """Where an owner's child serves.
+
+    Attributes:
+        owner: the owner's process id.
+        path: the file that the child loaded.
+        adapters: the names of its adapters, in the order of their numbers.
+    """
 
     base_url: str
     api_key: str
     pid: int
     owner: int
     path: str
+    adapters: Sequence[str] = ()
 
 
 class SharedModel:

@@ -5,20 +5,20 @@ import logging
 import os
 import time
 from collections import deque
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from urllib.parse import quote
 
 import httpx
-import psutil
 
 from tidemill.core.clock import system_clock
 from tidemill.core.errors import Conflict, ModelFailed, TidemillError, Unavailable
-from tidemill.llm.model_memory import refuse_if_too_large
+from tidemill.llm.memory_ledger import Claim, MemoryLedger
+from tidemill.llm.runtime_lease import Endpoint, Loaded
 from tidemill.llm.runtime_process import ChildCrashed, ChildPlan, ChildProcess
 from tidemill.llm.runtime_share import Publication, SharedModel
+from tidemill.llm.runtime_status import RuntimeState
+from tidemill.llm.runtime_traffic import Traffic
 
 log = logging.getLogger(__name__)
 
@@ -32,93 +32,186 @@ WATCH_SECONDS = 10.0
 MAX_SILENT_CHECKS = 3
 
 
-class RuntimeState(StrEnum):
-    """How a local model stands."""
-
-    STARTING = "starting"
-    READY = "ready"
-    RESTARTING = "restarting"
-    FAILED = "failed"
-    STOPPED = "stopped"
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a local model serves OpenAI's API: the base URL, up to and including `/v1`, and the key to it."""
-
-    base_url: str
-    api_key: str
-
-
-@dataclass(frozen=True, slots=True)
-class RuntimeStatus:
-    """How a local model stands, for a person. `rss_bytes` is the memory that its process holds."""
-
-    model: str
-    state: RuntimeState
-    pid: int | None
-    rss_bytes: int | None
-    started_at: datetime | None
-    restarts: int
-
-
 class SupervisedModel:
-    """One local model, as this process knows it: owned (we run its child), attached (another does), or neither."""
+    """One local model, as this process knows it: owned (we run its child), attached (another does), or neither.
 
-    def __init__(self, plan: ChildPlan, share: SharedModel, http: httpx.AsyncClient) -> None:
+    Args:
+        plan: what its child is to load.
+        share: the lock and the address that the data folder's processes share.
+        http: asks children how they are.
+        memory: grants the memory for a child.
+        traffic: counts the model's requests.
+        patience: seconds for which a child that is replaced or unloaded may finish its answers.
+    """
+
+    def __init__(
+        self,
+        plan: ChildPlan,
+        share: SharedModel,
+        http: httpx.AsyncClient,
+        memory: MemoryLedger,
+        traffic: Traffic,
+        patience: float,
+    ) -> None:
+        self.traffic = traffic
         self._plan = plan
         self._share = share
         self._http = http
+        self._memory = memory
+        self._patience = patience
         self._state = RuntimeState.STOPPED
-        self._endpoint: Endpoint | None = None
-        self._pid: int | None = None
-        self._started_at: datetime | None = None
+        self._loaded: Loaded | None = None
+        self._children: set[Loaded] = set()
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._swapped = asyncio.Event()
+        self._replacing = asyncio.Lock()
         self._restarts = 0
         self._owner_task: asyncio.Task[None] | None = None
-        self._ready: asyncio.Future[Endpoint] | None = None
-        self._stamp: tuple[int, int] | None = None
+        self._stopping: asyncio.Task[None] | None = None
+        self._ready: asyncio.Future[None] | None = None
         self._crashes: deque[float] = deque(maxlen=MAX_CRASHES)
         self._refused: TidemillError | None = None
         self._refused_until = 0.0
 
-    async def ensure(self) -> Endpoint:
-        """The address, once the model is ready; see `LocalRuntime.ensure` for the errors."""
-        endpoint = self._endpoint
-        if endpoint is not None and (self._owner_task is not None or self._attachment_holds()):
-            return endpoint
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self._plan.name
+
+    @property
+    def plan(self) -> ChildPlan:
+        """What its child has loaded, or will."""
+        return self._plan
+
+    def plan_anew(self, plan: ChildPlan) -> None:
+        """Takes another plan where nothing runs by the old one."""
+        if self._owner_task is None and self._loaded is None:
+            self._plan = plan
+
+    @property
+    def state(self) -> RuntimeState:
+        """How it stands."""
+        return RuntimeState.UNLOADING if self._stopping is not None and self._loaded is not None else self._state
+
+    @property
+    def loaded(self) -> Loaded | None:
+        """The child that serves now."""
+        return self._loaded
+
+    @property
+    def claim(self) -> Claim | None:
+        """The memory that its child holds; `None` where we own none."""
+        return self._loaded.claim if self._loaded is not None else None
+
+    @property
+    def restarts(self) -> int:
+        """How often its child died and was started again."""
+        return self._restarts
+
+    @property
+    def idle(self) -> bool:
+        """Whether it is ours, ready, and neither asked, replaced nor unloaded at this moment."""
+        quiet = not self.traffic.admitted and not self._replacing.locked() and self._stopping is None
+        return quiet and self._owner_task is not None and self._loaded is not None
+
+    @asynccontextmanager
+    async def lease(self) -> AsyncIterator[Loaded]:
+        """The model's child, which is not ended within the block; see `LocalRuntime.serve` for the errors."""
+        with self.traffic.admit():
+            loaded = await self.ensure()
+            with loaded.hold():
+                yield loaded
+
+    async def ensure(self) -> Loaded:
+        """The child, once the model is ready; see `LocalRuntime.ensure` for the errors."""
         deadline = time.monotonic() + self._plan.start_timeout
         while True:
-            if self._ready is not None:
-                return await self._until_ready(self._ready, deadline)
-            if self._owner_task is not None:
+            if self._stopping is not None:
+                await asyncio.wait([self._stopping])
+            elif self._loaded is not None and (self._owner_task is not None or self._attachment_holds()):
+                return self._loaded
+            elif self._ready is not None:
+                await self._until_ready(self._ready, deadline)
+            elif self._owner_task is not None:
                 await asyncio.wait([self._owner_task])
-                continue
-            if self._refused is not None and time.monotonic() < self._refused_until:
+            elif self._refused is not None and time.monotonic() < self._refused_until:
                 raise self._refused
-            if self._share.try_own():
+            elif self._share.try_own():
                 self._become_owner()
-                continue
-            attached = await self._attach()
-            if attached is not None:
-                return attached
-            if time.monotonic() > deadline:
-                raise self._not_ready()
-            await asyncio.sleep(POLL_SECONDS)
+            elif not await self._attach():
+                if time.monotonic() > deadline:
+                    raise self._not_ready()
+                await asyncio.sleep(POLL_SECONDS)
 
     async def stop(self) -> None:
-        """Ends the child that this process owns, and waits for its end.
+        """Ends the child that this process owns when its answers are read, and waits for its end.
+
+        Who asks meanwhile waits, and then loads it anew.
 
         Raises:
             Conflict: another process owns it.
         """
-        if self._owner_task is None and self._endpoint is not None and self._attachment_holds():
-            published = self._share.read()
-            owner = f" (process {published.owner})" if published else ""
-            raise Conflict(f"Another Tidemill{owner} runs the model {self._plan.name}. Unload it there.")
-        await self.close()
+        if self._owner_task is None and self._loaded is not None and self._attachment_holds():
+            raise Conflict(f"{self._elsewhere()} Unload it there.")
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop(), name=f"end of the local model {self.name}")
+        await asyncio.shield(self._stopping)
+
+    async def leave(self) -> bool:
+        """Unloads it if it is idle; whether it did."""
+        if not self.idle:
+            return False
+        await self.stop()
+        return True
 
     async def close(self) -> None:
-        """Ends the child that this process owns; leaves one that another process owns alone."""
+        """Ends the child that this process owns, at once; leaves one that another process owns alone."""
+        stopping = self._stopping
+        if stopping is not None:
+            stopping.cancel()
+            await asyncio.wait([stopping])
+        await self._end_own()
+
+    async def replace(self, plan: ChildPlan) -> None:
+        """Goes on by another plan. A child that serves is replaced without a pause: the next one starts beside it,
+        takes over when it is ready, and the old one ends when its last answer is read.
+
+        Raises:
+            Conflict: another process owns it.
+            Unavailable: memory can't hold both; the message has the numbers.
+            Configuration: the next child can't load what the plan names.
+            ModelFailed: the next child crashed while it loaded.
+        """
+        async with self._replacing:
+            if self._owner_task is None and self._loaded is not None and self._attachment_holds():
+                raise Conflict(f"{self._elsewhere()} Change it there.")
+            if self._owner_task is not None:
+                await self.ensure()
+            old = self._loaded
+            if old is None:
+                self._plan = plan
+                return
+            successor = await self._launch(plan)
+            if successor is None:
+                raise ModelFailed(f"The next process of the model {self.name} crashed while it loaded. See {plan.log}.")
+            if self._loaded is not old:
+                await self._end(successor)
+                raise Unavailable(f"The process of the model {self.name} ended while it was changed. Try again.")
+            self._plan = plan
+            self._announce(successor)
+            task = asyncio.create_task(self._retire(old), name=f"last answers of the local model {self.name}")
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
+
+    async def _stop(self) -> None:
+        try:
+            if self._loaded is not None:
+                await self._loaded.until_idle(self._patience)
+            await self._end_own()
+        finally:
+            self._stopping = None
+
+    async def _end_own(self) -> None:
         task = self._owner_task
         if task is not None:
             task.cancel()
@@ -129,37 +222,32 @@ class SupervisedModel:
                 self._free_lock()
         if self._owner_task is not None:
             return
-        self._forget()
+        self._loaded = None
         self._refused = None
         self._crashes.clear()
         self._state = RuntimeState.STOPPED
 
-    def status(self) -> RuntimeStatus:
-        """How it stands now."""
-        return RuntimeStatus(self._plan.name, self._state, self._pid, _rss(self._pid), self._started_at, self._restarts)
-
     def _become_owner(self) -> None:
-        self._forget()
+        self._loaded = None
         self._refused = None
         self._state = RuntimeState.STARTING
         self._ready = _promise()
-        self._owner_task = asyncio.create_task(self._own(), name=f"local model {self._plan.name}")
+        self._owner_task = asyncio.create_task(self._own(), name=f"local model {self.name}")
 
     async def _own(self) -> None:
         """Runs the child until it is stopped or fails for good, and then frees the lock."""
-        child: ChildProcess | None = None
         try:
             while True:
-                child = await self._launch()
-                if child is not None:
-                    self._announce(child)
-                    how = await self._until_gone(child)
-                    log.warning("The process of the model %s %s; it is started again.", self._plan.name, how)
+                started = await self._launch(self._plan)
+                gone = None
+                if started is not None:
+                    self._announce(started)
+                    gone, how = await self._until_gone()
+                    log.warning("The process of the model %s %s; it is started again.", self.name, how)
                     self._restarts += 1
                 pause = self._after_crash()
-                if child is not None:
-                    await child.stop()
-                    child = None
+                if gone is not None:
+                    await self._end(gone)
                 await asyncio.sleep(pause)
         except asyncio.CancelledError:
             self._end_with(self._unloaded(), None)
@@ -168,23 +256,25 @@ class SupervisedModel:
             rest = REST_SECONDS if isinstance(error, ModelFailed) else 0.0
             self._end_with(error, time.monotonic() + rest)
         except OSError as error:
-            failure = Unavailable(f"The process of the model {self._plan.name} can't be started: {error}.")
+            failure = Unavailable(f"The process of the model {self.name} can't be started: {error}.")
             log.warning("%s", failure.message)
             self._end_with(failure, time.monotonic())
         except Exception as error:
-            log.exception("The model %s can't be run.", self._plan.name)
-            failed = ModelFailed(f"The model {self._plan.name} can't be run: {type(error).__name__}: {error}.")
+            log.exception("The model %s can't be run.", self.name)
+            failed = ModelFailed(f"The model {self.name} can't be run: {type(error).__name__}: {error}.")
             self._end_with(failed, time.monotonic() + REST_SECONDS)
         finally:
-            await self._leave(child)
+            await self._leave()
 
-    async def _leave(self, child: ChildProcess | None) -> None:
-        """Ends the child and frees the lock. What fails at that is logged; the next request may own anew."""
+    async def _leave(self) -> None:
+        """Ends every child and frees the lock. What fails at that is logged; the next request may own anew."""
         try:
-            if child is not None:
-                await child.stop()
+            for task in tuple(self._retiring):
+                task.cancel()
+            for loaded in tuple(self._children):
+                await self._end(loaded)
         except Exception:
-            log.exception("The process of the model %s could not be ended in order.", self._plan.name)
+            log.exception("The process of the model %s could not be ended in order.", self.name)
         finally:
             self._owner_task = None
             self._free_lock()
@@ -193,35 +283,80 @@ class SupervisedModel:
         try:
             self._share.release()
         except OSError:
-            log.exception("The address of the model %s could not be withdrawn.", self._plan.name)
+            log.exception("The address of the model %s could not be withdrawn.", self.name)
 
-    async def _launch(self) -> ChildProcess | None:
+    async def _launch(self, plan: ChildPlan) -> Loaded | None:
         """A child that serves; `None` if it crashed while it loaded."""
-        plan = self._plan
-        await asyncio.to_thread(refuse_if_too_large, plan.name, plan.path, plan.context_tokens, plan.slots)
+        claim = await self._memory.claim(plan.name, plan.memory_key, await asyncio.to_thread(plan.need))
+        loaded: Loaded | None = None
         try:
             child = await ChildProcess.start(plan)
+            endpoint = Endpoint(child.base_url, child.api_key)
+            names = tuple(adapter.name for adapter in plan.adapters)
+            loaded = Loaded(endpoint, child.pid, names, child, claim, started_at=system_clock())
+            self._children.add(loaded)
+            if await self._answers(endpoint):
+                await self._memory.measure(claim, child.pid)
+                return loaded
         except ChildCrashed as error:
             log.warning("The process of the model %s crashed while it loaded (%s).", plan.name, error)
-            return None
-        serves = False
-        try:
-            serves = await self._answers(Endpoint(child.base_url, child.api_key))
-        finally:
-            if not serves:
-                await child.stop()
-        return child if serves else None
+        except BaseException:
+            await self._give_up(loaded, claim)
+            raise
+        await self._give_up(loaded, claim)
+        return None
 
-    def _announce(self, child: ChildProcess) -> None:
-        self._endpoint = Endpoint(child.base_url, child.api_key)
-        self._pid = child.pid
-        self._started_at = system_clock()
+    async def _give_up(self, loaded: Loaded | None, claim: Claim) -> None:
+        if loaded is not None:
+            await self._end(loaded)
+        self._memory.release(claim)
+
+    async def _end(self, loaded: Loaded) -> None:
+        """Ends a child of ours, and gives back its memory."""
+        if loaded.child is not None:
+            await loaded.child.stop()
+        self._children.discard(loaded)
+        if loaded.claim is not None:
+            self._memory.release(loaded.claim)
+
+    async def _retire(self, loaded: Loaded) -> None:
+        """Ends a child that has a successor, when its last answer is read."""
+        await loaded.until_idle(self._patience)
+        await self._end(loaded)
+
+    def _announce(self, loaded: Loaded) -> None:
+        self._loaded = loaded
+        self._swapped.set()
+        self.traffic.touch()
         self._state = RuntimeState.READY
-        self._share.publish(Publication(child.base_url, child.api_key, child.pid, os.getpid(), str(self._plan.path)))
+        endpoint = loaded.endpoint
+        self._share.publish(
+            Publication(
+                endpoint.base_url, endpoint.api_key, loaded.pid, os.getpid(), str(self._plan.path), loaded.adapters
+            )
+        )
         if self._ready is not None and not self._ready.done():
-            self._ready.set_result(self._endpoint)
+            self._ready.set_result(None)
 
-    async def _until_gone(self, child: ChildProcess) -> str:
+    async def _until_gone(self) -> tuple[Loaded, str]:
+        """The child that serves, once it is gone, and how it went. Follows it to its successors."""
+        while True:
+            loaded = self._loaded
+            if loaded is None or loaded.child is None:
+                raise ModelFailed(f"The model {self.name} lost its process.")
+            self._swapped.clear()
+            watch = asyncio.create_task(self._watch(loaded.child))
+            swap = asyncio.create_task(self._swapped.wait())
+            try:
+                await asyncio.wait({watch, swap}, return_when=asyncio.FIRST_COMPLETED)
+                if watch.done() and self._loaded is loaded:
+                    return loaded, watch.result()
+            finally:
+                watch.cancel()
+                swap.cancel()
+                await asyncio.gather(watch, swap, return_exceptions=True)
+
+    async def _watch(self, child: ChildProcess) -> str:
         """Returns how the child went: it ended, or it no longer answers."""
         silent = 0
         while silent < MAX_SILENT_CHECKS:
@@ -240,7 +375,7 @@ class SupervisedModel:
         Raises:
             ModelFailed: it crashed too often.
         """
-        self._forget()
+        self._loaded = None
         self._share.withdraw()
         self._state = RuntimeState.RESTARTING
         now = time.monotonic()
@@ -248,7 +383,7 @@ class SupervisedModel:
         recent = [moment for moment in self._crashes if now - moment < CRASH_WINDOW_SECONDS]
         if len(recent) >= MAX_CRASHES:
             raise ModelFailed(
-                f"The process of the model {self._plan.name} crashed {len(recent)} times in "
+                f"The process of the model {self.name} crashed {len(recent)} times in "
                 f"{CRASH_WINDOW_SECONDS:.0f} s and stays down. Its log is {self._plan.log}; "
                 "load the model again when the cause is mended."
             )
@@ -256,33 +391,39 @@ class SupervisedModel:
             self._ready = _promise()
         return float(min(FIRST_BACKOFF_SECONDS * 2 ** (len(recent) - 1), MAX_BACKOFF_SECONDS))
 
-    async def _attach(self) -> Endpoint | None:
-        """The address that another process published, if its child answers with the key."""
+    async def _attach(self) -> bool:
+        """Whether another process published its child, and that answers with the key."""
         stamp, published = self._share.stamp(), self._share.read()
         if published is None:
             self._state = RuntimeState.STARTING
-            return None
+            return False
         if published.path != str(self._plan.path):
             raise Conflict(
                 f"Another Tidemill (process {published.owner}) runs {published.path} under the name "
-                f"{self._plan.name}, which here is {self._plan.path}. Give one of them another name."
+                f"{self.name}, which here is {self._plan.path}. Give one of them another name."
             )
         endpoint = Endpoint(published.base_url, published.api_key)
         if not await self._answers(endpoint):
-            return None
-        self._endpoint, self._stamp, self._pid = endpoint, stamp, published.pid
+            return False
+        self._loaded = Loaded(endpoint, published.pid, tuple(published.adapters), stamp=stamp)
         self._state = RuntimeState.READY
-        return endpoint
+        return True
 
     def _attachment_holds(self) -> bool:
         """Whether the owner lives and still publishes what we attached to. If it died, we are the owner now."""
         if self._share.try_own():
             self._become_owner()
             return False
-        if self._stamp is not None and self._share.stamp() == self._stamp:
+        stamp = self._loaded.stamp if self._loaded is not None else None
+        if stamp is not None and self._share.stamp() == stamp:
             return True
-        self._forget()
+        self._loaded = None
         return False
+
+    def _elsewhere(self) -> str:
+        published = self._share.read()
+        owner = f" (process {published.owner})" if published else ""
+        return f"Another Tidemill{owner} runs the model {self.name}."
 
     async def _answers(self, endpoint: Endpoint) -> bool:
         headers = {"authorization": f"Bearer {endpoint.api_key}"}
@@ -292,18 +433,18 @@ class SupervisedModel:
             return False
         return answer.status_code == httpx.codes.OK
 
-    async def _until_ready(self, ready: asyncio.Future[Endpoint], deadline: float) -> Endpoint:
+    async def _until_ready(self, ready: asyncio.Future[None], deadline: float) -> None:
         try:
-            return await asyncio.wait_for(asyncio.shield(ready), max(0.01, deadline - time.monotonic()))
+            await asyncio.wait_for(asyncio.shield(ready), max(0.01, deadline - time.monotonic()))
         except TimeoutError as error:
             raise self._not_ready() from error
 
     def _unloaded(self) -> Unavailable:
-        return Unavailable(f"The model {self._plan.name} was unloaded. Ask again to load it.")
+        return Unavailable(f"The model {self.name} was unloaded. Ask again to load it.")
 
     def _not_ready(self) -> Unavailable:
         return Unavailable(
-            f"The model {self._plan.name} was not ready after {self._plan.start_timeout:.0f} s. "
+            f"The model {self.name} was not ready after {self._plan.start_timeout:.0f} s. "
             f"Its log is {self._plan.log}; `models.start_timeout` gives it longer."
         )
 
@@ -312,14 +453,11 @@ class SupervisedModel:
         ready, self._ready = self._ready, None
         if ready is not None and not ready.done():
             ready.set_exception(error)
-        self._forget()
+        self._loaded = None
         self._state = RuntimeState.STOPPED if refused_until is None else RuntimeState.FAILED
         if refused_until is not None:
             self._refused, self._refused_until = error, refused_until
             self._crashes.clear()
-
-    def _forget(self) -> None:
-        self._endpoint = self._stamp = self._pid = self._started_at = None
 
 
 def log_name(model: str) -> str:
@@ -327,16 +465,8 @@ def log_name(model: str) -> str:
     return f"{quote(model, safe='')}.log"
 
 
-def _promise() -> asyncio.Future[Endpoint]:
+def _promise() -> asyncio.Future[None]:
     """A future whose exception may go unseen, when nobody waits for it."""
-    promise: asyncio.Future[Endpoint] = asyncio.get_running_loop().create_future()
+    promise: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     promise.add_done_callback(lambda done: None if done.cancelled() else done.exception())
     return promise
-
-
-def _rss(pid: int | None) -> int | None:
-    if pid is None:
-        return None
-    with suppress(psutil.Error):
-        return int(psutil.Process(pid).memory_info().rss)
-    return None
