@@ -1,11 +1,12 @@
 """A review from its submission to its result, with scripted engines and models and a real database."""
 
 import json
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -17,7 +18,7 @@ from tidemill.core.errors import InvalidInput, ModelNotFound, NotFound, TooLarge
 from tidemill.core.finding import Finding, Severity
 from tidemill.core.ids import new_id
 from tidemill.core.review import ReviewState
-from tidemill.flows.review import ReviewFlow, ReviewStatus
+from tidemill.flows.review import ReviewFlow, ReviewStatus, Visibility
 from tidemill.flows.review_run import BUDGET_SPENT, ReviewParts
 from tidemill.jobs.direct import DirectJobs, Interrupted
 from tidemill.llm.recording import RecordedModel, TextPolicy
@@ -97,6 +98,7 @@ class Reviews:
         engines: Iterable[Engine] | None = None,
         stop_after: str | None = None,
         deployment: Callable[[], Awaitable[Deployment]] | None = None,
+        visibility: Visibility | None = None,
         **settings: Any,
     ) -> None:
         self.model = ScriptedModel([ScriptedAnswer(comment(), repeat=True)] if script is None else script)
@@ -124,7 +126,7 @@ class Reviews:
             change_days=30,
         )
         self.blobs = parts.blobs
-        self.flow = ReviewFlow(self.jobs, parts)
+        self.flow = ReviewFlow(self.jobs, parts, visibility or Alone())
 
     async def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -132,6 +134,13 @@ class Reviews:
     async def review(self, caller: Caller, change: ChangeSet = CHANGE, *, with_model: bool = True) -> ReviewStatus:
         row = await self.flow.submit(change, with_model=with_model, caller=caller)
         return await self.flow.status(row.id, caller)
+
+
+class Alone:
+    """Everyone sees their own reviews."""
+
+    async def visible_owners(self, caller: Caller) -> Sequence[UUID]:
+        return [caller.owner_id]
 
 
 async def current() -> Deployment:
@@ -147,7 +156,8 @@ def default_engines() -> tuple[Engine, ...]:
 
 async def caller(pool: Pool, role: Role) -> Caller:
     key = ApiKey(new_id(), role, role, "tm-12345", NOON)
-    await ApiKeyRepository(pool).add(key, key.id.bytes)
+    async with pool.connection() as connection:
+        await ApiKeyRepository(pool).add(connection, key, key.id.bytes)
     return Caller(key.id, role, RIGHTS[role], key_id=key.id)
 
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from tidemill.accounts.accounts import Accounts
 from tidemill.accounts.api_keys import ApiKeys
+from tidemill.conversations.service import Conversations
 from tidemill.flows.review import ReviewFlow
 from tidemill.llm.port import ChatModel
 from tidemill.llm.runtime import LocalRuntime
@@ -20,11 +22,13 @@ class Services:
     """The services of one hub. `ready` raises a `TidemillError` that says what is missing."""
 
     settings: Settings
+    accounts: Accounts
     keys: ApiKeys
     chat: ChatModel
     deployments: Deployments
     runtime: LocalRuntime
     reviews: ReviewFlow
+    conversations: Conversations
     metrics: Metrics
     secrets: Secrets
     ready: Callable[[], Awaitable[None]]

@@ -20,6 +20,7 @@ import uvicorn
 import uvloop
 from rich.console import Console
 
+from tidemill.accounts.api_keys import LOCAL_KEY, Wanted
 from tidemill.api.app import create_app
 from tidemill.api.services import Services
 from tidemill.app import Database, open_database, open_hub
@@ -27,6 +28,7 @@ from tidemill.cli.hub import HubAddress, HubClient, find_hub, lock_file, write_a
 from tidemill.cli.models import pull_with_progress
 from tidemill.cli.review import review_on_hub
 from tidemill.core.accounts import Role
+from tidemill.core.audit import HUB
 from tidemill.core.errors import Configuration, Conflict, TidemillError, Unavailable
 from tidemill.forges.bundle import clone_bundle
 from tidemill.forges.local_git import read_change, recent_commits
@@ -35,7 +37,6 @@ from tidemill.review.reports import RENDERERS
 from tidemill.settings import Settings, load_settings
 from tidemill.store.data_folder import make_data_folder, make_private_folder
 
-LOCAL_KEY = "local commands"
 EXAMPLE_REVIEWS = 3
 
 log = logging.getLogger(__name__)
@@ -161,14 +162,14 @@ async def _local_key(services: Services) -> AsyncIterator[str]:
     """A key for this machine's commands, valid while the hub runs. Its id is noted, so that a kill leaves none."""
     note = services.settings.run_dir / "local-key"
     if note.exists():
-        await services.keys.revoke_id(UUID(note.read_text()))
-    made = await services.keys.create(LOCAL_KEY, Role.ADMIN)
+        await services.keys.revoke_id(UUID(note.read_text()), HUB)
+    made = await services.keys.create(Wanted(LOCAL_KEY, Role.ADMIN), HUB)
     note.write_text(str(made.key.id))
     try:
         yield made.secret
     finally:
         try:
-            await services.keys.revoke_id(made.key.id)
+            await services.keys.revoke_id(made.key.id, HUB)
             note.unlink()
         except Unavailable as error:
             log.warning("The key of this machine's commands is revoked at the next start: %s", error.message)
@@ -181,7 +182,7 @@ async def _greet(services: Services, url: str) -> None:
         console.print("Your API keys still work; `tidemill keys list` shows them, `tidemill keys create` makes more.")
         shown = "KEY"
     else:
-        shown = (await services.keys.create("first", Role.ADMIN)).secret
+        shown = (await services.keys.create(Wanted("first", Role.ADMIN), HUB)).secret
         console.print(f"Your first API key (admin, shown this once):  [bold]{shown}[/bold]")
     program = _program()
     console.print("\nTry, in another terminal:\n", markup=False)

@@ -177,7 +177,8 @@ class Caller:
         key_id: the API key, `None` for a session or a token of a session.
         user_id: the person, `None` for a key of the installation itself.
         session_id: the session, `None` for a key or a token of a key.
-        expires_at: when the token that was shown ends, `None` for a key or a session itself.
+        expires_at: when the key or token ends, `None` for never and for a session; nothing that the caller makes to
+            come in with may live longer.
     """
 
     owner_id: UUID

@@ -6,8 +6,10 @@ submit → queued → the steps of `review_run`, each recorded → done or faile
 import asyncio
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from typing import Protocol
 from uuid import UUID
 
 from tidemill.analysis.diff import parse_diff
@@ -40,17 +42,27 @@ class ReviewStatus:
     findings: tuple[Finding, ...]
 
 
+class Visibility(Protocol):
+    """Says whose reviews a caller sees."""
+
+    async def visible_owners(self, caller: Caller) -> Sequence[UUID]:
+        """The owners of the reviews that the caller sees without the right to all of them."""
+        ...
+
+
 class ReviewFlow:
     """Takes changes in, reviews them durably, and shows how far each has come.
 
     Args:
         jobs: runs the workflow; this registers it there.
         parts: what a review is made with.
+        visibility: says whose reviews a caller sees.
     """
 
-    def __init__(self, jobs: Jobs, parts: ReviewParts) -> None:
+    def __init__(self, jobs: Jobs, parts: ReviewParts, visibility: Visibility) -> None:
         self._jobs = jobs
         self._parts = parts
+        self._visibility = visibility
         jobs.register(WORKFLOW, self.run)
 
     async def submit(self, change: ChangeSet, *, with_model: bool, caller: Caller) -> ReviewRow:
@@ -84,18 +96,17 @@ class ReviewFlow:
         """A review that the caller may see.
 
         Raises:
-            NotFound: there is none, or it is another's.
+            NotFound: there is none, or the caller may not know of it.
         """
         row = await self._parts.reviews.get(review_id)
-        if row is None or (not caller.may(Right.REVIEWS_READ_ALL) and row.owner_id != caller.owner_id):
+        owners = await self._owners(caller)
+        if row is None or (owners is not None and row.owner_id not in owners):
             raise NotFound(f"There is no review {review_id}.")
         return ReviewStatus(row, by_weight(await self._parts.reviews.findings(review_id)))
 
     async def latest(self, caller: Caller, *, limit: int) -> list[ReviewRow]:
         """The newest reviews that the caller may see."""
-        return await self._parts.reviews.latest(
-            owner_id=None if caller.may(Right.REVIEWS_READ_ALL) else caller.owner_id, limit=limit
-        )
+        return await self._parts.reviews.latest(owners=await self._owners(caller), limit=limit)
 
     async def events(self, review_id: UUID, *, after: int) -> list[ReviewEvent]:
         """A review's events after a sequence number; ask `status` first whether the caller may see it."""
@@ -132,6 +143,10 @@ class ReviewFlow:
             await self._parts.blobs.delete(digest)
             await self._parts.reviews.mark_forgotten(digest, self._parts.clock())
         return len(digests)
+
+    async def _owners(self, caller: Caller) -> Sequence[UUID] | None:
+        """Whose reviews the caller sees; `None` for everyone's."""
+        return None if caller.may(Right.REVIEWS_READ_ALL) else await self._visibility.visible_owners(caller)
 
     def _checked(self, change: ChangeSet) -> bytes:
         """The change as it is stored, once its diff is known to be readable and small enough."""

@@ -8,7 +8,7 @@ import psycopg
 
 from tidemill.core.accounts import Role, User
 from tidemill.core.classification import Level
-from tidemill.core.errors import Conflict
+from tidemill.core.errors import Conflict, NotFound
 from tidemill.store.database import Connection, Pool
 
 SELECT: LiteralString = (
@@ -58,6 +58,7 @@ class PeopleRepository:
 
         Raises:
             Conflict: someone has the address, or the issuer's subject, already.
+            NotFound: there is no such department.
         """
         try:
             await connection.execute(
@@ -68,12 +69,15 @@ class PeopleRepository:
             )
         except psycopg.errors.UniqueViolation as error:
             raise _taken(error) from error
+        except psycopg.errors.ForeignKeyViolation as error:
+            raise _no_department(user) from error
 
     async def update(self, connection: Connection, user: User) -> None:
         """Writes a person's row anew, whole; `lock` it first.
 
         Raises:
             Conflict: someone else has the address, or the issuer's subject.
+            NotFound: there is no such department.
         """
         try:
             await connection.execute(
@@ -84,6 +88,8 @@ class PeopleRepository:
             )
         except psycopg.errors.UniqueViolation as error:
             raise _taken(error) from error
+        except psycopg.errors.ForeignKeyViolation as error:
+            raise _no_department(user) from error
 
     async def lock_admins(self, connection: Connection) -> list[UUID]:
         """The enabled admins; until the transaction ends, no one else changes who they are."""
@@ -125,6 +131,10 @@ def _taken(error: psycopg.errors.UniqueViolation) -> Conflict:
     if error.diag.constraint_name == "users_by_oidc":
         return Conflict("Another person is known to this issuer under the same subject.")
     return Conflict("Someone has this email address already. Choose another, or change that person.", param="email")
+
+
+def _no_department(user: User) -> NotFound:
+    return NotFound(f"There is no department {user.department_id}.", param="department_id")
 
 
 def _user(row: dict[str, object]) -> User:

@@ -1,7 +1,7 @@
 """The rows of reviews: their state, findings and events."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import LiteralString
@@ -77,13 +77,13 @@ class ReviewRepository:
             row = await cursor.fetchone()
         return _review(row) if row else None
 
-    async def latest(self, *, owner_id: UUID | None, limit: int) -> list[ReviewRow]:
-        """The newest reviews, of one owner where `owner_id` is given."""
+    async def latest(self, *, owners: Sequence[UUID] | None, limit: int) -> list[ReviewRow]:
+        """The newest reviews; of some owners alone where they are given."""
         async with self._pool.connection() as connection:
             cursor = await connection.execute(
-                "SELECT * FROM reviews WHERE %(owner)s::uuid IS NULL OR owner_id = %(owner)s "
+                "SELECT * FROM reviews WHERE %(owners)s::uuid[] IS NULL OR owner_id = ANY(%(owners)s) "
                 "ORDER BY created_at DESC, id DESC LIMIT %(limit)s",
-                {"owner": owner_id, "limit": limit},
+                {"owners": None if owners is None else list(owners), "limit": limit},
             )
             return [_review(row) for row in await cursor.fetchall()]
 
