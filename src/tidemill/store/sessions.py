@@ -10,7 +10,10 @@ from tidemill.core.classification import Level
 from tidemill.store.database import Connection, Pool
 
 LIVE: LiteralString = "ended_at IS NULL AND sessions.created_at > %(born)s AND seen_at > %(seen)s"
-COLUMNS: LiteralString = "sessions.id, sessions.user_id, sessions.created_at, sessions.seen_at"
+SELECT: LiteralString = (
+    "SELECT sessions.id, user_id, sessions.created_at, seen_at, users.role, users.access_level FROM sessions "
+    "JOIN users ON users.id = user_id AND users.disabled_at IS NULL AND users.erased_at IS NULL"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class SessionRepository:
         """A person's live sessions, newest first."""
         async with self._pool.connection() as connection:
             cursor = await connection.execute(
-                f"SELECT {COLUMNS} FROM sessions WHERE user_id = %(user)s AND {LIVE} ORDER BY created_at DESC, id DESC",
+                f"{SELECT} WHERE user_id = %(user)s AND {LIVE} ORDER BY sessions.created_at DESC, sessions.id DESC",
                 {"user": user_id, "born": born, "seen": seen},
             )
             return [_session(row) for row in await cursor.fetchall()]
@@ -96,10 +99,7 @@ class SessionRepository:
     async def _one(self, where: LiteralString, key: bytes | UUID, born: datetime, seen: datetime) -> LiveSession | None:
         async with self._pool.connection() as connection:
             cursor = await connection.execute(
-                f"SELECT {COLUMNS}, users.role, users.access_level FROM sessions JOIN users ON users.id = user_id "  # noqa: S608
-                f"WHERE {where} AND {LIVE} "
-                "AND users.disabled_at IS NULL AND users.erased_at IS NULL",
-                {"key": key, "born": born, "seen": seen},
+                f"{SELECT} WHERE {where} AND {LIVE}", {"key": key, "born": born, "seen": seen}
             )
             row = await cursor.fetchone()
         if row is None:
