@@ -7,7 +7,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.middleware import Middleware
 
 from tidemill import __version__
-from tidemill.api import chat, errors, health, models, reviews, secrets
+from tidemill.api import chat, chat_schema, completions, conversations, errors, health, models, reviews, secrets
 from tidemill.api.gate import PREFIXES, Gate
 from tidemill.api.services import Services
 
@@ -32,7 +32,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(health.router)
     for prefix in PREFIXES:
         router = APIRouter(prefix=prefix)
-        for part in (chat.router, models.router, reviews.router, secrets.router):
+        for part in (chat.router, completions.router, models.router, reviews.router, conversations.router, secrets.router):
             router.include_router(part)
         app.include_router(router, include_in_schema=prefix == "/v1")
     app.openapi = lambda: openapi(app)  # type: ignore[method-assign]
@@ -45,7 +45,8 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         document = get_openapi(title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes)
         components = document.setdefault("components", {})
         schemas = components.setdefault("schemas", {})
-        schemas.update(chat.SCHEMA["$defs"])
+        for schema in (chat_schema.SCHEMA, completions.SCHEMA):
+            schemas.update(schema["$defs"])
         schemas["Error"] = ERROR
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)

@@ -235,7 +235,7 @@ class Conversations:
         """The current path, from the first message to the leaf."""
         return await self._repository.path(conversation.leaf_id)
 
-    async def messages(self, conversation: Conversation, *, limit: int, after: UUID | None) -> list[Message]:
+    async def messages(self, conversation: Conversation, *, limit: int | None, after: UUID | None) -> list[Message]:
         """The messages of every branch, oldest first.
 
         Raises:

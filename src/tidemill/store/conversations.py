@@ -164,8 +164,8 @@ class ConversationRepository:
         )
         return _message(row) if row else None
 
-    async def messages(self, conversation_id: UUID, *, limit: int, after: UUID | None) -> list[Message]:
-        """The messages of every branch, oldest first, from the one after `after` on."""
+    async def messages(self, conversation_id: UUID, *, limit: int | None, after: UUID | None) -> list[Message]:
+        """The messages of every branch, oldest first, from the one after `after` on; all of them without a limit."""
         rows = await self._all(
             f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE conversation_id = %(id)s AND (%(after)s::uuid IS NULL OR "
             "(created_at, id) > (SELECT created_at, id FROM messages WHERE id = %(after)s)) "
