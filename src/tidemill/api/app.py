@@ -32,7 +32,14 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(health.router)
     for prefix in PREFIXES:
         router = APIRouter(prefix=prefix)
-        for part in (chat.router, completions.router, models.router, reviews.router, conversations.router, secrets.router):
+        for part in (
+            chat.router,
+            completions.router,
+            models.router,
+            reviews.router,
+            conversations.router,
+            secrets.router,
+        ):
             router.include_router(part)
         app.include_router(router, include_in_schema=prefix == "/v1")
     app.openapi = lambda: openapi(app)  # type: ignore[method-assign]

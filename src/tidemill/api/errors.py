@@ -5,7 +5,7 @@ import logging
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
-from pydantic_core import to_json
+from pydantic_core import ErrorDetails, to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -40,7 +40,11 @@ def unexpected_response() -> Response:
 def invalid(error: ValidationError | RequestValidationError) -> InvalidInput:
     """One sentence for the first thing that is wrong with a request's fields."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"] if part != "body")
+    return fault(first, ".".join(str(part) for part in first["loc"] if part != "body"))
+
+
+def fault(first: ErrorDetails, where: str) -> InvalidInput:
+    """One sentence for what is wrong with the field that `where` names."""
     if first["type"] == "json_invalid":
         return InvalidInput(f"The request body is not valid JSON: {first.get('ctx', {}).get('error', first['msg'])}.")
     if first["type"] in {"missing", "string_unicode"}:

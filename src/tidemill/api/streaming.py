@@ -1,15 +1,20 @@
 """Server-sent events, and requests whose client has gone."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 T = TypeVar("T")
+
+PATIENCE_SECONDS = 1.0
+"""After which a client is told that its model is being loaded."""
+COMMENT_SECONDS = 5.0
+"""Between two comments; proxies close a connection on which nothing comes for longer than a minute or so."""
 
 
 class ClientGone(Exception):
@@ -69,6 +74,45 @@ async def while_connected(request: Request, work: Awaitable[T]) -> T:
         if not task.done():
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+
+async def begin(request: Request, items: AsyncIterator[T], *, may_wait: Callable[[], bool]) -> "asyncio.Task[T | None]":
+    """The first item, in a task that is done; `None` where there is none. What it raises is raised here.
+
+    Where it takes longer than a second and `may_wait` says so, the task is still at work: whoever gets it tells the
+    client that there is something to wait for, and cancels it where the client goes.
+
+    Raises:
+        ClientGone: the client went first.
+    """
+    first = asyncio.ensure_future(_next(items))
+    gone = asyncio.create_task(_disconnected(request.receive))
+    try:
+        while not first.done():
+            await asyncio.wait({first, gone}, timeout=PATIENCE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if gone.done() and not first.done():
+                raise ClientGone
+            if not first.done() and may_wait():
+                return first
+        first.result()
+    except BaseException:
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        raise
+    finally:
+        gone.cancel()
+    return first
+
+
+async def _next(items: AsyncIterator[T]) -> T | None:
+    return await anext(items, None)
+
+
+async def comments(first: "asyncio.Task[Any]", text: str) -> AsyncGenerator[bytes, None]:
+    """A comment in the event stream at once and then every so often, until the first item is there."""
+    while not first.done():
+        yield f": {text}\n\n".encode()
+        await asyncio.wait({first}, timeout=COMMENT_SECONDS)
 
 
 async def _disconnected(receive: Receive) -> None:

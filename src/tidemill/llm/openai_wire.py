@@ -256,6 +256,8 @@ def _inability(message: str, name: str) -> InvalidInput | None:
         )
     if re.search(r"[Ff]ailed to load (image|audio|media)", message):
         return InvalidInput(f"The model {name} can't read an image or a sound of this request.", param="messages")
+    if "Failed to parse tool call arguments" in message:
+        return InvalidInput(f"The model {name} can't read the `arguments` of a tool call of the messages.")
     if "Infill is not supported" in message:
         return InvalidInput(
             f"The model {name} was not trained to fill in what is missing before a `suffix`. Leave the suffix out, or "

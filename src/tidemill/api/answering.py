@@ -1,0 +1,106 @@
+"""What the routes that ask a model have in common: who asks, how an answer is written, and how it is streamed."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from uuid import UUID
+
+from pydantic_core import PydanticSerializationError, to_json
+from starlette.requests import Request
+
+from tidemill.api.errors import error_body
+from tidemill.api.gate import caller_of
+from tidemill.api.services import Services
+from tidemill.api.streaming import comments
+from tidemill.core.chat import ChatChunk, ModelRequest, Usage
+from tidemill.core.deployment import Deployment
+from tidemill.core.errors import TidemillError
+from tidemill.core.ids import new_id
+from tidemill.core.inference import InferenceContext
+
+DONE = b"data: [DONE]\n\n"
+
+
+def context_of(request: Request, deployment: Deployment) -> InferenceContext:
+    """The context of a new inference: who asks comes from the key, never from the body."""
+    caller = caller_of(request.scope)
+    return InferenceContext(
+        inference_id=new_id(),
+        deployment=deployment,
+        trace_id=trace_id(request.headers.get("traceparent")),
+        key_id=caller.key_id,
+        owner_id=caller.owner_id,
+    )
+
+
+def trace_id(traceparent: str | None) -> str:
+    """The caller's trace id from a W3C `traceparent`, or a new one."""
+    parts = (traceparent or "").split("-")
+    if len(parts) == 4 and len(parts[1]) == 32 and set(parts[1]) <= set("0123456789abcdef") and set(parts[1]) != {"0"}:
+        return parts[1]
+    return new_id().hex
+
+
+def inference_id(asked: ModelRequest) -> UUID:
+    """The id of the row that a request leaves."""
+    assert asked.context is not None  # noqa: S101 - the route has set it
+    return asked.context.inference_id
+
+
+def headers_of(asked: Sequence[ModelRequest]) -> dict[str, str]:
+    """Which inferences answer, and of which model."""
+    return {
+        "x-tidemill-inference-id": ", ".join(str(inference_id(one)) for one in asked),
+        "x-tidemill-model": asked[0].model.encode("ascii", "replace").decode(),
+    }
+
+
+def json_bytes(value: Mapping[str, object]) -> bytes:
+    """JSON, also of half a surrogate pair: some servers send the halves of one character in two chunks."""
+    try:
+        return to_json(value)
+    except PydanticSerializationError:
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+def event_bytes(value: Mapping[str, object]) -> bytes:
+    """A server-sent event."""
+    return b"data: " + json_bytes(value) + b"\n\n"
+
+
+def error_event(error: TidemillError) -> bytes:
+    """An error in the middle of a stream."""
+    return b"data: " + error_body(error.status, error.message, code=error.code, param=error.param) + b"\n\n"
+
+
+def usage_json(usage: Usage) -> dict[str, object]:
+    """OpenAI's `usage`."""
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+    }
+
+
+def loading(services: Services, model: str) -> Callable[[], bool]:
+    """Says whether this model is a local one that is being loaded."""
+    return lambda: services.runtime.is_loading(model)
+
+
+async def chunks_of(
+    first: "asyncio.Task[ChatChunk | None]", rest: AsyncIterator[ChatChunk], model: str
+) -> AsyncGenerator[ChatChunk | bytes, None]:
+    """The chunks of an answer, and before the first one comments, as bytes, while its model is being loaded."""
+    try:
+        async for comment in comments(first, f"the model {model} is loading"):
+            yield comment
+        chunk = await first
+        while chunk is not None:
+            yield chunk
+            chunk = await anext(rest, None)
+    finally:
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        if isinstance(rest, AsyncGenerator):
+            await rest.aclose()

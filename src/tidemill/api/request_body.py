@@ -1,0 +1,74 @@
+"""A request's body as JSON, whatever its content type says, and one sentence for what is wrong with it.
+
+curl sends `-d` as a form unless it is told otherwise; the body is JSON all the same.
+"""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from tidemill.api.errors import fault, invalid
+from tidemill.core.errors import InvalidInput
+
+T = TypeVar("T")
+MEMBERS = frozenset(
+    {
+        *("system", "developer", "user", "assistant", "tool"),
+        *("text", "refusal", "image_url", "input_audio", "input_text", "output_text", "input_image"),
+        *("message", "function_call", "function_call_output", "reasoning"),
+    }
+)
+"""The roles and types by which members of unions are told apart; pydantic puts them into an error's path."""
+
+
+def parse_body(adapter: TypeAdapter[T], body: bytes, refused: Mapping[str, str] | None = None) -> T:
+    """The body as the adapter's type.
+
+    Args:
+        adapter: what it should be.
+        body: JSON.
+        refused: sentences for fields, or for types of parts, that the hub knows and does not take.
+
+    Raises:
+        InvalidInput: it is something else.
+    """
+    try:
+        return adapter.validate_json(body)
+    except ValidationError as error:
+        raise _explained(error, refused or {}) from error
+
+
+def _explained(error: ValidationError, refused: Mapping[str, str]) -> InvalidInput:
+    found = error.errors()
+    for one in found:
+        if (name := _unknown(one)) in refused:
+            return InvalidInput(refused[name], param=_where(one))
+    if found[0]["type"] == "json_invalid" or not found[0]["loc"]:
+        return invalid(error)
+    deepest = max(found, key=lambda one: _where(one).count("."))  # of a union's errors, the one that fits it best
+    return fault(deepest, _where(deepest))
+
+
+def _unknown(error: ErrorDetails) -> str:
+    """The name that is no field, no type or no value here, where that is the error."""
+    match error["type"]:
+        case "extra_forbidden" if len(error["loc"]) == 1:
+            return str(error["loc"][0])
+        case "union_tag_invalid":
+            return str(error.get("ctx", {}).get("tag"))
+        case "literal_error":
+            return str(error["input"])
+    return ""
+
+
+def _where(error: ErrorDetails) -> str:
+    """The field's path as the client wrote it, without the names that tell a union's members apart."""
+    location = error["loc"]
+    return ".".join(
+        str(part)
+        for before, part in zip((None, *location), location, strict=False)
+        if not isinstance(part, str)
+        or not ("[" in part or part == "str" or (isinstance(before, int) and part in MEMBERS))
+    )
