@@ -15,10 +15,16 @@ import httpx
 
 from tidemill.accounts.accounts import Accounts
 from tidemill.accounts.api_keys import ApiKeys
+from tidemill.accounts.attempts import Attempts
 from tidemill.accounts.audit import Audit
+from tidemill.accounts.entrance import Entrance
 from tidemill.accounts.key_check import KeyCheck
+from tidemill.accounts.passwords import Passwords
 from tidemill.accounts.people import People
+from tidemill.accounts.sessions import Sessions
+from tidemill.accounts.sign_in import SignIn
 from tidemill.accounts.teams import Teams
+from tidemill.accounts.tokens import Tokens
 from tidemill.api.services import Services
 from tidemill.conversations.answering import Answering
 from tidemill.conversations.service import Conversations
@@ -50,6 +56,8 @@ from tidemill.store.people import PeopleRepository
 from tidemill.store.reviews import ReviewRepository
 from tidemill.store.secret_key import SecretKey, load_secret_key
 from tidemill.store.secrets import SecretRepository
+from tidemill.store.sessions import SessionRepository
+from tidemill.store.sign_in_failures import SignInFailureRepository
 from tidemill.store.teams import TeamRepository
 from tidemill.telemetry.metrics import Metrics
 
@@ -95,6 +103,13 @@ async def open_accounts(database: Database) -> AsyncIterator[Accounts]:
 
 
 @asynccontextmanager
+async def open_entrance(settings: Settings, database: Database) -> AsyncIterator[Entrance]:
+    """The services for passwords and sessions alone, for the commands that need no more."""
+    async with make_pool(database.url, size=2) as pool:
+        yield _entrance(settings, database, pool, _accounts(database, pool))
+
+
+@asynccontextmanager
 async def open_secrets(settings: Settings, database: Database) -> AsyncIterator[Secrets]:
     """The service for secrets alone, for the commands that need no more."""
     async with make_pool(database.url, size=2) as pool:
@@ -109,6 +124,7 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
         fast = await stack.enter_async_context(make_pool(database.url, size=2, synchronous_commit=False))
         secrets = _secrets(settings, database, pool)
         accounts = _accounts(database, pool)
+        entrance = _entrance(settings, database, pool, accounts)
         runtime = LocalRuntime(settings)
         stack.push_async_callback(runtime.aclose)
         deployments = Deployments(settings)
@@ -139,12 +155,13 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
         await jobs.start()
         stack.push_async_callback(jobs.aclose)
         stack.push_async_callback(accounts.keys.write_uses)
-        chores = _chores(database, inferences, reviews, accounts, runtime)
+        chores = _chores(database, inferences, reviews, accounts, runtime, entrance)
         stack.push_async_callback(_stop, [asyncio.create_task(work) for work in chores])
         yield Services(
             settings=settings,
             accounts=accounts,
             keys=accounts.keys,
+            entrance=entrance,
             chat=chat,
             deployments=deployments,
             runtime=runtime,
@@ -166,6 +183,19 @@ def _accounts(database: Database, pool: Pool) -> Accounts:
         teams=Teams(TeamRepository(pool), people, audit=audit, clock=system_clock),
         keys=api_keys,
         audit=audit,
+    )
+
+
+def _entrance(settings: Settings, database: Database, pool: Pool, accounts: Accounts) -> Entrance:
+    derive, people, audit = database.key.derive, PeopleRepository(pool), accounts.audit
+    failures = SignInFailureRepository(pool)
+    attempts = Attempts(failures, audit=audit, derive=derive, clock=system_clock)
+    sessions = Sessions(SessionRepository(pool), audit=audit, derive=derive, clock=system_clock, settings=settings.auth)
+    return Entrance(
+        sign_in=SignIn(people, Passwords(settings.auth.passwords), attempts, sessions, audit=audit),
+        sessions=sessions,
+        tokens=Tokens(keys=accounts.keys, sessions=sessions, audit=audit, derive=derive, clock=system_clock),
+        attempts=attempts,
     )
 
 
@@ -227,8 +257,10 @@ def _chores(
     reviews: ReviewFlow,
     accounts: Accounts,
     runtime: LocalRuntime,
+    entrance: Entrance,
 ) -> Iterator[Coroutine[None, None, None]]:
     yield _regularly(RETENTION_SECONDS, lambda: _forget(inferences, reviews))
+    yield _regularly(RETENTION_SECONDS, entrance.forget)
     yield _regularly(SETTLE_SECONDS, reviews.settle)
     yield _regularly(TEND_SECONDS, runtime.tend)
     yield _regularly(USES_SECONDS, accounts.keys.write_uses)

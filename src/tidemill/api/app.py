@@ -7,27 +7,34 @@ from fastapi.openapi.utils import get_openapi
 from starlette.middleware import Middleware
 
 from tidemill import __version__
-from tidemill.api import chat, chat_schema, completions, conversations, errors, health, models, reviews, secrets
-from tidemill.api.gate import PREFIXES, Gate
+from tidemill.api import auth, chat, chat_schema, completions, conversations, errors, health, models, reviews, secrets
+from tidemill.api.gate import OPEN, PREFIXES, Gate
+from tidemill.api.origin import SESSION, RequestOrigin
 from tidemill.api.services import Services
 
 DESCRIPTION = (
     "Routes under `/v1` follow OpenAI's API where it has them, so that its clients work unchanged; `/api/v1` is the "
-    "same. Every route but `/health` and `/ready` needs `Authorization: Bearer KEY`. Errors have OpenAI's shape: "
+    "same. Every route that does not say otherwise needs `Authorization: Bearer KEY`, or the cookie of a person's "
+    "session. Errors have OpenAI's shape: "
     '`{"error": {"message", "type", "param", "code"}}`.'
 )
 
 
 def create_app(services: Services) -> FastAPI:
     """The application over these services, which whoever calls opens before and closes after."""
+    origin = RequestOrigin(services.settings.auth)
     gate = Middleware(
         Gate,
         keys=services.keys,
+        tokens=services.entrance.tokens,
+        sessions=services.entrance.sessions,
+        origin=origin,
         metrics=services.metrics,
         max_bytes=services.settings.max_request_bytes,
     )
     app = FastAPI(title="Tidemill", version=__version__, middleware=[gate])
     app.state.services = services
+    app.state.origin = origin
     errors.install(app)
     app.include_router(health.router)
     for prefix in PREFIXES:
@@ -38,6 +45,7 @@ def create_app(services: Services) -> FastAPI:
             models.router,
             reviews.router,
             conversations.router,
+            auth.router,
             secrets.router,
         ):
             router.include_router(part)
@@ -57,8 +65,8 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         schemas["Error"] = ERROR
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
-        components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-        document["security"] = [{"key": []}]
+        components["securitySchemes"] = SECURITY
+        document["security"] = [{"key": []}, {"session": [], "csrf": []}]
         for path, operations in document["paths"].items():
             for operation in operations.values():
                 operation["responses"].pop("422", None)
@@ -66,11 +74,27 @@ def openapi(app: FastAPI) -> dict[str, Any]:
                     "description": "An error.",
                     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
                 }
-                if path in {"/health", "/ready"}:
+                if path in OPEN:
                     operation["security"] = []
         app.openapi_schema = document
     return app.openapi_schema
 
+
+SECURITY = {
+    "key": {"type": "http", "scheme": "bearer", "description": "An API key, or a token from POST /v1/auth/token."},
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": SESSION,
+        "description": "The cookie that POST /v1/auth/sign-in sets; over https its name begins with `__Host-`.",
+    },
+    "csrf": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-CSRF-Token",
+        "description": "With a session: what GET /v1/auth/session calls `csrf_token`. GET requests need none.",
+    },
+}
 
 ERROR = {
     "title": "Error",

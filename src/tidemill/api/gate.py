@@ -1,4 +1,6 @@
-"""What every request passes: the key, the size limit, and the count.
+"""What every request passes: who asks, the size limit, and the count.
+
+Who asks is known by an API key or a token in `Authorization`, or by the cookie of a session.
 
 A plain ASGI middleware, since it is on the path of every request.
 """
@@ -11,37 +13,78 @@ from typing import Any, Protocol
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidemill.api.errors import error_response, unexpected_response
+from tidemill.api.origin import SAFE, SESSION, RequestOrigin
 from tidemill.core.accounts import Caller
-from tidemill.core.errors import NotAuthenticated, TidemillError, TooLarge
+from tidemill.core.errors import NotAuthenticated, NotPermitted, TidemillError, TooLarge
 from tidemill.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-OPEN = frozenset({"/health", "/ready"})
 PREFIXES = ("/v1", "/api/v1")
+SIGN_IN = ("/auth/sign-in", "/auth/oidc/start", "/auth/oidc/callback")
+OPEN = frozenset({"/health", "/ready", *(prefix + path for prefix in PREFIXES for path in SIGN_IN)})
+"""The routes that everyone may call; each other one needs a caller."""
+TOKEN = "eyJ"  # noqa: S105 - how every JWT begins: the start of a JSON object, in base64
+CSRF = b"x-csrf-token"
+MISSING = (
+    "This needs an API key: send it as `Authorization: Bearer KEY`. `tidemill keys create NAME` makes one. "
+    "People sign in with POST /v1/auth/sign-in."
+)
+INVALID = (
+    "This API key, token or session is not valid here: it is wrong, or it has ended. Sign in again, or make a key with "
+    "`tidemill keys create NAME` and send it as `Authorization: Bearer KEY`."
+)
+NO_CSRF = (
+    "A request that changes something needs the session's `csrf_token` in the header `X-CSRF-Token`. "
+    "GET /v1/auth/session says it."
+)
 
 
-class KeyCheck(Protocol):
-    """Says whose a key is."""
+class Check(Protocol):
+    """Says whose a key, a token or a session is."""
 
     async def check(self, secret: str, now: float) -> Caller:
-        """The key's owner, or `NotAuthenticated`."""
+        """The caller, or `NotAuthenticated`. `now` is a monotonic time in seconds."""
+        ...
+
+
+class SessionCheck(Check, Protocol):
+    """Says whose a session is, and whether a request was made by its own pages."""
+
+    def matches(self, token: str, csrf_token: str) -> bool:
+        """Whether this is the session's token against cross-site requests; in constant time."""
         ...
 
 
 class Gate:
-    """Lets in who has a key, and counts what passes.
+    """Lets in who has a key, a token or a session, and counts what passes.
 
     Args:
         app: the application behind it.
         keys: checks keys.
+        tokens: checks tokens.
+        sessions: checks sessions.
+        origin: says where a request comes from.
         metrics: counts requests by route, never by path, so that no one can fill it with names.
         max_bytes: the largest request body.
     """
 
-    def __init__(self, app: ASGIApp, *, keys: KeyCheck, metrics: Metrics, max_bytes: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        keys: Check,
+        tokens: Check,
+        sessions: SessionCheck,
+        origin: RequestOrigin,
+        metrics: Metrics,
+        max_bytes: int,
+    ) -> None:
         self._app = app
         self._keys = keys
+        self._tokens = tokens
+        self._sessions = sessions
+        self._origin = origin
         self._metrics = metrics
         self._max_bytes = max_bytes
 
@@ -61,8 +104,18 @@ class Gate:
 
         try:
             headers = dict(scope["headers"])
-            if scope["path"] not in OPEN:
-                scope.setdefault("state", {})["caller"] = await self._keys.check(_secret(headers), started)
+            if scope["path"] in OPEN:
+                if scope["method"] not in SAFE:
+                    self._origin.refuse_foreign(scope, must_say=False)
+            elif (authorization := headers.get(b"authorization")) is not None:
+                secret = _secret(authorization)
+                check = self._tokens.check if secret.startswith(TOKEN) else self._keys.check
+                try:
+                    scope.setdefault("state", {})["caller"] = await check(secret, started)
+                except NotAuthenticated as error:
+                    raise NotAuthenticated(INVALID) from error
+            else:
+                scope.setdefault("state", {})["caller"] = await self._by_session(scope, headers, started)
             self._refuse_large(headers)
             await self._app(scope, self._limited(receive), counted)
         except TidemillError as error:
@@ -80,6 +133,21 @@ class Gate:
                 status=status,
                 seconds=time.perf_counter() - started,
             )
+
+    async def _by_session(self, scope: Scope, headers: MutableMapping[bytes, bytes], now: float) -> Caller:
+        """Who the cookie's session belongs to; what changes something must come from a page of ours (CSRF)."""
+        token = self._origin.cookie(scope, SESSION)
+        if token is None:
+            raise NotAuthenticated(MISSING)
+        try:
+            caller = await self._sessions.check(token, now)
+        except NotAuthenticated as error:
+            raise NotAuthenticated(INVALID) from error
+        if scope["method"] not in SAFE:
+            self._origin.refuse_foreign(scope, must_say=True)
+            if not self._sessions.matches(token, headers.get(CSRF, b"").decode("latin-1")):
+                raise NotPermitted(NO_CSRF)
+        return caller
 
     def _refuse_large(self, headers: MutableMapping[bytes, bytes]) -> None:
         length = headers.get(b"content-length", b"0")
@@ -115,12 +183,10 @@ def _route(scope: Scope) -> str:
     return template if template.startswith(prefix) else prefix + template
 
 
-def _secret(headers: MutableMapping[bytes, bytes]) -> str:
-    scheme, _, secret = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+def _secret(authorization: bytes) -> str:
+    scheme, _, secret = authorization.decode("latin-1").partition(" ")
     if scheme.lower() != "bearer" or not secret.strip():
-        raise NotAuthenticated(
-            "This needs an API key: send it as `Authorization: Bearer KEY`. `tidemill keys create NAME` makes one."
-        )
+        raise NotAuthenticated(MISSING)
     return secret.strip()
 
 

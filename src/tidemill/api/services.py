@@ -7,6 +7,7 @@ from fastapi import Request
 
 from tidemill.accounts.accounts import Accounts
 from tidemill.accounts.api_keys import ApiKeys
+from tidemill.accounts.entrance import Entrance
 from tidemill.conversations.service import Conversations
 from tidemill.flows.review import ReviewFlow
 from tidemill.llm.port import ChatModel
@@ -24,6 +25,7 @@ class Services:
     settings: Settings
     accounts: Accounts
     keys: ApiKeys
+    entrance: Entrance
     chat: ChatModel
     deployments: Deployments
     runtime: LocalRuntime

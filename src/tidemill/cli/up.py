@@ -125,6 +125,7 @@ async def _serve(settings: Settings, database: Database, listener: socket.socket
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,  # they are read where `auth.trusted_proxies` is known
                 timeout_graceful_shutdown=5,
             )
         )
