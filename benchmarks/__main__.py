@@ -2,9 +2,10 @@
 
 import sys
 
-from benchmarks import cold, decode, footprint, overhead, reading, users
+from benchmarks import classification, cold, decode, footprint, overhead, reading, users
 
 BENCHMARKS = {
+    "classification": classification.run,
     "footprint": footprint.run,
     "overhead": overhead.run,
     "users": users.run,

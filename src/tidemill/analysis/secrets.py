@@ -187,6 +187,8 @@ _MIN_PASSWORD_ENTROPY = 2.3
 _MIN_RANDOM_LENGTH = 16
 _LONGEST_LINE = 200_000
 """Characters of a line that are read: a minified bundle of megabytes on one line is no place to be thorough."""
+_OVERLAP = 15_000
+"""Longer than any credential, so that one at the edge of a piece is whole in the next."""
 
 
 def shannon_entropy(text: str) -> float:
@@ -234,10 +236,12 @@ def _by_form(line: str) -> Iterator[SecretMatch]:
 
 def _by_name(line: str) -> Iterator[SecretMatch]:
     lowered = line.lower()
-    if not any(needle in lowered for needle in _NAME_NEEDLES):
+    if not ("=" in line or ":" in line) or not any(needle in lowered for needle in _NAME_NEEDLES):
         return
     for pattern in (_QUOTED, _BARE):
-        for match in pattern.finditer(line):
+        if pattern is _QUOTED and not ("'" in line or '"' in line or "`" in line):
+            continue
+        for match in pattern.finditer(line) if pattern is _QUOTED else filter(None, [_BARE.match(line)]):
             secret, name = match["secret"], match["name"]
             if _NO_CREDENTIAL.search(match["tail"]) or _PLACEHOLDER.search(secret):
                 continue
@@ -280,3 +284,26 @@ def _is_identifier(text: str) -> bool:
     return re.fullmatch(r"[A-Za-z]?[a-z]*(?:[A-Z][a-z]+|[_.-][A-Za-z]+)*", text) is not None or (
         re.fullmatch(r"[A-Z]+(?:[_-][A-Z]+)*", text) is not None
     )
+
+
+def secret_rules(text: str) -> tuple[str, ...]:
+    """The names of the rules that find a credential anywhere in a text of many lines, each once."""
+    lowered = text.lower()
+    by_form = [needle for rule in RULES for needle in rule.needles if needle in text]
+    by_name = [needle for needle in _NAME_NEEDLES if needle in lowered]
+    if not by_form and not by_name:
+        return ()
+    found: dict[str, None] = {}
+    for line, low in zip(text.split("\n"), lowered.split("\n"), strict=False):
+        formed = any(needle in line for needle in by_form)
+        named = ("=" in line or ":" in line) and any(needle in low for needle in by_name)
+        if formed or named:
+            for piece in _pieces(line):
+                found.update((match.rule, None) for match in (find_secrets(piece) if formed else _by_name(piece)))
+    return tuple(found)
+
+
+def _pieces(line: str) -> Iterator[str]:
+    """The whole line, however long, in overlapping pieces that are read to their end."""
+    for start in range(0, max(1, len(line)), _LONGEST_LINE - _OVERLAP):
+        yield line[start : start + _LONGEST_LINE]

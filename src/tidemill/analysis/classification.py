@@ -1,0 +1,121 @@
+"""How sensitive a text is, by rules: credentials, personal data, and what its author marked it as.
+
+Every rule is named, and gives its name and nothing of what it found. Each looks for a cheap sign first (an `@`, eight
+digits in a row), has bounded repetition, and so takes time that grows with the text's length alone.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from tidemill.analysis.identifiers import iban_is_valid, is_card_number, is_citizen_number, is_phone_number
+from tidemill.analysis.markings import markings
+from tidemill.analysis.secrets import secret_rules
+from tidemill.core.classification import Classified, Level, together
+from tidemill.core.json import Json
+
+NUMBERS = re.compile(r"[0-9](?:[ \-.()/]{0,3}[0-9]){7,}")
+"""Eight digits or more with little between them: whatever may be a number of a person or a card."""
+CARD = re.compile(
+    r"(?<![\d.])(?:\d{14,19}|\d{4}([ -])\d{4}\1\d{4}\1\d{1,7}|\d{4}([ -])\d{6}\2\d{4,5})(?!\d|\.\d)", re.ASCII
+)
+SSN = re.compile(r"(?<![\d-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])", re.ASCII)
+CITIZEN = re.compile(r"(?<![\w.-])\d{3}([ .]?)\d{3}\1\d{3}\1\d{3}(?![\w-]|\.\d)", re.ASCII)
+OLD_CITIZEN = re.compile(r"(?:cmnd|cmt|chứng minh (?:nhân dân|thư))\D{0,20}\d{9}(?!\d)")
+PHONE = re.compile(
+    r"(?<![\w.+/-])(?:\+|00)?(?:\(0?\d{1,4}\)|\d)(?:[ .\-]{0,2}(?:\(0\) ?)?(?:\(\d{1,4}\)|\d)){6,14}(?![\w/]|[-.]\d)",
+    re.ASCII,
+)
+IBAN = re.compile(
+    r"[A-Z](?<![A-Za-z0-9].)[A-Z]\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![A-Za-z0-9])", re.ASCII
+)
+EMAIL = re.compile(
+    r"(?<![\w.+%-])[A-Za-z0-9][\w.+%-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.){1,6}[A-Za-z]{2,24}(?![\w-])", re.ASCII
+)
+NOBODYS = re.compile(
+    r"^(?:no-?reply|do-?not-?reply|git|hg|svn)@|@(?:[\w-]+\.)*(?:example(?:\.(?:com|org|net))?|invalid|test|localhost)$"
+    r"|@\dx\.",
+    re.ASCII | re.IGNORECASE,
+)
+"""Addresses at names that RFC 2606 keeps for examples, of machines, and `icon@2x.png`."""
+AROUND = 330
+"""Characters before and after an `@` in which its whole address stands (RFC 5321: 64 and 255)."""
+
+
+def classify(text: str, default: Level = Level.INTERNAL) -> Classified:
+    """The level of one text, with the rules that say so; `default` where none does.
+
+    Secret: credentials, private keys, card numbers, what is marked so. Confidential: e-mail addresses, telephone
+    numbers, numbers of identity and of bank accounts, what is marked so. Public: only what says so itself.
+    """
+    credentials = secret_rules(text)
+    composed = text if text.isascii() else unicodedata.normalize("NFC", text)
+    folded = composed.lower()
+    numbers, people = _numbers(text, folded)
+    if "@" in text and _has_address(text):
+        people.append("email-address")
+    if IBAN.search(text) and any(iban_is_valid(match[0]) for match in IBAN.finditer(text)):
+        people.append("iban")
+    marks = markings(composed, folded)
+    secret = [*credentials, *numbers, *(rule for level, rule in marks.items() if level is Level.SECRET)]
+    confidential = [*people, *(rule for level, rule in marks.items() if level is Level.CONFIDENTIAL)]
+    if secret or confidential:
+        return Classified(Level.SECRET if secret else Level.CONFIDENTIAL, (*secret, *confidential))
+    if Level.INTERNAL in marks:
+        return Classified(max(Level.INTERNAL, default, key=lambda level: level.rank), (marks[Level.INTERNAL],))
+    if Level.PUBLIC in marks and default.rank <= Level.INTERNAL.rank:
+        return Classified(Level.PUBLIC, (marks[Level.PUBLIC],))
+    return Classified(default)
+
+
+def classify_all(texts: Iterable[str], default: Level = Level.INTERNAL) -> Classified:
+    """The level of several texts that go one way together: the highest of theirs."""
+    found = [classify(text, default) for text in texts]
+    return together(found) if found else Classified(default)
+
+
+def texts_in(value: Json) -> Iterator[str]:
+    """Every text in a JSON value, save the data of images and sounds, in which no rule can read."""
+    if isinstance(value, str):
+        if not value.startswith("data:"):
+            yield value
+    elif isinstance(value, Mapping):
+        for name, part in value.items():
+            if name != "data" or "format" not in value:
+                yield from texts_in(part)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from texts_in(part)
+
+
+def _numbers(text: str, folded: str) -> tuple[list[str], list[str]]:
+    """The rules that find a card's number, and those that find a person's."""
+    runs = [text[max(0, m.start() - 2) : m.end() + 2] for m in NUMBERS.finditer(text)]
+    secret: list[str] = []
+    people: list[str] = []
+    if not runs:
+        return secret, people
+    joined = "\n".join(runs)
+    checks: tuple[tuple[list[str], str, re.Pattern[str], Callable[[str], bool]], ...] = (
+        (secret, "card-number", CARD, is_card_number),
+        (people, "social-security-number", SSN, lambda found: True),
+        (people, "citizen-number-vn", CITIZEN, is_citizen_number),
+        (people, "phone-number", PHONE, is_phone_number),
+    )
+    for rules, name, pattern, holds in checks:
+        if any(holds(match[0]) for match in pattern.finditer(joined)):
+            rules.append(name)
+    if "citizen-number-vn" not in people and OLD_CITIZEN.search(folded):
+        people.append("citizen-number-vn")
+    return secret, people
+
+
+def _has_address(text: str) -> bool:
+    at = text.find("@")
+    while at >= 0:
+        start = max(0, at - AROUND)
+        for match in EMAIL.finditer(text, start, min(len(text), at + AROUND)):
+            if not NOBODYS.search(match[0]):
+                return True
+        at = text.find("@", at + AROUND)
+    return False
