@@ -23,6 +23,7 @@ from tidemill.settings import Settings
 from tidemill.store.backup import DUMP, KEY, MANIFEST, backup, restore
 from tidemill.store.database import migrate
 from tidemill.store.embedded import EmbeddedPostgres, inspect
+from tidemill.store.key_ring import open_key_file
 from tidemill.store.secret_key import SecretKey, load_secret_key
 
 
@@ -47,6 +48,7 @@ def folder() -> Iterator[Path]:
 def hub(folder: Path) -> Iterator[Hub]:
     settings = Settings(data_dir=folder / "source")
     key = load_secret_key(settings)
+    open_key_file(settings).make()
     with EmbeddedPostgres.acquire(settings, key) as server:
         migrate(server.url)
         with psycopg.connect(server.url) as connection:
@@ -102,6 +104,8 @@ def test_a_backup_of_a_running_hub_comes_back_whole_in_an_empty_folder(
     assert manifest.created_at.endswith("+00:00")
     key = load_secret_key(empty)
     assert key == hub.key
+    assert open_key_file(empty).make().ids == open_key_file(hub.settings).make().ids
+    assert stat.S_IMODE(empty.encryption_keys_file.stat().st_mode) == 0o600
     assert not inspect(empty, key).running
     digest = hub.blob.parent.name
     assert (empty.blobs_dir / digest / hub.blob.name).read_bytes() == b"kept"
@@ -131,7 +135,7 @@ def test_a_backup_never_overwrites_a_file(hub: Hub, archive: Path) -> None:
 def test_a_failed_backup_leaves_no_file_behind(hub: Hub, folder: Path) -> None:
     place = folder / "failed"
     place.mkdir()
-    with pytest.raises(Configuration, match="pg_dump failed"):
+    with pytest.raises(Configuration, match="password authentication failed"):
         backup(hub.settings, hub.server.url.replace("tidemill:", "tidemill:x"), hub.key, place / "a.tar.gz")
     assert list(place.iterdir()) == []
 
@@ -229,6 +233,14 @@ def test_another_key_in_the_environment_is_refused(
 ) -> None:
     monkeypatch.setenv("TIDEMILL_SECRET_KEY", "k" * 40)
     with pytest.raises(Configuration, match="another key"):
+        restore(empty, archive)
+
+
+def test_encryption_keys_in_the_environment_must_hold_those_of_the_backup(
+    archive: Path, empty: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIDEMILL_ENCRYPTION_KEY", "44" * 32)
+    with pytest.raises(Configuration, match="TIDEMILL_ENCRYPTION_KEY lacks"):
         restore(empty, archive)
 
 

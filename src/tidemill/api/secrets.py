@@ -42,9 +42,7 @@ class SecretValue(BaseModel):
 async def list_secrets(request: Request) -> SecretList:
     """Every secret's name; no value leaves the hub."""
     found = await services_of(request).secrets.names()
-    return SecretList(
-        data=[SecretShown(name=one.name, key_id=one.key_id, updated_at=one.updated_at) for one in found]
-    )
+    return SecretList(data=[SecretShown(name=one.name, key_id=one.key_id, updated_at=one.updated_at) for one in found])
 
 
 @router.put("/secrets/{name}", status_code=204, summary="Set a secret", dependencies=[needs(Right.SECRETS_MANAGE)])

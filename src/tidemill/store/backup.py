@@ -1,7 +1,8 @@
 """One archive that holds a whole hub: its database, its blobs and its key. Whoever has it has everything.
 
-The archive is a gzipped tar of `manifest.json`, `database.dump` (pg_dump's custom format), `secret.key` and
-`blobs/ab/cdef…`. The manifest comes first, and names the size and SHA-256 of every other member.
+The archive is a gzipped tar of `manifest.json`, `database.dump` (pg_dump's custom format), `secret.key`,
+`encryption.keys` where there are any, and `blobs/ab/cdef…`. The manifest comes first, and names the size and SHA-256
+of every other member.
 """
 
 import hashlib
@@ -31,12 +32,16 @@ from tidemill.store.data_folder import make_data_folder
 from tidemill.store.database import migrate
 from tidemill.store.embedded import EmbeddedPostgres
 from tidemill.store.embedded.binaries import installed_binaries
+from tidemill.store.key_ring import ENVIRONMENT as RING_ENVIRONMENT
+from tidemill.store.key_ring import KeyRing, open_key_file, parse_ring
 from tidemill.store.secret_key import ENVIRONMENT, SecretKey
+from tidemill.store.secrets import LOCK
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 DUMP = "database.dump"
 KEY = "secret.key"
+RING = "encryption.keys"
 BLOB = re.compile(r"blobs/[0-9a-f]{2}/[0-9a-f]{62}\Z")
 LARGEST_MANIFEST = 256 * 1024 * 1024
 PIECE = 1024 * 1024
@@ -90,11 +95,14 @@ def backup(settings: Settings, database_url: str, key: SecretKey, destination: P
     try:
         with tempfile.TemporaryDirectory(prefix=".tidemill-backup-", dir=destination.parent) as scratch:
             dump = Path(scratch) / DUMP
-            _dump(database_url, dump)
+            with _unchanged_keys(database_url):
+                _dump(database_url, dump)
+                ring = open_key_file(settings).read()
             # After the dump: a blob is written before the row that names it, so none that it names is missing.
             files = {DUMP: dump, **_blobs(settings.blobs_dir)}
             archive = Path(scratch) / "archive"
-            _write_archive(archive, files, {KEY: f"{key.value}\n".encode()})
+            keys = {KEY: f"{key.value}\n".encode()} | ({RING: ring.text().encode()} if ring else {})
+            _write_archive(archive, files, keys)
             archive.rename(destination)
     except OSError as error:
         raise Configuration(f"The backup {destination} can't be written: {error.strerror}.") from error
@@ -114,10 +122,15 @@ def restore(settings: Settings, archive: Path) -> Manifest:
     """
     _refuse_full(settings)
     with _reading(archive):
-        manifest, key = _verify(archive)
+        manifest, key, ring = _verify(archive)
     given = os.environ.get(ENVIRONMENT)
     if given is not None and given.strip() != key.value:
         raise Configuration(f"{ENVIRONMENT} is set to another key than this backup's. Unset it, and restore again.")
+    given_ring = open_key_file(settings).read()
+    if given_ring is not None and ring is not None and not set(ring.ids) <= set(given_ring.ids):
+        raise Configuration(
+            f"{RING_ENVIRONMENT} lacks a key of this backup. Add it, or unset the variable, and restore again."
+        )
     with _undone_on_failure(make_data_folder(settings.data_dir)) as root, _reading(archive):
         dump = root / DUMP
         for name, source in _members(archive):
@@ -125,7 +138,9 @@ def restore(settings: Settings, archive: Path) -> Manifest:
                 _write(dump, source)
             elif name == KEY and given is None:
                 _write(settings.key_file, source)
-            elif name not in {KEY, MANIFEST}:
+            elif name == RING and given_ring is None:
+                _write(settings.encryption_keys_file, source)
+            elif name not in {KEY, RING, MANIFEST}:
                 _write(settings.data_dir / name, source)
         if settings.database_url is not None:
             _load(settings.database_url.get_secret_value(), dump)
@@ -134,6 +149,17 @@ def restore(settings: Settings, archive: Path) -> Manifest:
                 _load(embedded.url, dump)
         dump.unlink()
     return manifest
+
+
+@contextmanager
+def _unchanged_keys(url: str) -> Iterator[None]:
+    """Keeps the secrets' keys as they are: what is dropped from their file during a dump could be one of the dump's."""
+    try:
+        with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
+            connection.execute("SELECT pg_advisory_lock_shared(%s)", (LOCK,))
+            yield
+    except psycopg.OperationalError as error:
+        raise Configuration(f"The database can't be read: {str(error).strip()}") from error
 
 
 def _dump(url: str, target: Path) -> None:
@@ -218,10 +244,10 @@ def _refuse_full(settings: Settings) -> None:
         )
 
 
-def _verify(archive: Path) -> tuple[Manifest, SecretKey]:
+def _verify(archive: Path) -> tuple[Manifest, SecretKey, KeyRing | None]:
     """Reads everything once: all members that the manifest names, each with its digest, and no other."""
     manifest: Manifest | None = None
-    key = ""
+    keys = {KEY: b"", RING: b""}
     missing: set[str] = set()
     for name, source in _members(archive):
         if manifest is None:
@@ -234,13 +260,15 @@ def _verify(archive: Path) -> tuple[Manifest, SecretKey]:
         digest = hashlib.sha256()
         while piece := source.read(PIECE):
             digest.update(piece)
-            if name == KEY:
-                key += piece.decode("utf-8", "replace")
+            if name in keys:
+                keys[name] += piece
         if digest.hexdigest() != manifest.members[name].sha256:
             raise InvalidInput(f"{archive} is damaged: {name} is not what was written. Use another backup.")
     if manifest is None or missing or not {DUMP, KEY} <= set(manifest.members):
         raise InvalidInput(f"{archive} is not a whole Tidemill backup: parts are missing. Use another.")
-    return manifest, SecretKey(key.strip())
+    ring = keys[RING].decode("ascii", "replace")
+    key = SecretKey(keys[KEY].decode("utf-8", "replace").strip())
+    return manifest, key, parse_ring(ring, str(archive)) if RING in manifest.members else None
 
 
 def _manifest(archive: Path, name: str, source: IO[bytes]) -> Manifest:
@@ -272,7 +300,7 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
     with raw, tarfile.open(fileobj=raw, mode="r|gz") as tar:
         for entry in tar:
             source = tar.extractfile(entry) if entry.isreg() else None
-            if source is None or not (entry.name in {MANIFEST, DUMP, KEY} or BLOB.match(entry.name)):
+            if source is None or not (entry.name in {MANIFEST, DUMP, KEY, RING} or BLOB.match(entry.name)):
                 raise InvalidInput(f"{archive} holds {entry.name!r}, which no Tidemill backup holds.")
             yield entry.name, source
 
