@@ -22,6 +22,7 @@ PREFIX = "tm-"
 LOCAL_KEY = "local commands"
 """The name of the key that a hub makes for its own machine's commands, valid while it runs."""
 LONGEST_GRACE = timedelta(days=30)
+LONGEST_LIFE = timedelta(days=10_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +201,11 @@ class ApiKeys:
         now = self._clock()
         if wanted.expires_at is not None and wanted.expires_at <= now:
             raise InvalidInput("The key would have expired already. Give a time to come.", param="expires_at")
+        if wanted.expires_at is not None and wanted.expires_at - now > LONGEST_LIFE:
+            raise InvalidInput(
+                f"A key ends within {LONGEST_LIFE.days:,} days, or never. Leave the end out for never.",
+                param="expires_at",
+            )
         if wanted.scopes is not None and not wanted.scopes:
             raise InvalidInput("A key with no scope could do nothing. Name one, or leave them out.", param="scopes")
         owner = await self._owner(change.connection, wanted.owner_id)

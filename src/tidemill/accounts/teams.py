@@ -86,13 +86,13 @@ class Teams:
                 raise NotFound(f"There is no team {team_id}.")
             change.note("team.removed", "team", team_id)
 
-    async def members(self, team_id: UUID) -> Sequence[UUID]:
-        """The ids of the people in a team, or `NotFound`."""
+    async def members(self, team_id: UUID, *, limit: int, after: UUID | None) -> Sequence[UUID]:
+        """The ids of the people in a team after an id, oldest first; `NotFound` where there is no such team."""
         await self.get(team_id)
-        return await self._rows.members(team_id)
+        return await self._rows.members(team_id, limit=limit, after=after)
 
-    async def teams_of(self, users: Sequence[UUID]) -> Mapping[UUID, Sequence[UUID]]:
-        """The ids of each one's teams."""
+    async def teams_of(self, users: Sequence[UUID]) -> Mapping[UUID, Sequence[Team]]:
+        """Each one's teams, oldest first."""
         return await self._rows.teams_of(users)
 
     async def add_member(self, team_id: UUID, user_id: UUID, actor: Actor) -> None:

@@ -7,7 +7,23 @@ from fastapi.openapi.utils import get_openapi
 from starlette.middleware import Middleware
 
 from tidemill import __version__
-from tidemill.api import auth, chat, chat_schema, completions, conversations, errors, health, models, reviews, secrets
+from tidemill.api import (
+    audit,
+    auth,
+    chat,
+    chat_schema,
+    completions,
+    conversations,
+    errors,
+    health,
+    keys,
+    models,
+    people,
+    reviews,
+    rights,
+    secrets,
+    teams,
+)
 from tidemill.api.gate import OPEN, PREFIXES, Gate
 from tidemill.api.origin import SESSION, RequestOrigin
 from tidemill.api.services import Services
@@ -36,6 +52,13 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     app.state.origin = origin
     errors.install(app)
+    add_routes(app)
+    app.openapi = lambda: openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def add_routes(app: FastAPI) -> None:
+    """Every route, under both prefixes where it has one."""
     app.include_router(health.router)
     for prefix in PREFIXES:
         router = APIRouter(prefix=prefix)
@@ -47,11 +70,14 @@ def create_app(services: Services) -> FastAPI:
             conversations.router,
             auth.router,
             secrets.router,
+            rights.router,
+            people.router,
+            teams.router,
+            keys.router,
+            audit.router,
         ):
             router.include_router(part)
         app.include_router(router, include_in_schema=prefix == "/v1")
-    app.openapi = lambda: openapi(app)  # type: ignore[method-assign]
-    return app
 
 
 def openapi(app: FastAPI) -> dict[str, Any]:

@@ -67,19 +67,25 @@ class TeamRepository:
         cursor = await connection.execute("DELETE FROM teams WHERE id = %s", (team_id,))
         return cursor.rowcount == 1
 
-    async def members(self, team_id: UUID) -> Sequence[UUID]:
-        """The ids of the people in a team, oldest first."""
-        rows = await self._rows("SELECT user_id FROM team_members WHERE team_id = %s ORDER BY user_id", (team_id,))
+    async def members(self, team_id: UUID, *, limit: int, after: UUID | None) -> Sequence[UUID]:
+        """The ids of the people in a team after an id, oldest first."""
+        rows = await self._rows(
+            "SELECT user_id FROM team_members WHERE team_id = %(team)s "
+            "AND (%(after)s::uuid IS NULL OR user_id > %(after)s) ORDER BY user_id LIMIT %(limit)s",
+            {"team": team_id, "after": after, "limit": limit},
+        )
         return [UUID(str(row["user_id"])) for row in rows]
 
-    async def teams_of(self, users: Sequence[UUID]) -> Mapping[UUID, Sequence[UUID]]:
-        """The ids of each one's teams."""
+    async def teams_of(self, users: Sequence[UUID]) -> Mapping[UUID, Sequence[Team]]:
+        """Each one's teams, oldest first."""
         rows = await self._rows(
-            "SELECT user_id, team_id FROM team_members WHERE user_id = ANY(%s) ORDER BY team_id", (list(users),)
+            "SELECT user_id, id, name, created_at, department_id FROM team_members JOIN teams ON teams.id = team_id "
+            "WHERE user_id = ANY(%s) ORDER BY id",
+            (list(users),),
         )
-        found: dict[UUID, list[UUID]] = {user: [] for user in users}
+        found: dict[UUID, list[Team]] = {user: [] for user in users}
         for row in rows:
-            found[UUID(str(row["user_id"]))].append(UUID(str(row["team_id"])))
+            found[UUID(str(row.pop("user_id")))].append(_team(row))
         return found
 
     async def add_member(self, connection: Connection, team_id: UUID, user_id: UUID) -> bool:
