@@ -170,11 +170,14 @@ def _words(text: str) -> list[str]:
     return words
 
 
+def prompt_tokens(request: ModelRequest) -> int:
+    """The tokens that the scripted model counts in a request: what stands between white space."""
+    if isinstance(request, TextRequest):
+        return len(request.prompt.split())
+    return sum(len(str(message.get("content", "")).split()) for message in request.messages)
+
+
 def _usage(request: ModelRequest, answer: ScriptedAnswer) -> Usage:
     """Tokens are what stands between white space; a tool call's arguments are among them."""
-    if isinstance(request, TextRequest):
-        prompt = len(request.prompt.split())
-    else:
-        prompt = sum(len(str(message.get("content", "")).split()) for message in request.messages)
     words = len(answer.text.split()) + sum(len(call.arguments.split()) for call in answer.calls)
-    return Usage(prompt_tokens=prompt, completion_tokens=words * wanted_choices(request))
+    return Usage(prompt_tokens=prompt_tokens(request), completion_tokens=words * wanted_choices(request))

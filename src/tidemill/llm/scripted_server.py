@@ -5,7 +5,7 @@
 The script is a JSON object, of which any part may be absent: `text` answers every chat and continues every text,
 `json` is the object with which requests for JSON are answered (`response_format` of type `json_schema` or
 `json_object`), and `calls` (objects with `name` and `arguments`, a text) answer a chat that offers tools and does not
-end with a tool's result. When it serves it prints its port. It takes llama-server's `/infill`, too.
+end with a tool's result. A chat with `context_tokens` or more is refused as llama-server does it. When it serves it prints its port. It takes llama-server's `/infill`, too.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from starlette.routing import Route
 
 from tidemill.core.chat import ChatRequest, ModelRequest, TextRequest, Usage
 from tidemill.core.ids import digest
-from tidemill.llm.scripted import ScriptedAnswer, ScriptedCall, ScriptedModel
+from tidemill.llm.scripted import ScriptedAnswer, ScriptedCall, ScriptedModel, prompt_tokens
 
 TEXT = "This is a scripted answer, and it says the same every time."
 
@@ -43,6 +43,7 @@ class Script:
     delay: float = 0.0
     log: Path | None = None
     calls: Sequence[ScriptedCall] = ()
+    context_tokens: int | None = None
 
     def answer(self, request: ModelRequest) -> ScriptedAnswer:
         """Calls for a request that offers tools, JSON for one that asks for it, the text for any other."""
@@ -67,7 +68,11 @@ def scripted_app(script: Script) -> Starlette:
         if script.log is not None:
             _note(script.log, messages)
         name, stream, options = _options(body)
-        return await answered(ChatRequest(name, messages, options), stream=stream)
+        asked = ChatRequest(name, messages, options)
+        tokens = prompt_tokens(asked)
+        if script.context_tokens is not None and tokens >= script.context_tokens:
+            return _too_long(tokens, script.context_tokens)
+        return await answered(asked, stream=stream)
 
     async def text(request: Request) -> Response:
         try:
@@ -128,6 +133,17 @@ def _offers_tools(request: ChatRequest) -> bool:
     last = request.messages[-1] if request.messages else {}
     offered = request.options.get("tools") and request.options.get("tool_choice") != "none"
     return bool(offered) and last.get("role") != "tool"
+
+
+def _too_long(tokens: int, context_tokens: int) -> Response:
+    error = {
+        "code": 400,
+        "message": "the request exceeds the available context size",
+        "type": "exceed_context_size_error",
+        "n_prompt_tokens": tokens,
+        "n_ctx": context_tokens,
+    }
+    return JSONResponse({"error": error}, 400)
 
 
 def _refused(message: str) -> Response:
@@ -191,11 +207,12 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--delay-ms", type=float, default=0.0, help="how long an answer takes")
     parser.add_argument("--log", type=Path, help="a file that gets a line for each chat request")
-    parser.add_argument("--script", type=Path, help="a JSON file with `text`, `json` and `calls`")
+    parser.add_argument("--script", type=Path, help="a JSON file; see above")
     options = parser.parse_args()
     said = json.loads(options.script.read_text("utf-8")) if options.script else {}
     calls = tuple(ScriptedCall(call["name"], call["arguments"]) for call in said.get("calls", ()))
-    script = Script(said.get("text", TEXT), said.get("json"), options.delay_ms / 1000, options.log, calls)
+    delay, limit = options.delay_ms / 1000, said.get("context_tokens")
+    script = Script(said.get("text", TEXT), said.get("json"), delay, options.log, calls, limit)
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # else asyncio delays packets
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((options.host, options.port))
