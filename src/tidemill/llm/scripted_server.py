@@ -5,7 +5,8 @@
 The script is a JSON object, of which any part may be absent: `text` answers every chat and continues every text,
 `json` is the object with which requests for JSON are answered (`response_format` of type `json_schema` or
 `json_object`), and `calls` (objects with `name` and `arguments`, a text) answer a chat that offers tools and does not
-end with a tool's result. A chat with `context_tokens` or more is refused as llama-server does it. When it serves it prints its port. It takes llama-server's `/infill`, too.
+end with a tool's result. A chat of `context_tokens` or more is refused, as llama-server refuses it. When it serves it
+prints its port. It takes llama-server's `/infill`, too.
 """
 
 import argparse
