@@ -276,10 +276,23 @@ async def test_what_fails_twice_is_not_tried_a_third_time(wire, model):
         assert len(wire.requests) == 2
 
 
-async def test_an_answer_that_has_begun_and_a_time_out_are_not_tried_again(wire, model):
-    wire.pieces = [b"HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n{"]
+async def test_an_answer_of_which_nothing_was_passed_on_is_asked_for_once_more(wire, model):
+    torn = [b"HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n{"]
+    wire.script = [torn]
+    wire.answers({"choices": [{"index": 0, "message": {"content": "Hi"}, "finish_reason": "stop"}], "usage": {}})
+    assert (await model.complete(ASK)).text == "Hi"
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    wire.script = [[head]]
+    wire.streams(delta("Hel"), delta("lo", "stop"))
+    assert text_of(await collect(model)) == "Hello"
+    assert len(wire.requests) == 4
+    wire.script = [torn, torn]
     with pytest.raises(Unavailable, match="broke"):
         await model.complete(ASK)
+    assert len(wire.requests) == 6
+
+
+async def test_an_answer_that_has_begun_and_a_time_out_are_not_tried_again(wire, model):
     wire.pieces = [b"HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n", delta("one")]
     stream = model.stream(ASK)
     assert text_of([await anext(stream)]) == "one"
@@ -288,7 +301,7 @@ async def test_an_answer_that_has_begun_and_a_time_out_are_not_tried_again(wire,
     wire.pieces = [...]
     with pytest.raises(Unavailable, match="in time"):
         await model.complete(ASK)
-    assert len(wire.requests) == 3
+    assert len(wire.requests) == 2
 
 
 TOKEN = {"token": "Hi", "logprob": -0.1, "bytes": [72, 105], "top_logprobs": [{"token": "Hi", "logprob": -0.1}]}

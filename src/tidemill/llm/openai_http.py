@@ -57,9 +57,9 @@ Serve = Callable[[str], AbstractAsyncContextManager[Target]]
 class OpenAIHTTP:
     """Asks the server that `serve` names, through a client that the composition opens and closes.
 
-    Where the connection fails before the head of the answer has come, it asks once more, after `serve` has named
-    the server anew: an idle connection may be closed just as it is used, and a local model's process may have died
-    a moment ago, in which case `serve` waits for the next one.
+    Where the connection fails before anything of the answer was passed on, it asks once more, after `serve` has named
+    the server anew: an idle connection may be closed just as it is used, and a local model's process may have died,
+    in which case `serve` waits for the next one.
     """
 
     def __init__(self, client: httpx.AsyncClient, serve: Serve) -> None:
@@ -69,12 +69,15 @@ class OpenAIHTTP:
     async def complete(self, request: ModelRequest) -> ChatCompletion:
         """The whole answer. See `ChatModel.complete` for the errors; also `Configuration` for a refused key."""
         try:
-            async with self._answer(request, stream=False) as answer:
-                body = await answer.aread()
+            try:
+                status, body = await self._whole(request)
+            except NO_ANSWER as error:
+                await _before_asking_again(request, error)
+                status, body = await self._whole(request)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _transport_error(error, request.model) from error
-        if answer.status_code != OK:
-            raise decode_error(body, answer.status_code, request.model)
+        if status != OK:
+            raise decode_error(body, status, request.model)
         return decode_completion(body, request)
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ChatChunk, None]:
@@ -83,14 +86,19 @@ class OpenAIHTTP:
         An answer that ends without a finish reason was broken off, and raises `ModelFailed`.
         """
         finished: set[object] = set()
+        begun = False
         try:
-            async with self._answer(request, stream=True) as answer:
-                if answer.status_code != OK:
-                    raise decode_error(await answer.aread(), answer.status_code, request.model)
-                async with aclosing(events(answer.aiter_bytes(), request.model)) as found:
-                    async for event in found:
-                        chunk = decode_chunk(event, request)
-                        finished |= {one.get("index", 0) for one in chunk.choices if one.get("finish_reason")}
+            try:
+                async with aclosing(self._chunks(request, finished)) as chunks:
+                    async for chunk in chunks:
+                        begun = True
+                        yield chunk
+            except NO_ANSWER as error:
+                if begun:
+                    raise
+                await _before_asking_again(request, error)
+                async with aclosing(self._chunks(request, finished)) as chunks:
+                    async for chunk in chunks:
                         yield chunk
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _transport_error(error, request.model) from error
@@ -99,23 +107,20 @@ class OpenAIHTTP:
         if len(finished) < wanted_choices(request):
             raise too_few_choices(request, len(finished))
 
-    @asynccontextmanager
-    async def _answer(self, request: ModelRequest, *, stream: bool) -> AsyncIterator[httpx.Response]:
-        """The answer, of which the head has come and the body is still to be read."""
-        served = False
-        try:
-            async with self._asked(request, stream=stream) as answer:
-                served = True
-                yield answer
-        except NO_ANSWER as error:
-            if served:
-                raise
-            log.info("The model %s did not answer (%s); it is asked once more.", request.model, type(error).__name__)
-        if served:
-            return
-        await asyncio.sleep(PAUSE_SECONDS)
-        async with self._asked(request, stream=stream) as answer:
-            yield answer
+    async def _whole(self, request: ModelRequest) -> tuple[int, bytes]:
+        async with self._asked(request, stream=False) as answer:
+            return answer.status_code, await answer.aread()
+
+    async def _chunks(self, request: ModelRequest, finished: set[object]) -> AsyncGenerator[ChatChunk, None]:
+        """The chunks of one try; notes which choices came to their end."""
+        async with self._asked(request, stream=True) as answer:
+            if answer.status_code != OK:
+                raise decode_error(await answer.aread(), answer.status_code, request.model)
+            async with aclosing(events(answer.aiter_bytes(), request.model)) as found:
+                async for event in found:
+                    chunk = decode_chunk(event, request)
+                    finished |= {one.get("index", 0) for one in chunk.choices if one.get("finish_reason")}
+                    yield chunk
 
     @asynccontextmanager
     async def _asked(self, request: ModelRequest, *, stream: bool) -> AsyncIterator[httpx.Response]:
@@ -144,6 +149,11 @@ def _url(target: Target, request: ModelRequest, *, infill: bool) -> str:
     if infill:
         return f"{base.removesuffix('/v1')}/infill"
     return f"{base}/{TEXT_PATH if isinstance(request, TextRequest) else CHAT_PATH}"
+
+
+async def _before_asking_again(request: ModelRequest, error: Exception) -> None:
+    log.info("The model %s did not answer (%s); it is asked once more.", request.model, type(error).__name__)
+    await asyncio.sleep(PAUSE_SECONDS)
 
 
 def _transport_error(error: Exception, name: str) -> TidemillError:

@@ -83,7 +83,7 @@ class LocalRuntime:
         """
         base, adapter = self._parts(name)
         model = self._model(base)
-        async with model.lease() as loaded:
+        async with model.lease(adapter) as loaded:
             yield Served(loaded.endpoint, base, self._options(model, loaded, adapter))
 
     async def ensure(self, name: str) -> Endpoint:

@@ -9,6 +9,7 @@ from datetime import datetime
 from tidemill.core.json import Json
 from tidemill.llm.memory_ledger import Claim
 from tidemill.llm.runtime_process import ChildProcess
+from tidemill.llm.runtime_turns import Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ class Loaded:
     Attributes:
         adapters: the names of the adapters that it has loaded; their place is their number.
         stamp: of the publication through which we found it.
+        turns: between its adapters.
+        held: how many read an answer of it.
     """
 
     endpoint: Endpoint
@@ -50,6 +53,7 @@ class Loaded:
     claim: Claim | None = None
     stamp: tuple[int, int] | None = None
     started_at: datetime | None = None
+    turns: Turns = field(default_factory=Turns)
     held: int = 0
     _free: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -115,12 +115,13 @@ class SupervisedModel:
         return quiet and self._owner_task is not None and self._loaded is not None
 
     @asynccontextmanager
-    async def lease(self) -> AsyncIterator[Loaded]:
+    async def lease(self, adapter: str | None) -> AsyncIterator[Loaded]:
         """The model's child, which is not ended within the block; see `LocalRuntime.serve` for the errors."""
         with self.traffic.admit():
             loaded = await self.ensure()
             with loaded.hold():
-                yield loaded
+                async with loaded.turns.turn(adapter):
+                    yield loaded
 
     async def ensure(self) -> Loaded:
         """The child, once the model is ready; see `LocalRuntime.ensure` for the errors."""
