@@ -144,6 +144,10 @@ class ApiKeys:
             owner_id = caller.user_id
         return await self._repository.page(owner_id=owner_id, limit=limit, after=after)
 
+    async def count_live(self, owner_id: UUID) -> int:
+        """How many of a person's keys are neither revoked nor expired."""
+        return await self._repository.count_live(owner_id, self._clock())
+
     async def revoke(self, key: str, actor: Actor) -> ApiKey:
         """Revokes the key with this id, or the only one whose name or prefix this is.
 

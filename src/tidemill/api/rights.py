@@ -1,11 +1,11 @@
-"""Each route names the right that it needs; a test holds every route to it. The table of who may do what."""
+"""Each route names what right it needs; a test holds every route to it. The table of who may do what."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.routing import APIRoute
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 from starlette.routing import BaseRoute
 
@@ -37,34 +37,28 @@ def needs(right: Right) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class RouteRight:
-    """A route and the right that it needs; none where everyone may call it."""
+    """A route and the rights that it needs, all of them; none where everyone may call it."""
 
     method: str
     path: str
-    right: Right | None
+    rights: tuple[Right, ...]
 
 
-def route_rights(routes: Iterable[BaseRoute]) -> Iterator[RouteRight]:
-    """Which route needs which right, as the routes themselves say."""
-    for route in routes:
-        if isinstance(route, APIRoute):
-            found = needed(route)
-            for method in sorted(route.methods or ()):
-                yield RouteRight(method, route.path, found[0] if found else None)
-
-
-def needed(route: APIRoute) -> Sequence[Right]:
-    """The rights that a route names."""
-    calls = [one.dependency for one in route.dependencies]
-    return [call.right for call in calls if isinstance(call, Needs)]
+def route_rights(routes: Sequence[BaseRoute]) -> Iterator[RouteRight]:
+    """Which route needs which rights, as the routes themselves say."""
+    for route in iter_route_contexts(routes):
+        named = [one.dependency for one in getattr(route, "dependencies", ())]
+        rights = tuple(one.right for one in named if isinstance(one, Needs))
+        for method in sorted((route.methods or set()) - {"HEAD"}):
+            yield RouteRight(method, route.path or "", rights)
 
 
 class RouteShown(BaseModel):
-    """A route, and the right that it needs; null where everyone may call it."""
+    """A route, and the rights that it needs, all of them; none where everyone may call it."""
 
     method: str
     path: str
-    right: Right | None
+    rights: list[Right]
 
 
 class Rights(BaseModel):
@@ -77,9 +71,9 @@ class Rights(BaseModel):
 
 @router.get("/rights", summary="Who may do what", dependencies=[needs(Right.ACCOUNT)])
 async def list_rights(request: Request) -> Rights:
-    """The rights of each role, and the right that each route under `/v1` needs."""
+    """The rights of each role, and the rights that each route under `/v1` needs."""
     shown = [one for one in route_rights(request.app.routes) if one.path.startswith("/v1/")]
     return Rights(
         roles={role: sorted(RIGHTS[role]) for role in Role},
-        routes=[RouteShown(method=one.method, path=one.path, right=one.right) for one in shown],
+        routes=[RouteShown(method=one.method, path=one.path, rights=list(one.rights)) for one in shown],
     )

@@ -93,6 +93,16 @@ class ApiKeyRepository:
         )
         return [_key(row) for row in await cursor.fetchall()]
 
+    async def count_live(self, owner_id: UUID, now: datetime) -> int:
+        """How many of a person's keys are neither revoked nor expired."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT 1 FROM api_keys WHERE owner_id = %s AND revoked_at IS NULL "
+                "AND (expires_at IS NULL OR expires_at > %s)",
+                (owner_id, now),
+            )
+            return cursor.rowcount
+
     async def revoke(self, connection: Connection, key_id: UUID, now: datetime) -> bool:
         """Revokes a key; False where no unrevoked key has this id."""
         cursor = await connection.execute(
