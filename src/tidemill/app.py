@@ -1,7 +1,7 @@
 """Composition: builds the objects and wires them, and nothing else.
 
-The model port is wrapped here, outermost first: recording → several answers to one request → route by model name
-(local child or endpoint).
+The model port is wrapped here, outermost first: recording, which keeps texts by their level → what may leave, for
+models outside → several answers to one request → route by model name (local child or endpoint).
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import httpx
 
@@ -25,19 +26,25 @@ from tidemill.accounts.sessions import Sessions
 from tidemill.accounts.sign_in import SignIn
 from tidemill.accounts.teams import Teams
 from tidemill.accounts.tokens import Tokens
+from tidemill.analysis.classification import classify_all
 from tidemill.api.services import Services
 from tidemill.conversations.answering import Answering
 from tidemill.conversations.service import Conversations
 from tidemill.conversations.summaries import Summaries
+from tidemill.core.classification import UseLimits
 from tidemill.core.clock import system_clock
 from tidemill.core.errors import Configuration, TidemillError
+from tidemill.flows.responses import Responses
 from tidemill.flows.review import ReviewFlow
 from tidemill.flows.review_run import ReviewParts
 from tidemill.jobs.durable import DurableJobs
+from tidemill.llm.classified import ClassifiedModel
 from tidemill.llm.openai_http import OpenAIHTTP, Serve, Target
+from tidemill.llm.outside import Classify, OutsideLimit
 from tidemill.llm.port import ChatModel
 from tidemill.llm.recording import RecordedModel, TextPolicy
 from tidemill.llm.runtime import LocalRuntime
+from tidemill.llm.several_choices import SeveralChoices
 from tidemill.protection.secrets import Secrets
 from tidemill.registry.deployments import Deployments
 from tidemill.review.commenter import Commenter
@@ -53,6 +60,7 @@ from tidemill.store.embedded import EmbeddedPostgres
 from tidemill.store.inferences import InferenceRepository
 from tidemill.store.key_ring import open_key_file
 from tidemill.store.people import PeopleRepository
+from tidemill.store.responses import ResponseRepository
 from tidemill.store.reviews import ReviewRepository
 from tidemill.store.secret_key import SecretKey, load_secret_key
 from tidemill.store.secrets import SecretRepository
@@ -130,13 +138,18 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
         deployments = Deployments(settings)
         metrics = Metrics()
         inferences = InferenceRepository(fast)
+        limits, classify = _protection(settings)
+        limit = OutsideLimit(settings.models.endpoints, limits=limits, classify=classify)
+        served = OpenAIHTTP(await stack.enter_async_context(_client(settings)), _serve(settings, runtime, secrets))
+        several = SeveralChoices(served, one_by_one=lambda name: name not in settings.models.endpoints)
         chat = RecordedModel(
-            OpenAIHTTP(await stack.enter_async_context(_client(settings)), _serve(settings, runtime, secrets)),
+            ClassifiedModel(several, limit),
             inferences,
             clock=system_clock,
-            texts=TextPolicy(settings.retention.inference_text_days),
+            texts=TextPolicy(settings.retention.inference_text_days, limits, classify),
             observe=metrics.observe_inference,
         )
+        responses = _responses(settings, pool, chat, deployments)
         conversations = _conversations(settings, pool, chat, deployments)
         stack.push_async_callback(conversations.aclose)
         jobs = DurableJobs(database.url)
@@ -155,7 +168,7 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
         await jobs.start()
         stack.push_async_callback(jobs.aclose)
         stack.push_async_callback(accounts.keys.write_uses)
-        chores = _chores(database, inferences, reviews, accounts, runtime, entrance)
+        chores = _chores(database, inferences, reviews, responses, accounts, runtime, entrance)
         stack.push_async_callback(_stop, [asyncio.create_task(work) for work in chores])
         yield Services(
             settings=settings,
@@ -166,6 +179,7 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
             deployments=deployments,
             runtime=runtime,
             reviews=reviews,
+            responses=responses,
             conversations=conversations,
             metrics=metrics,
             secrets=secrets,
@@ -199,9 +213,20 @@ def _entrance(settings: Settings, database: Database, pool: Pool, accounts: Acco
     )
 
 
+def _protection(settings: Settings) -> tuple[UseLimits, Classify]:
+    chosen = settings.protection
+    limits = UseLimits(chosen.logging_up_to, chosen.training_up_to, chosen.outside_up_to)
+    return limits, partial(classify_all, default=chosen.default_level)
+
+
 def _secrets(settings: Settings, database: Database, pool: Pool) -> Secrets:
     audit = Audit(AuditRepository(pool), derive=database.key.derive, clock=system_clock)
     return Secrets(SecretRepository(pool), open_key_file(settings), audit=audit, clock=system_clock)
+
+
+def _responses(settings: Settings, pool: Pool, chat: ChatModel, deployments: Deployments) -> Responses:
+    days = settings.retention.conversation_days
+    return Responses(chat, deployments, ResponseRepository(pool), days=days, clock=system_clock)
 
 
 def _conversations(settings: Settings, pool: Pool, chat: ChatModel, deployments: Deployments) -> Conversations:
@@ -255,11 +280,12 @@ def _chores(
     database: Database,
     inferences: InferenceRepository,
     reviews: ReviewFlow,
+    responses: Responses,
     accounts: Accounts,
     runtime: LocalRuntime,
     entrance: Entrance,
 ) -> Iterator[Coroutine[None, None, None]]:
-    yield _regularly(RETENTION_SECONDS, lambda: _forget(inferences, reviews))
+    yield _regularly(RETENTION_SECONDS, lambda: _forget(inferences, reviews, responses))
     yield _regularly(RETENTION_SECONDS, entrance.forget)
     yield _regularly(SETTLE_SECONDS, reviews.settle)
     yield _regularly(TEND_SECONDS, runtime.tend)
@@ -285,10 +311,12 @@ async def _watch(embedded: EmbeddedPostgres) -> None:
         log.warning("The database was gone and has been started again.")
 
 
-async def _forget(inferences: InferenceRepository, reviews: ReviewFlow) -> None:
-    """Deletes texts and changes whose time is over."""
+async def _forget(inferences: InferenceRepository, reviews: ReviewFlow, responses: Responses) -> None:
+    """Deletes texts, changes and responses whose time is over."""
     texts = await inferences.forget_texts(system_clock())
     changes = await reviews.forget_changes()
+    if gone := await responses.forget():
+        log.info("Deleted %s responses, whose time was over.", gone)
     if texts or changes:
         log.info("Deleted the texts of %s inferences and %s reviewed changes, whose time was over.", texts, changes)
 

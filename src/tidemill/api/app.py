@@ -19,6 +19,8 @@ from tidemill.api import (
     keys,
     models,
     people,
+    responses,
+    responses_schema,
     reviews,
     rights,
     secrets,
@@ -65,6 +67,7 @@ def add_routes(app: FastAPI) -> None:
         for part in (
             chat.router,
             completions.router,
+            responses.router,
             models.router,
             reviews.router,
             conversations.router,
@@ -86,7 +89,7 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         document = get_openapi(title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes)
         components = document.setdefault("components", {})
         schemas = components.setdefault("schemas", {})
-        for schema in (chat_schema.SCHEMA, completions.SCHEMA):
+        for schema in (chat_schema.SCHEMA, completions.SCHEMA, responses_schema.SCHEMA):
             schemas.update(schema["$defs"])
         schemas["Error"] = ERROR
         for unused in ("HTTPValidationError", "ValidationError"):

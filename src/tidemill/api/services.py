@@ -9,6 +9,7 @@ from tidemill.accounts.accounts import Accounts
 from tidemill.accounts.api_keys import ApiKeys
 from tidemill.accounts.entrance import Entrance
 from tidemill.conversations.service import Conversations
+from tidemill.flows.responses import Responses
 from tidemill.flows.review import ReviewFlow
 from tidemill.llm.port import ChatModel
 from tidemill.llm.runtime import LocalRuntime
@@ -30,6 +31,7 @@ class Services:
     deployments: Deployments
     runtime: LocalRuntime
     reviews: ReviewFlow
+    responses: Responses
     conversations: Conversations
     metrics: Metrics
     secrets: Secrets
