@@ -1,0 +1,39 @@
+"""`tidemill users set-password`: works on the database itself, whether or not a hub is running."""
+
+import asyncio
+import sys
+
+import typer
+
+from tidemill.app import open_database, open_entrance
+from tidemill.core.accounts import User
+from tidemill.core.errors import InvalidInput
+from tidemill.settings import load_settings
+
+
+def set_password(email: str) -> User:
+    """Reads a password from the terminal, twice, or a line of standard input, and gives it to a person.
+
+    It is no argument, since the arguments of a command can be seen by others on the machine.
+
+    Raises:
+        NotFound: no one has this address.
+        InvalidInput: the password can't be taken, or was typed in two ways.
+    """
+    if sys.stdin.isatty():
+        password = typer.prompt("New password", hide_input=True)
+        if typer.prompt("The same again", hide_input=True) != password:
+            raise InvalidInput("The two passwords are not the same. Nothing was changed.")
+    else:
+        try:
+            password = sys.stdin.readline().rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise InvalidInput("The password on standard input is not UTF-8.") from error
+    settings = load_settings()
+
+    async def run() -> User:
+        async with open_entrance(settings, database) as entrance:
+            return await entrance.sign_in.set_password(email, password)
+
+    with open_database(settings) as database:
+        return asyncio.run(run())
