@@ -328,3 +328,26 @@ async def test_a_server_that_is_gone_is_waited_for_once_and_not_for_each_row() -
         await pool.close()
     assert {type(result) for result in results} == {Unavailable}
     assert time.monotonic() - started < 4
+
+
+async def test_a_text_is_stored_with_its_level_and_a_secret_one_is_not_stored(pool: Pool) -> None:
+    key = "ghp_" + "x7Kq2mVb9TzR4nWc8YpL3sHd6FgJ1aQeU5oX"
+    recorder = Recorder(ScriptedModel([TURNS, TURNS, TURNS, f"Use {key}."]), pool)
+    for text in ("Hello", "Write to lan.nguyen@congty.vn", f"Why is {key} refused?", "Which key?"):
+        recorder.now += timedelta(seconds=1)
+        await recorder.model.complete(asked(text, reuse=True))
+    async with pool.connection() as connection:
+        cursor = await connection.execute(
+            "SELECT level FROM inferences LEFT JOIN inference_texts ON inference_id = id ORDER BY created_at"
+        )
+        assert [row["level"] for row in await cursor.fetchall()] == ["internal", "confidential", None, None]
+    assert recorder.seen[-1].status is InferenceStatus.OK
+
+
+async def test_an_answer_that_was_not_stored_is_asked_for_again(pool: Pool) -> None:
+    model = ScriptedModel([ScriptedAnswer("Use 4111 1111 1111 1111.", repeat=True)])
+    recorder = Recorder(model, pool)
+    for _ in range(2):
+        answer = await recorder.model.complete(asked("Which card?", reuse=True))
+        assert "4111" in answer.text
+    assert model.calls == 2

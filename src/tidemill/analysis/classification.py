@@ -70,18 +70,21 @@ def classify(text: str, default: Level = Level.INTERNAL) -> Classified:
 
 def classify_all(texts: Iterable[str], default: Level = Level.INTERNAL) -> Classified:
     """The level of several texts that go one way together: the highest of theirs."""
-    found = [classify(text, default) for text in texts]
-    return together(found) if found else Classified(default)
+    parts = list(texts)
+    found = classify("\n".join(parts), default)  # in one piece, since a short text costs as much as a long one
+    if found.level is not Level.PUBLIC or len(parts) == 1:
+        return found
+    return together(classify(part, default) for part in parts)
 
 
 def texts_in(value: Json) -> Iterator[str]:
-    """Every text in a JSON value, save the data of images and sounds, in which no rule can read."""
+    """Every text in a JSON value, save roles and types, and the data of images and sounds, which no rule can read."""
     if isinstance(value, str):
         if not value.startswith("data:"):
             yield value
     elif isinstance(value, Mapping):
         for name, part in value.items():
-            if name != "data" or "format" not in value:
+            if name not in {"role", "type"} and (name != "data" or "format" not in value):
                 yield from texts_in(part)
     elif isinstance(value, list | tuple):
         for part in value:

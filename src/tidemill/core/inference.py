@@ -6,6 +6,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from tidemill.core.chat import Usage
+from tidemill.core.classification import Level
 from tidemill.core.deployment import Deployment
 
 
@@ -60,7 +61,11 @@ class Inference:
 
 @dataclass(frozen=True, slots=True)
 class InferenceText:
-    """What was said, kept apart from the row because it is kept for a shorter time. JSON texts."""
+    """What was said, kept apart from the row because it is kept for a shorter time. JSON texts.
+
+    `level` is the highest of both; it says what the texts may be used for.
+    """
 
     request: str
     response: str
+    level: Level = Level.INTERNAL

@@ -6,15 +6,20 @@ import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from datetime import timedelta
-from typing import Protocol
+from typing import Protocol, cast
 
+from tidemill.analysis.classification import classify_all, texts_in
 from tidemill.core.chat import ChatChunk, ChatCompletion, ModelRequest, TextRequest, Usage
+from tidemill.core.classification import Level, Use, UseLimits
 from tidemill.core.clock import Clock
 from tidemill.core.errors import TidemillError
 from tidemill.core.ids import digest
 from tidemill.core.inference import Inference, InferenceContext, InferenceStatus, InferenceText
 from tidemill.core.json import Json, JsonObject
+from tidemill.llm.classified import said_in
+from tidemill.llm.outside import Classify, classified
 from tidemill.llm.port import ChatModel
 from tidemill.llm.transcript import Transcript
 from tidemill.store.inferences import InferenceRepository
@@ -35,9 +40,21 @@ class Observer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TextPolicy:
-    """How long requests and answers are kept; zero keeps none, and then nothing can be reused."""
+    """How long requests and answers are kept, and of which levels.
+
+    Zero days keep none, and a level over the limit is not kept. What is not kept can't be reused.
+    """
 
     days: float
+    limits: UseLimits = dataclass_field(default_factory=UseLimits)
+    classify: Classify = classify_all
+
+    async def level(self, request: ModelRequest, choices: object) -> Level | None:
+        """The level as which a request and its answer are to be kept; `None` where they are not."""
+        if self.days <= 0:
+            return None
+        found = await classified([*said_in(request), *texts_in(cast(Json, choices))], self.classify)
+        return found.level if self.limits.allow(found.level, Use.LOGGING) else None
 
 
 class RecordedModel:
@@ -128,6 +145,7 @@ class _Entry:
         self._model = model
         self._streamed = streamed
         self._started = model._timer()
+        self._asked = request
         self._request = json.dumps(_said(request), ensure_ascii=True, separators=(",", ":"), sort_keys=True)
         self.request_hash = digest(self._request)
 
@@ -164,9 +182,9 @@ class _Entry:
             cache_tier=self.cache_tier,
             created_at=now,
         )
-        keep = model._texts.days > 0
-        text = InferenceText(self._request, json.dumps({"choices": choices})) if keep else None
-        await model._inferences.add(inference, text, now + timedelta(days=model._texts.days) if keep else None)
+        level = await model._texts.level(self._asked, choices)
+        text = InferenceText(self._request, json.dumps({"choices": choices}), level) if level else None
+        await model._inferences.add(inference, text, now + timedelta(days=model._texts.days) if text else None)
         model._observe(inference)
 
 

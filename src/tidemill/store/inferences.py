@@ -18,7 +18,7 @@ INSERT INTO inferences (
 """
 ROW_WITH_TEXT = (
     f"WITH row AS ({ROW}) "  # noqa: S608 - the statement above, no input
-    "INSERT INTO inference_texts (inference_id, request, response, expires_at) VALUES (%s, %s, %s, %s)"
+    "INSERT INTO inference_texts (inference_id, request, response, level, expires_at) VALUES (%s, %s, %s, %s, %s)"
 )
 """Both in one statement, since a statement's way there and back is most of what a row costs."""
 
@@ -110,7 +110,7 @@ class InferenceRepository:
     async def _commit(self, entries: list[Entry]) -> None:
         alone = [_row(inference) for inference, text, _ in entries if text is None]
         with_text = [
-            (*_row(inference), inference.context.inference_id, text.request, text.response, expires_at)
+            (*_row(inference), inference.context.inference_id, text.request, text.response, text.level, expires_at)
             for inference, text, expires_at in entries
             if text is not None
         ]

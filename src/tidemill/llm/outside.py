@@ -1,0 +1,76 @@
+"""Which endpoints are outside of the team's own network, and which texts may be sent there."""
+
+import asyncio
+import ipaddress
+import re
+from collections.abc import Callable, Mapping, Sequence
+from urllib.parse import urlsplit
+
+from tidemill.core.classification import Classified, Use, UseLimits
+from tidemill.core.errors import NotPermitted
+from tidemill.settings import EndpointSettings
+
+Classify = Callable[[Sequence[str]], Classified]
+"""The level of texts that go one way together."""
+
+SINGLE_LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+"""A name without a dot is one of the machine's or of its own network, as containers call each other."""
+INSIDE = (".localhost", ".local", ".internal")
+LARGE = 50_000
+"""Characters from which on texts are read in a thread, so that no other request waits."""
+
+
+def is_outside(endpoint: EndpointSettings) -> bool:
+    """Whether texts leave the team's own network for it: as the setting says, else by its host's name or address."""
+    if endpoint.outside is not None:
+        return endpoint.outside
+    host = (urlsplit(endpoint.url).hostname or "").lower().rstrip(".")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return not (host.endswith(INSIDE) or SINGLE_LABEL.fullmatch(host))
+    return not (address.is_private or address.is_loopback or address.is_link_local)
+
+
+async def classified(texts: Sequence[str], classify: Classify) -> Classified:
+    """The texts' level, off the event loop where they are long."""
+    if sum(map(len, texts)) <= LARGE:
+        return classify(texts)
+    return await asyncio.to_thread(classify, texts)
+
+
+class OutsideLimit:
+    """Holds back texts whose level may not leave.
+
+    Args:
+        endpoints: the models behind a URL; every other model is local.
+        limits: the highest level that may be sent outside.
+        classify: gives the level.
+    """
+
+    def __init__(self, endpoints: Mapping[str, EndpointSettings], *, limits: UseLimits, classify: Classify) -> None:
+        self._outside = frozenset(name for name, endpoint in endpoints.items() if is_outside(endpoint))
+        self._limits = limits
+        self._classify = classify
+
+    def covers(self, model: str) -> bool:
+        """Whether the model is outside, so that what it is asked has to be checked."""
+        return model in self._outside
+
+    async def check(self, model: str, texts: Sequence[str]) -> None:
+        """Goes on only where these texts may be sent to this model.
+
+        Raises:
+            NotPermitted: their level is too high. It names the rules that say so, and nothing of the texts.
+        """
+        if not self.covers(model):
+            return
+        found = await classified(texts, self._classify)
+        if self._limits.allow(found.level, Use.OUTSIDE):
+            return
+        why = f" (found by {', '.join(found.rules)})" if found.rules else ""
+        raise NotPermitted(
+            f"The model {model} is outside, and this text is {found.level}{why}: texts above {self._limits.outside} "
+            "are not sent outside. Take out what is sensitive, or ask a model of your own. "
+            f"If {model} is inside your network, an admin can set `models.endpoints.{model}.outside: false`."
+        )
