@@ -219,7 +219,7 @@ async def test_unloading_waits_for_the_answer_that_is_being_read(tmp_path):
 
 
 async def test_an_idle_model_is_unloaded_in_time_and_a_pinned_one_stays(tmp_path):
-    files = {name: FILE for name in ("kept", "tiny")}
+    files = dict.fromkeys(("kept", "tiny"), FILE)
     async with opened(tmp_path, files=files, keep_alive=0, pinned=["kept"]) as (runtime, model):
         for name in files:
             await model.complete(ask(name))

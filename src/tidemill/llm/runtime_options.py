@@ -1,6 +1,7 @@
 """What a local model's process is told when it starts."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 
@@ -15,13 +16,13 @@ class ChildOptions:
         context_tokens: context of each slot.
         slots: requests decoded at once.
         threads: CPU threads.
-        http_threads: requests that it listens to at once; more would keep its health from being asked.
+        parent: process id of who starts the child; the child ends with it.
+        http_threads: requests that it listens to at once, its health's among them; -1 for llama-server's choice.
         adapters: LoRA files; their places are their numbers in requests.
         gpu_layers: layers that go to a GPU; -1 for as many as fit.
         mmproj: the projector for images and sound; none where empty.
         draft: the GGUF file of a smaller model that drafts; none where empty.
         ngram: drafts from what the text repeats.
-        parent: process id of who starts the child; the child ends with it.
     """
 
     path: str
@@ -30,13 +31,13 @@ class ChildOptions:
     context_tokens: int
     slots: int
     threads: int
-    http_threads: int
-    adapters: list[str]
-    gpu_layers: int
-    mmproj: str
-    draft: str
-    ngram: bool
     parent: int
+    http_threads: int = -1
+    adapters: Sequence[str] = ()
+    gpu_layers: int = -1
+    mmproj: str = ""
+    draft: str = ""
+    ngram: bool = False
 
     def to_line(self) -> bytes:
         """One line of JSON."""

@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from tidemill.core.deployment import Deployment, Task
-from tidemill.llm.catalog import ModelEntry, find_model, list_models, model_version
+from tidemill.llm.catalog import ModelEntry, adapter_version, find_model, list_models, model_version
 from tidemill.llm.prompts import review_comment
 from tidemill.settings import Settings
 
@@ -48,7 +48,7 @@ class Deployments:
         if known is not None and now - looked < MEMORY_SECONDS:
             return known
         entry = self.model(name)
-        deployment = Deployment(task, entry.name, await self._version(entry))
+        deployment = Deployment(task, entry.name, await self._version(entry), await self._adapter(entry))
         self._named[task, name] = (now, deployment)
         return deployment
 
@@ -59,6 +59,7 @@ class Deployments:
             Task.REVIEW_COMMENT,
             entry.name,
             await self._version(entry),
+            await self._adapter(entry),
             prompt_version=review_comment.VERSION,
             sampling=REVIEW_SAMPLING,
         )
@@ -68,3 +69,9 @@ class Deployments:
         if entry.name not in self._versions:
             self._versions[entry.name] = await asyncio.to_thread(model_version, self._settings, entry)
         return self._versions[entry.name]
+
+    async def _adapter(self, entry: ModelEntry) -> str | None:
+        """Which exact adapter is applied, for a name such as `base:adapter`."""
+        if entry.adapter is None:
+            return None
+        return await asyncio.to_thread(adapter_version, self._settings, entry.adapter)
