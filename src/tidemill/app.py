@@ -1,7 +1,8 @@
 """Composition: builds the objects and wires them, and nothing else.
 
 The model port is wrapped here, outermost first: recording, which keeps texts by their level → what may leave, for
-models outside → several answers to one request → route by model name (local child or endpoint).
+models outside → several answers to one request → tools of local models → route by model name (local child or
+endpoint).
 """
 
 import asyncio
@@ -45,6 +46,7 @@ from tidemill.llm.port import ChatModel
 from tidemill.llm.recording import RecordedModel, TextPolicy
 from tidemill.llm.runtime import LocalRuntime
 from tidemill.llm.several_choices import SeveralChoices
+from tidemill.llm.tool_calls import ToolCalls
 from tidemill.protection.secrets import Secrets
 from tidemill.registry.deployments import Deployments
 from tidemill.review.commenter import Commenter
@@ -140,8 +142,12 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
         inferences = InferenceRepository(fast)
         limits, classify = _protection(settings)
         limit = OutsideLimit(settings.models.endpoints, limits=limits, classify=classify)
+
+        def local(name: str) -> bool:
+            return name not in settings.models.endpoints
+
         served = OpenAIHTTP(await stack.enter_async_context(_client(settings)), _serve(settings, runtime, secrets))
-        several = SeveralChoices(served, one_by_one=lambda name: name not in settings.models.endpoints)
+        several = SeveralChoices(ToolCalls(served, local=local), one_by_one=local)
         chat = RecordedModel(
             ClassifiedModel(several, limit),
             inferences,
