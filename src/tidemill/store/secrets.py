@@ -8,7 +8,7 @@ from datetime import datetime
 from tidemill.store.database import Connection, Pool
 from tidemill.store.key_ring import Sealed
 
-LOCK = 7304771231
+LOCK = 7304771240
 """Advisory: shared by whoever writes a secret or copies all of them, alone for whoever changes the keys."""
 
 WRITE = """

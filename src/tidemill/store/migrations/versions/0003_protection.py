@@ -1,4 +1,4 @@
-"""Encrypted secrets, the level of each stored text, and receipts of erasure."""
+"""Encrypted secrets, the level of each stored text, receipts of erasure, and what retention last did."""
 
 from alembic import op
 
@@ -22,9 +22,21 @@ STATEMENTS = (
     """
     CREATE TABLE erasures (
         id uuid PRIMARY KEY,
-        user_id uuid NOT NULL,
-        receipt json NOT NULL,
-        at timestamptz NOT NULL
+        user_id uuid NOT NULL UNIQUE,
+        actor text NOT NULL,
+        actor_id uuid,
+        counts json NOT NULL,
+        started_at timestamptz NOT NULL,
+        finished_at timestamptz,
+        receipt json
+    )
+    """,
+    """
+    CREATE TABLE retention_runs (
+        kind text PRIMARY KEY,
+        at timestamptz NOT NULL,
+        deleted bigint NOT NULL,
+        total bigint NOT NULL
     )
     """,
 )
