@@ -10,6 +10,7 @@ from tidemill.accounts.accounts import Accounts
 from tidemill.accounts.people import NewPerson, PersonChanges
 from tidemill.cli.accounts import with_accounts
 from tidemill.cli.output import print_json, print_table
+from tidemill.cli.passwords import set_password as read_and_set_password
 from tidemill.core.accounts import Role, Team, User
 from tidemill.core.audit import COMMAND
 from tidemill.core.classification import Level
@@ -99,6 +100,13 @@ def set_level(
     """Give a person another access level."""
     user = _change(email, {"access_level": level})
     _tell(user, as_json=as_json, sentence=f"{user.email} sees texts up to the level {user.access_level} now.")
+
+
+@app.command("set-password")
+def set_password(email: Email, as_json: Json = False) -> None:
+    """Give a person a password, asked for here or read from standard input. Every session of the person ends."""
+    user = read_and_set_password(email)
+    _tell(user, as_json=as_json, sentence=f"{user.email} has a new password, and every session has ended.")
 
 
 @app.command()
