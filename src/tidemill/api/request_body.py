@@ -47,8 +47,13 @@ def _explained(error: ValidationError, refused: Mapping[str, str]) -> InvalidInp
             return InvalidInput(refused[name], param=_where(one))
     if found[0]["type"] == "json_invalid" or not found[0]["loc"]:
         return invalid(error)
-    deepest = max(found, key=lambda one: _where(one).count("."))  # of a union's errors, the one that fits it best
-    return fault(deepest, _where(deepest))
+    closest = max(found, key=_closeness)
+    return fault(closest, _where(closest))
+
+
+def _closeness(error: ErrorDetails) -> tuple[int, bool]:
+    """How near an error is to what was meant: a union has one for each member, and most are of the wrong member."""
+    return _where(error).count("."), not error["type"].endswith("_type")
 
 
 def _unknown(error: ErrorDetails) -> str:
