@@ -35,6 +35,7 @@ from tidemill.conversations.summaries import Summaries
 from tidemill.core.classification import UseLimits
 from tidemill.core.clock import system_clock
 from tidemill.core.errors import Configuration, TidemillError
+from tidemill.files.service import Files
 from tidemill.flows.responses import Responses
 from tidemill.flows.review import ReviewFlow
 from tidemill.flows.review_run import ReviewParts
@@ -59,6 +60,7 @@ from tidemill.store.conversations import ConversationRepository
 from tidemill.store.data_folder import make_scratch_folder
 from tidemill.store.database import Pool, check_key, make_pool, migrate
 from tidemill.store.embedded import EmbeddedPostgres
+from tidemill.store.files import FileRepository
 from tidemill.store.inferences import InferenceRepository
 from tidemill.store.key_ring import open_key_file
 from tidemill.store.people import PeopleRepository
@@ -156,12 +158,14 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
             observe=metrics.observe_inference,
         )
         responses = _responses(settings, pool, chat, deployments)
+        blobs = BlobStore(settings.blobs_dir)
+        files = Files(FileRepository(pool, blobs), blobs, settings.files, system_clock)
         conversations = _conversations(settings, pool, chat, deployments)
         stack.push_async_callback(conversations.aclose)
         jobs = DurableJobs(database.url)
         parts = ReviewParts(
             reviews=ReviewRepository(pool),
-            blobs=BlobStore(settings.blobs_dir),
+            blobs=blobs,
             engines=default_engines(make_scratch_folder(settings.run_dir / "tmp")),
             commenter=Commenter(chat),
             deployment=deployments.for_review,
@@ -174,7 +178,7 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
         await jobs.start()
         stack.push_async_callback(jobs.aclose)
         stack.push_async_callback(accounts.keys.write_uses)
-        chores = _chores(database, inferences, reviews, responses, accounts, runtime, entrance)
+        chores = _chores(database, inferences, reviews, responses, accounts, runtime, entrance, files)
         stack.push_async_callback(_stop, [asyncio.create_task(work) for work in chores])
         yield Services(
             settings=settings,
@@ -187,6 +191,7 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
             reviews=reviews,
             responses=responses,
             conversations=conversations,
+            files=files,
             metrics=metrics,
             secrets=secrets,
             ready=lambda: _ready(pool),
@@ -290,9 +295,11 @@ def _chores(
     accounts: Accounts,
     runtime: LocalRuntime,
     entrance: Entrance,
+    files: Files,
 ) -> Iterator[Coroutine[None, None, None]]:
     yield _regularly(RETENTION_SECONDS, lambda: _forget(inferences, reviews, responses))
     yield _regularly(RETENTION_SECONDS, entrance.forget)
+    yield _regularly(RETENTION_SECONDS, files.expire)
     yield _regularly(SETTLE_SECONDS, reviews.settle)
     yield _regularly(TEND_SECONDS, runtime.tend)
     yield _regularly(USES_SECONDS, accounts.keys.write_uses)

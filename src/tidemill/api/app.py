@@ -15,6 +15,7 @@ from tidemill.api import (
     completions,
     conversations,
     errors,
+    files,
     health,
     keys,
     models,
@@ -49,6 +50,7 @@ def create_app(services: Services) -> FastAPI:
         origin=origin,
         metrics=services.metrics,
         max_bytes=services.settings.max_request_bytes,
+        max_upload_bytes=services.settings.files.max_bytes,
     )
     app = FastAPI(title="Tidemill", version=__version__, middleware=[gate])
     app.state.services = services
@@ -71,6 +73,7 @@ def add_routes(app: FastAPI) -> None:
             models.router,
             reviews.router,
             conversations.router,
+            files.router,
             auth.router,
             secrets.router,
             rights.router,

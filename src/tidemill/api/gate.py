@@ -39,6 +39,10 @@ NO_CSRF = (
     "GET /v1/auth/session says it."
 )
 
+UPLOADS = frozenset(f"{prefix}/files" for prefix in PREFIXES)
+FORM_BYTES = 65_536
+"""What a form has beside the file in it."""
+
 
 class Check(Protocol):
     """Says whose a key, a token or a session is."""
@@ -67,6 +71,7 @@ class Gate:
         origin: says where a request comes from.
         metrics: counts requests by route, never by path, so that no one can fill it with names.
         max_bytes: the largest request body.
+        max_upload_bytes: the largest file in the body of an upload, which is read as it comes and never held.
     """
 
     def __init__(
@@ -79,6 +84,7 @@ class Gate:
         origin: RequestOrigin,
         metrics: Metrics,
         max_bytes: int,
+        max_upload_bytes: int,
     ) -> None:
         self._app = app
         self._keys = keys
@@ -87,6 +93,7 @@ class Gate:
         self._origin = origin
         self._metrics = metrics
         self._max_bytes = max_bytes
+        self._max_upload_bytes = max_upload_bytes + FORM_BYTES
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -116,8 +123,10 @@ class Gate:
                     raise NotAuthenticated(INVALID) from error
             else:
                 scope.setdefault("state", {})["caller"] = await self._by_session(scope, headers, started)
-            self._refuse_large(headers)
-            await self._app(scope, self._limited(receive), counted)
+            is_upload = scope["method"] == "POST" and scope["path"] in UPLOADS
+            limit = self._max_upload_bytes if is_upload else self._max_bytes
+            _refuse_large(headers, limit)
+            await self._app(scope, _limited(receive, limit), counted)
         except TidemillError as error:
             await error_response(error)(scope, receive, counted)
         except Exception:
@@ -149,29 +158,32 @@ class Gate:
                 raise NotPermitted(NO_CSRF)
         return caller
 
-    def _refuse_large(self, headers: MutableMapping[bytes, bytes]) -> None:
-        length = headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > self._max_bytes:
-            raise self._too_large(int(length))
 
-    def _limited(self, receive: Receive) -> Receive:
-        seen = 0
+def _refuse_large(headers: MutableMapping[bytes, bytes], limit: int) -> None:
+    length = headers.get(b"content-length", b"0")
+    if length.isdigit() and int(length) > limit:
+        raise _too_large(int(length), limit)
 
-        async def limited() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self._max_bytes:
-                raise self._too_large(seen)
-            return message
 
-        return limited
+def _limited(receive: Receive, limit: int) -> Receive:
+    seen = 0
 
-    def _too_large(self, size: int) -> TooLarge:
-        return TooLarge(
-            f"The request body has {size:,} bytes or more, and the hub takes {self._max_bytes:,} at most "
-            "(setting `max_request_bytes`)."
-        )
+    async def limited() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > limit:
+            raise _too_large(seen, limit)
+        return message
+
+    return limited
+
+
+def _too_large(size: int, limit: int) -> TooLarge:
+    return TooLarge(
+        f"The request body has {size:,} bytes or more, and the hub takes {limit:,} at most here (settings "
+        "`max_request_bytes`, and `files.max_bytes` for files)."
+    )
 
 
 def _route(scope: Scope) -> str:

@@ -9,6 +9,7 @@ from tidemill.accounts.accounts import Accounts
 from tidemill.accounts.api_keys import ApiKeys
 from tidemill.accounts.entrance import Entrance
 from tidemill.conversations.service import Conversations
+from tidemill.files.service import Files
 from tidemill.flows.responses import Responses
 from tidemill.flows.review import ReviewFlow
 from tidemill.llm.port import ChatModel
@@ -33,6 +34,7 @@ class Services:
     reviews: ReviewFlow
     responses: Responses
     conversations: Conversations
+    files: Files
     metrics: Metrics
     secrets: Secrets
     ready: Callable[[], Awaitable[None]]

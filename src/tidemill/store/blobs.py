@@ -4,10 +4,19 @@ import asyncio
 import hashlib
 import os
 import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from tidemill.core.errors import Configuration, NotFound, TidemillError
 from tidemill.store.data_folder import inherit_owner, make_private_folder
+
+INCOMING = "incoming-"
+"""What is being received lies in the folder itself, where no blob and no backup looks."""
+LEFT_SECONDS = 86_400.0
+PIECE = 1024 * 1024
 
 
 class BlobStore:
@@ -36,6 +45,64 @@ class BlobStore:
     async def delete(self, digest: str) -> None:
         """Deletes a blob; nothing happens where it is gone already."""
         await asyncio.to_thread(self._path(digest).unlink, missing_ok=True)
+
+    @asynccontextmanager
+    async def receive(self) -> AsyncIterator["IncomingBlob"]:
+        """A blob that comes in pieces, and is gone at the end of the block where `place` has not kept it.
+
+        Raises:
+            Configuration: the folder can't be written to.
+        """
+        incoming = IncomingBlob(await asyncio.to_thread(self._open_incoming))
+        try:
+            yield incoming
+        finally:
+            await asyncio.shield(asyncio.to_thread(incoming.discard))
+
+    async def place(self, incoming: "IncomingBlob") -> None:
+        """Keeps a finished blob under its digest; one that is there already stays."""
+        await asyncio.to_thread(self._place, incoming)
+
+    async def open(self, digest: str, size: int) -> IO[bytes]:
+        """The blob, to be read in pieces and closed.
+
+        Raises:
+            NotFound: no such blob.
+            TidemillError: the file does not have so many bytes any more.
+        """
+        return await asyncio.to_thread(self._open, digest, size)
+
+    def _open_incoming(self) -> IO[bytes]:
+        make_private_folder(self._folder)
+        for left in self._folder.glob(f"{INCOMING}*"):
+            if time.time() - left.stat().st_mtime > LEFT_SECONDS:
+                left.unlink(missing_ok=True)
+        try:
+            return tempfile.NamedTemporaryFile(dir=self._folder, prefix=INCOMING, delete=False)
+        except OSError as error:
+            raise _no_room(self._folder, error) from error
+
+    def _place(self, incoming: "IncomingBlob") -> None:
+        path = self._path(incoming.digest)
+        if path.exists():
+            return
+        make_private_folder(path.parent)
+        try:
+            inherit_owner(incoming.path)
+            incoming.path.rename(path)
+        except OSError as error:
+            raise _no_room(self._folder, error) from error
+
+    def _open(self, digest: str, size: int) -> IO[bytes]:
+        path = self._path(digest)
+        try:
+            file = path.open("rb")
+        except FileNotFoundError as error:
+            raise _gone(digest, self._folder) from error
+        if os.fstat(file.fileno()).st_size != size:
+            file.close()
+            raise TidemillError(f"The file {path} is damaged: it does not have {size:,} bytes. Restore a backup.")
+        return file
 
     def _path(self, digest: str) -> Path:
         return self._folder / digest[:2] / digest[2:]
@@ -71,11 +138,73 @@ class BlobStore:
         try:
             data = self._path(digest).read_bytes()
         except FileNotFoundError as error:
-            raise NotFound(
-                f"The stored data {digest[:12]}… is gone from {self._folder}. Restore it from a backup."
-            ) from error
+            raise _gone(digest, self._folder) from error
         if hashlib.sha256(data).hexdigest() != digest:
             raise TidemillError(
                 f"The file {self._path(digest)} is damaged: it no longer matches its name. Restore a backup."
             )
         return data
+
+
+class IncomingBlob:
+    """A blob on its way in: what has come so far is in a file of its own, and hashed.
+
+    Attributes:
+        size: bytes so far.
+        digest: the SHA-256 in hexadecimal, once it is finished.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+        self._held = bytearray()
+        self.path = Path(file.name)
+        self.size = 0
+        self.digest = ""
+
+    async def write(self, data: bytes) -> None:
+        """Takes a piece.
+
+        Raises:
+            Configuration: the disk is full, or does not take it for another reason.
+        """
+        self.size += len(data)
+        self._held += data
+        if len(self._held) >= PIECE:
+            await asyncio.to_thread(self._flush)
+
+    async def finish(self) -> None:
+        """Makes it durable; nothing is written after this. Raises as `write` does."""
+        await asyncio.to_thread(self._finish)
+
+    def discard(self) -> None:
+        """Closes and removes the file; nothing happens where it was placed."""
+        with suppress(OSError):  # a full disk does not take what is still to be written, and need not
+            self._file.close()
+        self.path.unlink(missing_ok=True)
+
+    def _flush(self) -> None:
+        try:
+            self._file.write(self._held)
+        except OSError as error:
+            raise _no_room(self.path.parent, error) from error
+        self._hash.update(self._held)
+        self._held.clear()
+
+    def _finish(self) -> None:
+        self._flush()
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+        except OSError as error:
+            raise _no_room(self.path.parent, error) from error
+        self.digest = self._hash.hexdigest()
+
+
+def _no_room(folder: Path, error: OSError) -> Configuration:
+    return Configuration(f"The folder {folder} does not take a file: {error.strerror}. Make room, then try again.")
+
+
+def _gone(digest: str, folder: Path) -> NotFound:
+    return NotFound(f"The stored data {digest[:12]}… is gone from {folder}. Restore it from a backup.")
