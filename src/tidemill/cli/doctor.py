@@ -147,7 +147,7 @@ def _models(settings: Settings) -> Iterator[Check]:
         yield Check("model", "broken", "no default model", "Set `models.default` to a name of `tidemill models list`.")
     elif default.installed:
         yield Check("model", "ok", f"{default.name} is there")
-    elif default.kind is SourceKind.CATALOG:
+    elif default.kind in {SourceKind.CATALOG, SourceKind.HUB}:
         yield Check("model", "warning", f"{default.name} is not there", f"`tidemill models pull {default.name}`")
     else:
         yield Check("model", "broken", f"{default.name} is not at {default.path}", "Mend `models.files`.")

@@ -120,6 +120,11 @@ class HubClient:
         with self._reaching():
             return self._checked(self._client.post(path, json=body)).json()
 
+    def delete(self, path: str) -> Any:
+        """The JSON that the hub answers."""
+        with self._reaching():
+            return self._checked(self._client.delete(path)).json()
+
     def events(self, path: str, body: object | None = None) -> Iterator[tuple[str, str]]:
         """The server-sent events at a path, as pairs of event name and data."""
         method = "GET" if body is None else "POST"

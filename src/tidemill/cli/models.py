@@ -1,19 +1,22 @@
 """`tidemill models`."""
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from tidemill.cli.hub import hub
 from tidemill.cli.output import human_bytes, print_json, print_table
-from tidemill.llm.catalog import find_artifact, list_models
+from tidemill.llm.catalog import default_name, list_models
 from tidemill.llm.download import pull as download
 from tidemill.settings import Settings, load_settings
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 app = typer.Typer(help="List, fetch, load and unload models.", no_args_is_help=True, add_completion=False)
+adapters = typer.Typer(help="List, add and remove LoRA adapters.", no_args_is_help=True, add_completion=False)
+app.add_typer(adapters, name="adapters")
 
 
 @app.command("list")
@@ -51,10 +54,13 @@ def list_all(as_json: Json = False) -> None:
 
 @app.command()
 def pull(
-    name: Annotated[str | None, typer.Argument(help="A name from the catalog; the default model when absent.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="From the catalog, or the Hub's owner/repository:file.gguf; the default when absent."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Fetch a model from the catalog. A broken download goes on where it stopped; the digest decides."""
+    """Fetch a model from the catalog or the Hugging Face Hub. A broken download goes on; the digest decides."""
     settings = load_settings()
     path = pull_with_progress(settings, name, quiet=as_json)
     if as_json:
@@ -64,27 +70,67 @@ def pull(
 
 
 @app.command()
-def load(model: Annotated[str, typer.Argument()] = "default", as_json: Json = False) -> None:
+def load(
+    model: Annotated[str, typer.Argument()] = "default",
+    pin: Annotated[
+        bool | None, typer.Option("--pin/--no-pin", help="Never unload it to make room, or no longer so.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Load a local model into the running hub."""
-    _post("load", model, as_json=as_json)
+    _post("load", {"model": model} | ({} if pin is None else {"pin": pin}), as_json=as_json)
 
 
 @app.command()
 def unload(model: Annotated[str, typer.Argument()] = "default", as_json: Json = False) -> None:
     """Unload a local model from the running hub, which frees its memory."""
-    _post("unload", model, as_json=as_json)
+    _post("unload", {"model": model}, as_json=as_json)
 
 
 @app.command()
 def status(as_json: Json = False) -> None:
-    """Show the local models' processes."""
+    """Show the local models' processes, and the memory for them."""
     with hub(load_settings()) as client:
-        _show(client.get("/v1/models/status")["data"], as_json=as_json)
+        found = client.get("/v1/models/status")
+    _show(found["data"], as_json=as_json)
+    if not as_json:
+        memory = found["memory"]
+        budget = f" of {human_bytes(memory['budget_bytes'])}" if memory["budget_bytes"] else ""
+        typer.echo(
+            f"They hold {human_bytes(memory['used_bytes'])}{budget}; {human_bytes(memory['free_bytes'])} are free."
+        )
+
+
+@adapters.command("list")
+def list_adapters(as_json: Json = False) -> None:
+    """List the LoRA adapters that the running hub knows."""
+    with hub(load_settings()) as client:
+        _show_adapters(client.get("/v1/models/adapters")["data"], as_json=as_json)
+
+
+@adapters.command("add")
+def add_adapter(
+    base: Annotated[str, typer.Argument(help="The local model that it changes.")],
+    name: Annotated[str, typer.Argument(help="Its name: requests ask for BASE:NAME.")],
+    path: Annotated[str, typer.Argument(help="Its GGUF file, in the folder `adapters` of the data folder.")],
+    scale: Annotated[float, typer.Option(help="How strongly it acts.")] = 1.0,
+    as_json: Json = False,
+) -> None:
+    """Register a LoRA adapter. A running base takes it up without dropping a request."""
+    with hub(load_settings()) as client:
+        added = client.post("/v1/models/adapters", {"base": base, "name": name, "path": path, "scale": scale})
+    _show_adapters([added], as_json=as_json)
+
+
+@adapters.command("remove")
+def remove_adapter(name: Annotated[str, typer.Argument()], as_json: Json = False) -> None:
+    """Forget a registered LoRA adapter; its file stays."""
+    with hub(load_settings()) as client:
+        _show_adapters(client.delete(f"/v1/models/adapters/{quote(name, safe='')}")["data"], as_json=as_json)
 
 
 def pull_with_progress(settings: Settings, name: str | None, *, quiet: bool = False) -> str:
     """Fetches a model under a progress bar, unless it is there, and returns its path."""
-    artifact = find_artifact(settings, name)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -92,26 +138,49 @@ def pull_with_progress(settings: Settings, name: str | None, *, quiet: bool = Fa
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
+    shown = name or default_name(settings)
     with Progress(*columns, disable=quiet) as bar:
-        task = bar.add_task(artifact.name, total=artifact.size)
+        task = bar.add_task(shown, total=None)
 
         def progress(done: int, total: int, source: str) -> None:
-            bar.update(task, completed=done, total=total, description=f"{artifact.name} from {source}")
+            bar.update(task, completed=done, total=total, description=f"{shown} from {source}")
 
-        return str(asyncio.run(download(settings, artifact.name, progress)))
+        return str(asyncio.run(download(settings, name, progress)))
 
 
-def _post(verb: str, model: str, *, as_json: bool) -> None:
+def _post(verb: str, body: dict[str, object], *, as_json: bool) -> None:
     with hub(load_settings()) as client:
-        _show(client.post(f"/v1/models/{verb}", {"model": model})["data"], as_json=as_json)
+        _show(client.post(f"/v1/models/{verb}", body)["data"], as_json=as_json)
 
 
-def _show(statuses: list[dict[str, object]], *, as_json: bool) -> None:
+def _show_adapters(found: list[dict[str, object]], *, as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+        return
+    rows = [(one["id"], one["base"], one["scale"]) for one in found]
+    print_table(["name", "base", "scale"], rows, empty="There are no adapters.")
+
+
+def _show(statuses: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         print_json(statuses)
         return
     rows = [
-        (one["model"], one["state"], one["pid"], human_bytes(one["memory_bytes"]), one["restarts"])  # type: ignore[arg-type]
+        (
+            f"{one['model']} (pinned)" if one["pinned"] else one["model"],
+            one["state"],
+            one["pid"],
+            human_bytes(one["memory_bytes"]),
+            f"{one['slots']['busy']}/{one['slots']['total']}",
+            one["queue_length"],
+            _pace(one["tokens_per_second"]["decode"]),
+            one["restarts"],
+        )
         for one in statuses
     ]
-    print_table(["model", "state", "pid", "memory", "restarts"], rows, empty="No local model is loaded.")
+    names = ["model", "state", "pid", "memory", "slots", "queue", "tokens/s", "restarts"]
+    print_table(names, rows, empty="No local model is loaded.")
+
+
+def _pace(tokens_per_second: float | None) -> str | None:
+    return None if tokens_per_second is None else f"{tokens_per_second:.1f}"

@@ -32,7 +32,7 @@ from tidemill.core.audit import HUB
 from tidemill.core.errors import Configuration, Conflict, TidemillError, Unavailable
 from tidemill.forges.bundle import clone_bundle
 from tidemill.forges.local_git import read_change, recent_commits
-from tidemill.llm.catalog import SourceKind, find_artifact, list_models
+from tidemill.llm.catalog import SourceKind, list_models
 from tidemill.review.reports import RENDERERS
 from tidemill.settings import Settings, load_settings
 from tidemill.store.data_folder import make_data_folder, make_private_folder
@@ -221,10 +221,10 @@ def _review_example(settings: Settings, client: HubClient, bundle: Path) -> None
 
 def _fetch_default_model(settings: Settings) -> None:
     entry = next((one for one in list_models(settings) if one.default), None)
-    if entry is None or entry.kind is not SourceKind.CATALOG or entry.installed:
+    if entry is None or entry.kind not in {SourceKind.CATALOG, SourceKind.HUB} or entry.installed:
         return
-    artifact = find_artifact(settings, None)
-    console.print(f"Fetching the default model {artifact.name}, {artifact.size / 1e6:,.0f} MB, {artifact.licence} …")
+    about = f", {entry.size / 1e6:,.0f} MB, {entry.licence}" if entry.size else ""
+    console.print(f"Fetching the default model {entry.name}{about} …")
     pull_with_progress(settings, None)
 
 

