@@ -20,7 +20,9 @@ from tidemill.accounts.api_keys import ApiKeys
 from tidemill.accounts.attempts import Attempts
 from tidemill.accounts.audit import Audit
 from tidemill.accounts.entrance import Entrance
+from tidemill.accounts.issuer import Issuer
 from tidemill.accounts.key_check import KeyCheck
+from tidemill.accounts.oidc import OidcSignIn
 from tidemill.accounts.passwords import Passwords
 from tidemill.accounts.people import People
 from tidemill.accounts.sessions import Sessions
@@ -79,7 +81,7 @@ WATCH_SECONDS = 2.0
 RETENTION_SECONDS = 3600.0
 SETTLE_SECONDS = 10.0
 TEND_SECONDS = 1.0
-USES_SECONDS = 30.0
+USES_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,8 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
         fast = await stack.enter_async_context(make_pool(database.url, size=2, synchronous_commit=False))
         secrets = _secrets(settings, database, pool)
         accounts = _accounts(database, pool)
-        entrance = _entrance(settings, database, pool, accounts)
+        issuer = _issuer(settings, await stack.enter_async_context(httpx.AsyncClient(trust_env=False)), secrets)
+        entrance = _entrance(settings, database, pool, accounts, issuer)
         runtime = LocalRuntime(settings)
         stack.push_async_callback(runtime.aclose)
         deployments = Deployments(settings)
@@ -211,16 +214,43 @@ def _accounts(database: Database, pool: Pool) -> Accounts:
     )
 
 
-def _entrance(settings: Settings, database: Database, pool: Pool, accounts: Accounts) -> Entrance:
+def _issuer(settings: Settings, client: httpx.AsyncClient, secrets: Secrets) -> Issuer | None:
+    oidc = settings.auth.oidc
+    if oidc.issuer is None:
+        return None
+
+    async def secret() -> str | None:
+        if oidc.client_secret is not None:
+            return await secrets.reveal(oidc.client_secret)
+        if oidc.client_secret_env is None:
+            return None
+        found = os.environ.get(oidc.client_secret_env)
+        if not found:
+            raise Configuration(
+                f"Sign-in through {oidc.issuer} needs the environment variable {oidc.client_secret_env}, which is not "
+                "set."
+            )
+        return found
+
+    return Issuer(client, oidc, secret=secret, clock=system_clock)
+
+
+def _entrance(
+    settings: Settings, database: Database, pool: Pool, accounts: Accounts, issuer: Issuer | None = None
+) -> Entrance:
     derive, people, audit = database.key.derive, PeopleRepository(pool), accounts.audit
     failures = SignInFailureRepository(pool)
     attempts = Attempts(failures, audit=audit, derive=derive, clock=system_clock)
     sessions = Sessions(SessionRepository(pool), audit=audit, derive=derive, clock=system_clock, settings=settings.auth)
+    oidc = issuer and OidcSignIn(
+        issuer, people, sessions, audit=audit, derive=derive, clock=system_clock, settings=settings.auth.oidc
+    )
     return Entrance(
         sign_in=SignIn(people, Passwords(settings.auth.passwords), attempts, sessions, audit=audit),
         sessions=sessions,
         tokens=Tokens(keys=accounts.keys, sessions=sessions, audit=audit, derive=derive, clock=system_clock),
         attempts=attempts,
+        oidc=oidc,
     )
 
 
