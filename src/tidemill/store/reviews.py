@@ -114,10 +114,14 @@ class ReviewRepository:
             return [_review(row) for row in await cursor.fetchall()]
 
     async def forgettable_changes(self, before: datetime) -> list[str]:
-        """Digests of changes that are stored still, and all of whose reviews ended before this time."""
+        """Digests of changes that are stored still, and all of whose reviews ended before this time.
+
+        None that an uploaded file of the same content needs.
+        """
         async with self._pool.connection() as connection:
             cursor = await connection.execute(
-                "SELECT change_digest FROM reviews GROUP BY change_digest "
+                "SELECT change_digest FROM reviews "
+                "WHERE NOT EXISTS (SELECT 1 FROM files WHERE files.digest = change_digest) GROUP BY change_digest "
                 "HAVING bool_and(finished_at IS NOT NULL AND finished_at < %s) "
                 "AND bool_or(change_forgotten_at IS NULL) LIMIT 1000",
                 (before,),

@@ -1,0 +1,175 @@
+"""Files below HTTP: what is left on the disk, and what goes when an owner or a time does."""
+
+import asyncio
+import errno
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import NOON
+from tidemill.core.accounts import RIGHTS, Caller, Role
+from tidemill.core.errors import Configuration, InvalidInput, TooLarge
+from tidemill.core.file import File, Purpose
+from tidemill.core.ids import new_id
+from tidemill.core.review import ReviewState
+from tidemill.files.service import Files, shown_name
+from tidemill.settings import FileSettings
+from tidemill.store.blobs import BlobStore
+from tidemill.store.database import Pool
+from tidemill.store.files import FileRepository
+from tidemill.store.reviews import ReviewRepository, ReviewRow
+
+
+class Shelf:
+    """The service on a folder of its own, with a clock that tests set."""
+
+    def __init__(self, pool: Pool, folder: Path, **settings: int) -> None:
+        self.now = NOON
+        self.folder = folder / "blobs"
+        self.blobs = BlobStore(self.folder)
+        self.rows = FileRepository(pool, self.blobs)
+        self.files = Files(self.rows, self.blobs, FileSettings(**settings), lambda: self.now)
+        self.who = someone()
+
+    async def keep(self, content: bytes, *, who: Caller | None = None, seconds: int | None = None) -> File:
+        caller = who or self.who
+        async with self.files.receive(caller) as upload:
+            await upload.write(content)
+            return await self.files.keep(caller, upload, filename="a", purpose=Purpose.USER_DATA, seconds=seconds)
+
+    def left(self) -> list[Path]:
+        """Every file in the folder."""
+        return [path for path in self.folder.rglob("*") if path.is_file()]
+
+
+@pytest.fixture
+def shelf(pool: Pool, tmp_path: Path) -> Shelf:
+    return Shelf(pool, tmp_path)
+
+
+def someone() -> Caller:
+    return Caller(new_id(), Role.MEMBER, RIGHTS[Role.MEMBER])
+
+
+def full(*_: Any, **__: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("call", ["os.fsync", "tempfile.NamedTemporaryFile", "pathlib.Path.rename"])
+async def test_a_full_disk_is_said_and_leaves_nothing(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    monkeypatch.setattr(call, full)
+    with pytest.raises(Configuration, match="No space left on device"):
+        await shelf.keep(b"x" * 3_000_000)
+    assert shelf.left() == []
+    assert await shelf.rows.used(shelf.who.owner_id, NOON) == 0
+
+
+async def test_an_upload_that_is_cancelled_leaves_nothing(shelf: Shelf) -> None:
+    begun = asyncio.Event()
+
+    async def slowly() -> None:
+        async with shelf.files.receive(shelf.who) as upload:
+            await upload.write(b"x" * 2_000_000)
+            begun.set()
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(slowly())
+    await begun.wait()
+    assert len(shelf.left()) == 1
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert shelf.left() == []
+
+
+async def test_what_a_killed_hub_left_is_removed_a_day_later(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    await shelf.keep(b"kept")
+    (shelf.folder / "incoming-old").write_bytes(b"x")
+    await shelf.keep(b"kept")
+    assert len(shelf.left()) == 2
+    monkeypatch.setattr("tidemill.store.blobs.LEFT_SECONDS", -1.0)
+    await shelf.keep(b"kept")
+    assert len(shelf.left()) == 1
+
+
+async def test_the_same_content_uploaded_and_deleted_at_once_is_never_lost(shelf: Shelf) -> None:
+    async def one() -> File:
+        made = await shelf.keep(b"shared")
+        if made.id.int % 2:
+            await shelf.files.delete(shelf.who, made.id)
+        return made
+
+    made = await asyncio.gather(*(one() for _ in range(40)))
+    kept = await shelf.files.list(shelf.who, purpose=None, limit=100, order="asc", after=None)
+    assert {file.id for file in kept} == {file.id for file in made if not file.id.int % 2}
+    for file in kept:
+        found, content = await shelf.files.open(shelf.who, file.id)
+        with content:
+            assert content.read() == b"shared"
+        await shelf.files.delete(shelf.who, found.id)
+    assert shelf.left() == []
+
+
+async def test_two_uploads_at_once_do_not_pass_the_limit_together(pool: Pool, tmp_path: Path) -> None:
+    shelf = Shelf(pool, tmp_path, owner_max_bytes=100)
+    results = await asyncio.gather(*(shelf.keep(bytes([n]) * 60) for n in range(4)), return_exceptions=True)
+    assert sum(isinstance(one, File) for one in results) == 1
+    assert sum(isinstance(one, TooLarge) for one in results) == 3
+    assert len(shelf.left()) == 1
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda shelf: shelf.rows.expire(NOON + timedelta(hours=2)),
+        lambda shelf: shelf.rows.forget(NOON + timedelta(seconds=1)),
+        lambda shelf: shelf.rows.erase_owner([shelf.who.owner_id, new_id()]),
+    ],
+    ids=["its time is over", "it is old", "its owner is erased"],
+)
+async def test_a_file_goes_with_its_content_and_no_other_does(shelf: Shelf, end: Callable[[Shelf], Any]) -> None:
+    await shelf.keep(b"goes", seconds=3600)
+    other = someone()
+    shelf.now = later(NOON)
+    stays = await shelf.keep(b"stays", who=other)
+    assert await end(shelf) == 1
+    assert [path.read_bytes() for path in shelf.left()] == [b"stays"]
+    assert (await shelf.files.get(other, stays.id)).id == stays.id
+
+
+async def test_a_forgotten_review_does_not_take_a_file_s_content_with_it(shelf: Shelf, pool: Pool) -> None:
+    made = await shelf.keep(b"a change")
+    reviews = ReviewRepository(pool)
+    review = ReviewRow(new_id(), None, None, ReviewState.QUEUED, "t", None, None, made.digest, False, NOON)
+    await reviews.add(review)
+    await reviews.fail(review.id, "no", NOON)
+    assert await reviews.forgettable_changes(later(NOON)) == []
+    await shelf.files.delete(shelf.who, made.id)
+    assert await reviews.forgettable_changes(later(NOON)) == [made.digest]
+    assert len(shelf.left()) == 1
+
+
+async def test_an_owner_s_files_are_exported_and_no_other_s(shelf: Shelf) -> None:
+    made = await shelf.keep(b"mine")
+    await shelf.keep(b"theirs", who=someone())
+    [exported] = [one async for one in shelf.rows.export_owner([shelf.who.owner_id])]
+    assert (exported["id"], exported["digest"], exported["bytes"]) == (str(made.id), made.digest, 4)
+
+
+async def test_an_empty_file_is_a_file(shelf: Shelf) -> None:
+    made = await shelf.keep(b"")
+    _, content = await shelf.files.open(shelf.who, made.id)
+    with content:
+        assert content.read() == b""
+
+
+@pytest.mark.parametrize("name", ["", "/", "..", "a/", "\x00\x01"[1:], "   "])
+def test_a_name_of_nothing_is_refused(name: str) -> None:
+    with pytest.raises(InvalidInput):
+        shown_name(name)
+
+
+def later(moment: datetime) -> datetime:
+    return moment + timedelta(minutes=1)
