@@ -283,3 +283,37 @@ def test_every_part_of_the_data_folder_is_in_it(folder):
     settings = load_settings()
     for path in (settings.blobs_dir, settings.models_dir, settings.run_dir, settings.key_file):
         assert path.is_relative_to(folder)
+
+
+@pytest.mark.parametrize("kind", ["files", "endpoints"])
+@pytest.mark.parametrize("name", ["load", "unload", "status", "adapters", "''", "x" * 201])
+def test_a_model_may_not_have_a_name_with_another_meaning(folder, kind, name):
+    value = "/m.gguf" if kind == "files" else "{url: 'http://127.0.0.1:9/v1'}"
+    write(folder, f"models:\n  {kind}:\n    {name}: {value}\n")
+    with pytest.raises(Configuration, match=rf"`models\.{kind}`: .*can't name a model"):
+        load_settings()
+
+
+def test_memory_is_written_as_people_write_it(folder):
+    write(folder, "models:\n  memory_budget: 6 GiB\n  vram_budget: 500MB\n  keep_alive: null\n")
+    models = load_settings().models
+    assert (models.memory_budget, models.vram_budget, models.keep_alive) == (6 * 2**30, 500 * 10**6, None)
+
+
+@pytest.mark.parametrize("size", ["much", "0", "-1 GiB", "6 apples"])
+def test_a_budget_that_is_no_size_is_refused(folder, size):
+    write(folder, f"models:\n  memory_budget: {size}\n")
+    with pytest.raises(Configuration, match=r"`models\.memory_budget"):
+        load_settings()
+
+
+def test_a_model_is_a_path_or_a_file_of_the_hub(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+    write(folder, "models:\n  files:\n    own: ~/a.gguf\n    far: hf.co/org/repo:a.gguf\n")
+    assert load_settings().models.files == {"own": folder / "a.gguf", "far": "org/repo:a.gguf"}
+
+
+def test_an_adapters_name_has_no_colon(folder):
+    write(folder, "models:\n  adapters:\n    'a:b': {base: tiny, path: /a.gguf}\n")
+    with pytest.raises(Configuration, match="can't name an adapter"):
+        load_settings()
