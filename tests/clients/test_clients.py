@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 CLIENTS = HERE.parents[1] / ".cache" / "clients"
 PYTHON = CLIENTS / "venv" / "bin" / "python"
 SAYS = "Xin chào, I am scripted."
-CALL = {"name": "weather", "arguments": {"city": "Huế"}}
+CALL = {"name": "weather", "arguments": json.dumps({"city": "Huế"})}
 CALLED = [{"name": "weather", "args": {"city": "Huế"}}]
 DIMENSIONS = 384
 
@@ -25,7 +25,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory):
     folder = reachable(tmp_path_factory.mktemp("clients"))
     script, tools = folder / "script.json", folder / "tools.json"
     script.write_text(json.dumps({"text": SAYS}))
-    tools.write_text(json.dumps({"tool_call": CALL}))
+    tools.write_text(json.dumps({"calls": [CALL]}))
     with upstream(folder, "--script", str(script)) as talker, upstream(folder, "--script", str(tools)) as caller:
         endpoints = {"talker": {"url": talker.url}, "caller": {"url": caller.url}}
         settings = {"models": {"default": "talker", "endpoints": endpoints}}
