@@ -11,7 +11,9 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 import httpx
 
@@ -38,9 +40,13 @@ from tidemill.core.classification import UseLimits
 from tidemill.core.clock import system_clock
 from tidemill.core.errors import Configuration, TidemillError
 from tidemill.files.service import Files
+from tidemill.flows.data import DataServices
+from tidemill.flows.export import ExportFlow, ExportParts
+from tidemill.flows.personal_data import ErasureFlow, ErasureParts
 from tidemill.flows.responses import Responses
-from tidemill.flows.review import ReviewFlow
+from tidemill.flows.review import ReviewFlow, forget_changes
 from tidemill.flows.review_run import ReviewParts
+from tidemill.flows.steps import forget_steps
 from tidemill.jobs.durable import DurableJobs
 from tidemill.llm.classified import ClassifiedModel
 from tidemill.llm.openai_http import OpenAIHTTP, Serve, Target
@@ -50,6 +56,7 @@ from tidemill.llm.recording import RecordedModel, TextPolicy
 from tidemill.llm.runtime import LocalRuntime
 from tidemill.llm.several_choices import SeveralChoices
 from tidemill.llm.tool_calls import ToolCalls
+from tidemill.protection.retention import Kept, Retention
 from tidemill.protection.secrets import Secrets
 from tidemill.registry.deployments import Deployments
 from tidemill.review.commenter import Commenter
@@ -59,14 +66,18 @@ from tidemill.store.api_keys import ApiKeyRepository
 from tidemill.store.audit import AuditRepository
 from tidemill.store.blobs import BlobStore
 from tidemill.store.conversations import ConversationRepository
-from tidemill.store.data_folder import make_scratch_folder
+from tidemill.store.data_folder import make_data_folder, make_private_folder, make_scratch_folder
 from tidemill.store.database import Pool, check_key, make_pool, migrate
 from tidemill.store.embedded import EmbeddedPostgres
+from tidemill.store.erasures import ErasureRepository
 from tidemill.store.files import FileRepository
 from tidemill.store.inferences import InferenceRepository
 from tidemill.store.key_ring import open_key_file
+from tidemill.store.log_files import count_old_logs, delete_old_logs
 from tidemill.store.people import PeopleRepository
+from tidemill.store.personal_data import PersonalData
 from tidemill.store.responses import ResponseRepository
+from tidemill.store.retention import RetentionRepository
 from tidemill.store.reviews import ReviewRepository
 from tidemill.store.secret_key import SecretKey, load_secret_key
 from tidemill.store.secrets import SecretRepository
@@ -131,6 +142,13 @@ async def open_secrets(settings: Settings, database: Database) -> AsyncIterator[
 
 
 @asynccontextmanager
+async def open_data(settings: Settings, database: Database) -> AsyncIterator[DataServices]:
+    """The services for data alone, for the commands that need no more."""
+    async with make_pool(database.url, size=4) as pool:
+        yield _data(settings, pool, _accounts(database, pool))
+
+
+@asynccontextmanager
 async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Services]:
     """Everything that serves requests and does the work, in this process and its event loop."""
     async with AsyncExitStack() as stack:
@@ -180,8 +198,9 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
         reviews = ReviewFlow(jobs, parts, accounts.people)
         await jobs.start()
         stack.push_async_callback(jobs.aclose)
+        data = _data(settings, pool, accounts)
         stack.push_async_callback(accounts.keys.write_uses)
-        chores = _chores(database, inferences, reviews, responses, accounts, runtime, entrance, files)
+        chores = _chores(database, data, reviews, accounts, runtime, entrance, files)
         stack.push_async_callback(_stop, [asyncio.create_task(work) for work in chores])
         yield Services(
             settings=settings,
@@ -197,6 +216,7 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
             files=files,
             metrics=metrics,
             secrets=secrets,
+            data=data,
             ready=lambda: _ready(pool),
         )
 
@@ -242,9 +262,10 @@ def _entrance(
     failures = SignInFailureRepository(pool)
     attempts = Attempts(failures, audit=audit, derive=derive, clock=system_clock)
     sessions = Sessions(SessionRepository(pool), audit=audit, derive=derive, clock=system_clock, settings=settings.auth)
-    oidc = issuer and OidcSignIn(
-        issuer, people, sessions, audit=audit, derive=derive, clock=system_clock, settings=settings.auth.oidc
-    )
+    oidc = None
+    if issuer is not None:
+        chosen = settings.auth.oidc
+        oidc = OidcSignIn(issuer, people, sessions, audit=audit, derive=derive, clock=system_clock, settings=chosen)
     return Entrance(
         sign_in=SignIn(people, Passwords(settings.auth.passwords), attempts, sessions, audit=audit),
         sessions=sessions,
@@ -263,6 +284,53 @@ def _protection(settings: Settings) -> tuple[UseLimits, Classify]:
 def _secrets(settings: Settings, database: Database, pool: Pool) -> Secrets:
     audit = Audit(AuditRepository(pool), derive=database.key.derive, clock=system_clock)
     return Secrets(SecretRepository(pool), open_key_file(settings), audit=audit, clock=system_clock)
+
+
+def _data(settings: Settings, pool: Pool, accounts: Accounts) -> DataServices:
+    blobs = BlobStore(settings.blobs_dir)
+    data = PersonalData(pool)
+    files = FileRepository(pool, blobs)
+    erasures = ErasureRepository(pool)
+    logs = settings.data_dir / "logs"
+    make_data_folder(settings.data_dir)
+    make_private_folder(settings.run_dir)
+    return DataServices(
+        people=accounts.people,
+        exports=ExportFlow(ExportParts(accounts.people, data, blobs, accounts.audit, system_clock)),
+        erasures=ErasureFlow(
+            ErasureParts(accounts.people, accounts.audit, data, erasures, files, blobs, logs, system_clock)
+        ),
+        retention=Retention(
+            list(_kept(settings, pool, files, blobs, logs)), RetentionRepository(pool), clock=system_clock
+        ),
+        scratch=make_scratch_folder(settings.run_dir / "tmp"),
+        pool=pool,
+    )
+
+
+def _kept(settings: Settings, pool: Pool, files: FileRepository, blobs: BlobStore, logs: Path) -> Iterator[Kept]:
+    """Every kind of data that has a time after which it goes. Sessions and failed sign-ins have shorter ones."""
+    keep, rows, reviews = settings.retention, RetentionRepository(pool), ReviewRepository(pool)
+    talk = timedelta(days=keep.conversation_days)
+
+    def due(kind: str) -> Callable[[datetime], Awaitable[int]]:
+        return partial(rows.due, kind)
+
+    async def forget_changes_before(before: datetime) -> int:
+        return await forget_changes(reviews, blobs, before, system_clock())
+
+    texts = InferenceRepository(pool).forget_texts
+    yield Kept("inference_texts", timedelta(days=keep.inference_text_days), due("inference_texts"), texts, True)
+    changes = timedelta(days=keep.review_change_days)
+    yield Kept("review_changes", changes, due("review_changes"), forget_changes_before)
+    yield Kept("conversations", talk, due("conversations"), ConversationRepository(pool).forget)
+    yield Kept("responses", talk, due("responses"), ResponseRepository(pool).forget, True)
+    yield Kept("files", timedelta(0), due("files"), files.expire, True)
+    cache = timedelta(hours=keep.cache_hours)
+    yield Kept("cached_embeddings", cache, due("cached_embeddings"), rows.forget_embeddings)
+    days = timedelta(days=keep.log_days)
+    yield Kept("review_steps", days, due("review_steps"), partial(forget_steps, pool, rows))
+    yield Kept("log_files", days, partial(count_old_logs, logs), partial(delete_old_logs, logs))
 
 
 def _responses(settings: Settings, pool: Pool, chat: ChatModel, deployments: Deployments) -> Responses:
@@ -319,15 +387,14 @@ def _serve(settings: Settings, runtime: LocalRuntime, secrets: Secrets) -> Serve
 
 def _chores(
     database: Database,
-    inferences: InferenceRepository,
+    data: DataServices,
     reviews: ReviewFlow,
-    responses: Responses,
     accounts: Accounts,
     runtime: LocalRuntime,
     entrance: Entrance,
     files: Files,
 ) -> Iterator[Coroutine[None, None, None]]:
-    yield _regularly(RETENTION_SECONDS, lambda: _forget(inferences, reviews, responses))
+    yield _regularly(RETENTION_SECONDS, lambda: _look_after(data))
     yield _regularly(RETENTION_SECONDS, entrance.forget)
     yield _regularly(RETENTION_SECONDS, files.expire)
     yield _regularly(SETTLE_SECONDS, reviews.settle)
@@ -354,14 +421,10 @@ async def _watch(embedded: EmbeddedPostgres) -> None:
         log.warning("The database was gone and has been started again.")
 
 
-async def _forget(inferences: InferenceRepository, reviews: ReviewFlow, responses: Responses) -> None:
-    """Deletes texts, changes and responses whose time is over."""
-    texts = await inferences.forget_texts(system_clock())
-    changes = await reviews.forget_changes()
-    if gone := await responses.forget():
-        log.info("Deleted %s responses, whose time was over.", gone)
-    if texts or changes:
-        log.info("Deleted the texts of %s inferences and %s reviewed changes, whose time was over.", texts, changes)
+async def _look_after(data: DataServices) -> None:
+    """Deletes what is due, and finishes erasures that were broken off."""
+    await data.retention.run()
+    await data.erasures.resume()
 
 
 async def _stop(tasks: list[asyncio.Task[None]]) -> None:

@@ -308,8 +308,11 @@ class OidcSettings(Section):
         None, description="The issuer's address, as in its discovery document; none signs nobody in through one."
     )
     client_id: str | None = Field(None, min_length=1, description="What the issuer calls this hub.")
+    client_secret: str | None = Field(
+        None, description="The name of the secret that the issuer gave the client; a public client has none."
+    )
     client_secret_env: str | None = Field(
-        None, description="The environment variable that holds the client's secret; a public client has none."
+        None, description="The environment variable that holds that secret, in place of `client_secret`."
     )
     scopes: str = Field("openid email profile", description="What the issuer is asked for, with spaces between.")
     default_role: Role = Field(Role.MEMBER, description="The role of a person whom a first sign-in creates.")
@@ -322,6 +325,8 @@ class OidcSettings(Section):
     def _complete(self) -> "OidcSettings":
         if self.issuer is not None and self.client_id is None:
             raise ValueError("needs `client_id`, which the issuer gives, beside `issuer`")
+        if self.client_secret is not None and self.client_secret_env is not None:
+            raise ValueError("takes `client_secret` or `client_secret_env`, not both")
         if "openid" not in self.scopes.split():
             raise ValueError("needs `openid` among its `scopes`")
         return self
