@@ -73,7 +73,7 @@ from tidemill.store.erasures import ErasureRepository
 from tidemill.store.files import FileRepository
 from tidemill.store.inferences import InferenceRepository
 from tidemill.store.key_ring import open_key_file
-from tidemill.store.log_files import count_old_logs, delete_old_logs
+from tidemill.store.log_files import count_old_logs, empty_old_logs
 from tidemill.store.people import PeopleRepository
 from tidemill.store.personal_data import PersonalData
 from tidemill.store.responses import ResponseRepository
@@ -330,7 +330,7 @@ def _kept(settings: Settings, pool: Pool, files: FileRepository, blobs: BlobStor
     yield Kept("cached_embeddings", cache, due("cached_embeddings"), rows.forget_embeddings)
     days = timedelta(days=keep.log_days)
     yield Kept("review_steps", days, due("review_steps"), partial(forget_steps, pool, rows))
-    yield Kept("log_files", days, partial(count_old_logs, logs), partial(delete_old_logs, logs))
+    yield Kept("log_files", days, partial(count_old_logs, logs), partial(empty_old_logs, logs))
 
 
 def _responses(settings: Settings, pool: Pool, chat: ChatModel, deployments: Deployments) -> Responses:

@@ -81,6 +81,7 @@ def add_routes(app: FastAPI) -> None:
             secrets.router,
             rights.router,
             people.router,
+            personal_data.router,
             teams.router,
             keys.router,
             audit.router,

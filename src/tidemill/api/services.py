@@ -10,6 +10,7 @@ from tidemill.accounts.api_keys import ApiKeys
 from tidemill.accounts.entrance import Entrance
 from tidemill.conversations.service import Conversations
 from tidemill.files.service import Files
+from tidemill.flows.data import DataServices
 from tidemill.flows.responses import Responses
 from tidemill.flows.review import ReviewFlow
 from tidemill.llm.port import ChatModel
@@ -37,6 +38,7 @@ class Services:
     files: Files
     metrics: Metrics
     secrets: Secrets
+    data: DataServices
     ready: Callable[[], Awaitable[None]]
 
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "teams": ("tidemill.cli.teams:app", "Make teams, and say who is in them."),
     "rights": ("tidemill.cli.rights:rights", "Show who may do what."),
     "audit": ("tidemill.cli.audit:app", "Export and check the audit log."),
+    "data": ("tidemill.cli.data:app", "Export, erase and search data, and delete what is due."),
     "secrets": ("tidemill.cli.secrets:app", "Store secrets encrypted, and rotate their key."),
     "db": ("tidemill.cli.db:app", "Look after the database: status, upgrade, backup, restore."),
     "doctor": ("tidemill.cli.doctor:doctor", "Check everything that can be missing, and say how to mend it."),

@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
@@ -22,7 +22,8 @@ from tidemill.core.review import ReviewState, by_weight
 from tidemill.core.text import storable
 from tidemill.flows.review_run import ReviewParts, ReviewRun
 from tidemill.jobs.port import Jobs, Steps
-from tidemill.store.reviews import ReviewEvent, ReviewRow
+from tidemill.store.blobs import BlobStore
+from tidemill.store.reviews import ReviewEvent, ReviewRepository, ReviewRow
 
 WORKFLOW = "review"
 SHOWN_TITLE = 300
@@ -137,12 +138,9 @@ class ReviewFlow:
 
     async def forget_changes(self) -> int:
         """Deletes the changes, which hold sources, of reviews that ended long enough ago; returns how many."""
-        before = self._parts.clock() - timedelta(days=self._parts.change_days)
-        digests = await self._parts.reviews.forgettable_changes(before)
-        for digest in digests:
-            await self._parts.blobs.delete(digest)
-            await self._parts.reviews.mark_forgotten(digest, self._parts.clock())
-        return len(digests)
+        now = self._parts.clock()
+        before = now - timedelta(days=self._parts.change_days)
+        return await forget_changes(self._parts.reviews, self._parts.blobs, before, now)
 
     async def _owners(self, caller: Caller) -> Sequence[UUID] | None:
         """Whose reviews the caller sees; `None` for everyone's."""
@@ -159,3 +157,12 @@ class ReviewFlow:
         clean = storable_change(change)
         parse_diff(clean.diff)
         return json.dumps(asdict(clean)).encode()
+
+
+async def forget_changes(reviews: ReviewRepository, blobs: BlobStore, before: datetime, now: datetime) -> int:
+    """Deletes the changes of reviews that ended before a time; returns how many there were."""
+    digests = await reviews.forgettable_changes(before)
+    for digest in digests:
+        await blobs.delete(digest)
+        await reviews.mark_forgotten(digest, now)
+    return len(digests)

@@ -187,6 +187,27 @@ async def pending_workflows(connection: psycopg.AsyncConnection) -> list[Pending
     return [PendingWorkflow(tuple(one.values()) if isinstance(one, dict) else one) for one in rows]
 
 
+async def forget_workflows(
+    connection: psycopg.AsyncConnection[dict[str, object]], name: str, subjects: list[str]
+) -> int:
+    """Deletes all that is recorded of these workflows: inputs, results of steps, errors. Returns how many there were.
+
+    One that is at work then can't record its next step, and ends.
+    """
+    cursor = await connection.execute(
+        "SELECT DISTINCT table_name AS name, table_name = 'workflow_status' AS last FROM information_schema.columns "
+        "WHERE table_schema = 'dbos' AND column_name = 'workflow_uuid' ORDER BY last"
+    )
+    deleted = 0
+    for row in await cursor.fetchall():
+        statement = sql.SQL("DELETE FROM dbos.{} WHERE workflow_uuid = ANY(%s)").format(
+            sql.Identifier(str(row["name"]))
+        )
+        cursor = await connection.execute(statement, ([f"{name}:{subject}" for subject in subjects],))
+        deleted = cursor.rowcount
+    return deleted
+
+
 def _executor(slot: int) -> str:
     return f"slot-{slot}"
 

@@ -1,0 +1,179 @@
+"""What the database holds of one person, across all tables: to be exported, and to be erased.
+
+This is the one place that knows every table in which something of a person stands. A new one is added here.
+"""
+
+# ruff: noqa: S608 - the statements are put together from parts of this module alone
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import LiteralString
+from uuid import UUID
+
+from tidemill.store.blobs import BlobStore
+from tidemill.store.database import Connection, Pool
+
+PAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A person, and all ids under which what they made is stored: their own, and their keys'."""
+
+    user_id: UUID
+    key_ids: tuple[UUID, ...]
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """For the statements below."""
+        return {
+            "user": self.user_id,
+            "user_text": str(self.user_id),
+            "keys": list(self.key_ids),
+            "owners": [self.user_id, *self.key_ids],
+        }
+
+
+REVIEWS: LiteralString = "SELECT id FROM reviews WHERE owner_id = ANY(%(owners)s) OR key_id = ANY(%(keys)s)"
+INFERENCES: LiteralString = (
+    "SELECT id FROM inferences WHERE owner_id = ANY(%(owners)s) OR key_id = ANY(%(keys)s) "
+    f"OR subject IN (SELECT id::text FROM ({REVIEWS}) AS own) "
+    "OR subject IN (SELECT id::text FROM conversations WHERE owner_id = ANY(%(owners)s))"
+)
+
+EXPORTS: Mapping[str, LiteralString] = {
+    "profile": "SELECT id, email, name, role, access_level, department_id, oidc_issuer, oidc_subject, created_at, "
+    "disabled_at FROM users WHERE id = %(user)s",
+    "teams": "SELECT teams.id, teams.name FROM teams JOIN team_members ON team_id = teams.id "
+    "WHERE user_id = %(user)s ORDER BY teams.id",
+    "keys": "SELECT id, name, role, prefix, scopes, created_at, last_used_at, expires_at, revoked_at FROM api_keys "
+    "WHERE owner_id = %(user)s ORDER BY id",
+    "sessions": "SELECT id, created_at, seen_at, ended_at FROM sessions WHERE user_id = %(user)s ORDER BY id",
+    "inferences": "SELECT inferences.*, request, response, level FROM inferences "
+    f"LEFT JOIN inference_texts ON inference_id = inferences.id WHERE inferences.id IN ({INFERENCES}) "
+    "ORDER BY inferences.id",
+    "conversations": "SELECT c.id, c.title, c.model, c.history, c.system, c.leaf_id, c.created_at, c.updated_at, "
+    "(SELECT json_agg(m ORDER BY m.created_at, m.id) FROM (SELECT id, parent_id, role, content, level, model, "
+    "inference_id, citations, finish_reason, created_at FROM messages WHERE conversation_id = c.id) AS m) AS messages "
+    "FROM conversations AS c WHERE c.owner_id = ANY(%(owners)s) ORDER BY c.id",
+    "reviews": "SELECT r.*, (SELECT json_agg(f) FROM review_findings AS f WHERE f.review_id = r.id) AS findings "
+    f"FROM reviews AS r WHERE r.id IN ({REVIEWS}) ORDER BY r.id",
+    "files": "SELECT * FROM files WHERE owner_id = ANY(%(owners)s) ORDER BY id",
+    "responses": "SELECT * FROM responses WHERE owner_id = ANY(%(owners)s) ORDER BY id",
+    "audit": "SELECT * FROM audit_log WHERE actor_id = ANY(%(owners)s) OR target_id = %(user_text)s ORDER BY seq",
+}
+"""What is handed to a person, by kind. No hash of a password, a key or a session's token."""
+
+Erase = tuple[str, LiteralString]
+"""What is counted, and a statement whose rows are."""
+
+CLOSE: Sequence[Erase] = (
+    ("sessions", "DELETE FROM sessions WHERE user_id = %(user)s"),
+    ("team_memberships", "DELETE FROM team_members WHERE user_id = %(user)s"),
+    (
+        "keys",
+        (
+            "UPDATE api_keys SET revoked_at = coalesce(revoked_at, %(now)s), name = 'erased', prefix = '', "
+            "hash = sha256(id::text::bytea) WHERE owner_id = %(user)s AND prefix <> ''"
+        ),
+    ),
+    ("disabled", "UPDATE users SET disabled_at = coalesce(disabled_at, %(now)s) WHERE id = %(user)s"),
+)
+"""First of all, so that nothing more is made while the rest goes."""
+TEXTS: Sequence[Erase] = (
+    ("inference_texts", f"DELETE FROM inference_texts WHERE inference_id IN ({INFERENCES})"),
+    (
+        "inferences_made_anonymous",
+        (
+            "UPDATE inferences SET owner_id = NULL, key_id = NULL, subject = NULL, trace_id = repeat('0', 32), "
+            f"request_hash = '' WHERE id IN ({INFERENCES})"
+        ),
+    ),
+    ("conversations", "DELETE FROM conversations WHERE owner_id = ANY(%(owners)s)"),
+    ("responses", "DELETE FROM responses WHERE owner_id = ANY(%(owners)s)"),
+    ("cached_embeddings", "DELETE FROM embedding_cache WHERE owner_id = ANY(%(owners)s)"),
+)
+TOMBSTONE: Sequence[Erase] = (
+    (
+        "profile",
+        (
+            "UPDATE users SET email = NULL, name = NULL, password_hash = NULL, oidc_issuer = NULL, "
+            "oidc_subject = NULL, department_id = NULL, role = 'viewer', access_level = 'public', erased_at = %(now)s "
+            "WHERE id = %(user)s AND erased_at IS NULL"
+        ),
+    ),
+)
+"""Last, so that who has to be erased is known until all is done. The id stays, and names nobody."""
+
+REFERRED: LiteralString = (
+    "SELECT EXISTS (SELECT 1 FROM files WHERE digest = %(digest)s) OR EXISTS "
+    "(SELECT 1 FROM reviews WHERE change_digest = %(digest)s AND change_forgotten_at IS NULL) AS referred"
+)
+CLEANED = ("inference_texts", "inferences", "messages", "conversations", "responses", "embedding_cache", "reviews",
+           "review_findings", "review_events", "files", "users", "api_keys", "sessions")  # fmt: skip
+
+
+class PersonalData:
+    """What the database holds of a person."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def person(self, user_id: UUID) -> Person:
+        """A person's ids."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute("SELECT id FROM api_keys WHERE owner_id = %s ORDER BY id", (user_id,))
+            return Person(user_id, tuple(UUID(str(row["id"])) for row in await cursor.fetchall()))
+
+    async def rows(self, person: Person, kind: str) -> AsyncIterator[list[dict[str, object]]]:
+        """Everything of one kind in `EXPORTS`, some rows at a time."""
+        async with (
+            self._pool.connection() as connection,
+            connection.transaction(),
+            connection.cursor(name="export") as cursor,
+        ):
+            await cursor.execute(EXPORTS[kind], person.parameters)
+            while page := await cursor.fetchmany(PAGE):
+                yield page
+
+    async def erase(self, connection: Connection, person: Person, what: Sequence[Erase], now: object) -> dict[str, int]:
+        """Does these statements in the transaction of the connection; returns how many rows each one met."""
+        counts = {}
+        for name, statement in what:
+            cursor = await connection.execute(statement, {**person.parameters, "now": now})
+            counts[name] = cursor.rowcount
+        return counts
+
+    async def review_ids(self, person: Person) -> list[str]:
+        """Of the person's reviews."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(REVIEWS, person.parameters)
+            return [str(row["id"]) for row in await cursor.fetchall()]
+
+    async def delete_reviews(self, person: Person, blobs: BlobStore) -> int:
+        """Deletes the person's reviews, and the changes that they read where nothing else refers to them.
+
+        Each in one transaction, under the lock that keeps an upload of the same content away: a blob goes before the
+        end of the transaction, so that one that is left over is found again.
+        """
+        reviews = await self.review_ids(person)
+        for review_id in reviews:
+            async with self._pool.connection() as connection, connection.transaction():
+                cursor = await connection.execute(
+                    "SELECT change_digest FROM reviews WHERE id = %s FOR UPDATE", (review_id,)
+                )
+                row = await cursor.fetchone()
+                if row is None:
+                    continue
+                digest = str(row["change_digest"])
+                await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s::text, 0))", (digest,))
+                await connection.execute("DELETE FROM reviews WHERE id = %s", (review_id,))
+                found = await (await connection.execute(REFERRED, {"digest": digest})).fetchone()
+                if found is not None and not found["referred"]:
+                    await blobs.delete(digest)
+        return len(reviews)
+
+    async def clean(self) -> None:
+        """Lets the database overwrite what was deleted."""
+        async with self._pool.connection() as connection:
+            await connection.execute(f"VACUUM {', '.join(CLEANED)}")

@@ -1,0 +1,93 @@
+"""What is due to be deleted, by kind, and what the last run of retention did."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import LiteralString
+from uuid import UUID
+
+from tidemill.store.database import Pool
+
+LOCK = 7304771241
+"""Advisory: one process at a time deletes what is due."""
+
+DUE: Mapping[str, LiteralString] = {
+    "inference_texts": "SELECT count(*) AS due FROM inference_texts WHERE expires_at <= %(before)s",
+    "review_changes": "SELECT count(*) AS due FROM (SELECT FROM reviews GROUP BY change_digest "
+    "HAVING bool_and(finished_at IS NOT NULL AND finished_at < %(before)s) "
+    "AND bool_or(change_forgotten_at IS NULL)) AS changes",
+    "review_steps": "SELECT count(DISTINCT review_id) AS due FROM review_events JOIN reviews ON id = review_id "
+    "WHERE finished_at < %(before)s",
+    "conversations": "SELECT count(*) AS due FROM conversations WHERE updated_at < %(before)s",
+    "responses": "SELECT count(*) AS due FROM responses WHERE expires_at <= %(before)s",
+    "files": "SELECT count(*) AS due FROM files WHERE expires_at <= %(before)s",
+    "cached_embeddings": "SELECT count(*) AS due FROM embedding_cache WHERE created_at < %(before)s",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """When a kind was last looked after, what was deleted then, and in all."""
+
+    kind: str
+    at: datetime
+    deleted: int
+    total: int
+
+
+class RetentionRepository:
+    """What is due, and what was done."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[bool]:
+        """Whether no other process is at it; none begins while the block runs."""
+        async with self._pool.connection() as connection:
+            row = await (await connection.execute("SELECT pg_try_advisory_lock(%s) AS got", (LOCK,))).fetchone()
+            got = bool(row and row["got"])
+            try:
+                yield got
+            finally:
+                if got:
+                    await connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
+
+    async def due(self, kind: str, before: datetime) -> int:
+        """How many of a kind in `DUE` are due."""
+        async with self._pool.connection() as connection:
+            row = await (await connection.execute(DUE[kind], {"before": before})).fetchone()
+        return int(str(row["due"])) if row else 0
+
+    async def forget_embeddings(self, before: datetime) -> int:
+        """Deletes cached embeddings that are older."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute("DELETE FROM embedding_cache WHERE created_at < %s", (before,))
+            return cursor.rowcount
+
+    async def ended_reviews(self, before: datetime) -> list[UUID]:
+        """Reviews that ended earlier and whose steps are still there."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT DISTINCT review_id FROM review_events JOIN reviews ON id = review_id WHERE finished_at < %s "
+                "LIMIT 1000",
+                (before,),
+            )
+            return [UUID(str(row["review_id"])) for row in await cursor.fetchall()]
+
+    async def record(self, kind: str, at: datetime, deleted: int) -> None:
+        """Notes a run."""
+        async with self._pool.connection() as connection:
+            await connection.execute(
+                "INSERT INTO retention_runs AS r (kind, at, deleted, total) VALUES (%s, %s, %s, %s) "
+                "ON CONFLICT (kind) DO UPDATE SET at = excluded.at, deleted = excluded.deleted, "
+                "total = r.total + excluded.deleted",
+                (kind, at, deleted, deleted),
+            )
+
+    async def runs(self) -> dict[str, Run]:
+        """The last run of each kind that had one."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute("SELECT * FROM retention_runs")
+            return {str(row["kind"]): Run(**row) for row in await cursor.fetchall()}  # type: ignore[arg-type]
