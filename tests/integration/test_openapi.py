@@ -29,15 +29,14 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ABOUT_ITSELF = {"GET /openapi.json", "GET /docs"}
 EXAMPLES = 25
 NAMED = {
-    "GET /v1/models/{model}",
-    "GET /v1/reviews/{review_id}",
-    "GET /v1/reviews/{review_id}/events",
     "POST /v1/chat/completions",
     "POST /v1/models/load",
     "POST /v1/models/unload",
     "POST /v1/reviews",
+    "POST /v1/users",
 }
-"""Operations on a name or a diff, which data made up at random does not hit."""
+"""Operations on a name, an address or a diff, which data made up at random does not hit; besides those whose path
+names a thing."""
 METHODS = {"get", "post", "put", "patch", "delete"}
 bounded = settings(
     max_examples=EXAMPLES,
@@ -113,7 +112,8 @@ def test_no_data_makes_an_operation_fail_or_answer_in_another_shape_than_it_says
     driven = {label for label, answered in statuses.items() if answered}
     if mode is GenerationMode.POSITIVE:
         assert driven == set(statuses)
-        assert {label for label, answered in statuses.items() if 200 not in answered and 202 not in answered} <= NAMED
+        missed = {label for label, answered in statuses.items() if not {200, 202, 204} & set(answered)}
+        assert {label for label in missed if "{" not in label} <= NAMED
     else:
         assert driven >= {label for label in statuses if label.startswith("POST ")} | {"GET /v1/reviews"}
     with hub.client() as client:
