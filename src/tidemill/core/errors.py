@@ -55,15 +55,20 @@ class ContextTooLong(InvalidInput):
     Args:
         prompt_tokens: tokens in the prompt.
         context_tokens: tokens that the model's context holds.
+        param: the name of the request field at fault.
+        what: what is too long, in words.
     """
 
     code = "context_length_exceeded"
 
-    def __init__(self, *, prompt_tokens: int, context_tokens: int) -> None:
+    def __init__(
+        self, *, prompt_tokens: int, context_tokens: int, param: str = "messages", what: str = "the messages"
+    ) -> None:
+        have = "have" if what.endswith("s") else "has"
         super().__init__(
-            f"This model's context holds {context_tokens} tokens, and the messages have {prompt_tokens}. "
-            "Shorten the messages, or use a model with a longer context.",
-            param="messages",
+            f"This model's context holds {context_tokens} tokens, and {what} {have} {prompt_tokens}. "
+            f"Shorten {what}, or use a model with a longer context.",
+            param=param,
         )
         self.prompt_tokens = prompt_tokens
         self.context_tokens = context_tokens

@@ -1,0 +1,105 @@
+"""Embedding models that run in this process: off the event loop, in bounded batches of texts of like length."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+from tidemill.core.embedding import EmbeddingRequest, Embeddings, TextKind
+from tidemill.core.errors import ContextTooLong
+
+BATCH_TOKENS = 512
+"""Tokens of one batch, padding included. A CPU works no faster on more (`docs/embeddings.md` has the figures), and a
+batch is how long another request waits at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A text as an engine takes it: with the prefix of its kind, and as tokens where the engine takes those.
+
+    `tokens` counts all that the model reads, the marks at both ends included.
+    """
+
+    text: str
+    tokens: int
+    ids: Sequence[int] = ()
+
+
+class Engine(Protocol):
+    """A loaded model. Only one thread at a time calls it."""
+
+    @property
+    def context_tokens(self) -> int:
+        """The most tokens that it reads of one text."""
+        ...
+
+    def prepare(self, texts: Sequence[str], kind: TextKind) -> list[Prepared]:
+        """The texts, tokenized."""
+        ...
+
+    def vectors(self, batch: Sequence[Prepared]) -> list[bytes]:
+        """A vector of unit length for each."""
+        ...
+
+
+class LocalEmbedder:
+    """Loads an engine when it is first asked for, and keeps it.
+
+    The engine has a thread of its own, so one batch runs at a time, on all the cores that the engine takes. Native
+    code lets Python's other threads run meanwhile.
+
+    Args:
+        load: makes the engine; heavy, called once in its thread. A failure is raised, and the next request tries anew.
+    """
+
+    def __init__(self, load: Callable[[], Engine]) -> None:
+        self._load = load
+        self._engine: Engine | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="embedding")
+
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
+        """As the port says."""
+        run = asyncio.get_running_loop().run_in_executor
+        prepared = await run(self._thread, self._prepare, request.texts, request.kind)
+        vectors: list[bytes] = [b""] * len(prepared)
+        for places in batches([one.tokens for one in prepared]):
+            found = await run(self._thread, self._vectors, [prepared[place] for place in places])
+            for place, vector in zip(places, found, strict=True):
+                vectors[place] = vector
+        return Embeddings(vectors, [one.tokens for one in prepared])
+
+    def close(self) -> None:
+        """Ends the thread, after the batch that is running."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def _prepare(self, texts: Sequence[str], kind: TextKind) -> list[Prepared]:
+        if self._engine is None:
+            self._engine = self._load()
+        prepared = self._engine.prepare(texts, kind)
+        for place, one in enumerate(prepared):
+            if one.tokens > self._engine.context_tokens:
+                raise ContextTooLong(
+                    prompt_tokens=one.tokens,
+                    context_tokens=self._engine.context_tokens,
+                    param="input",
+                    what=f"input {place}",
+                )
+        return prepared
+
+    def _vectors(self, batch: Sequence[Prepared]) -> list[bytes]:
+        assert self._engine is not None  # noqa: S101 - a batch was prepared by it
+        return self._engine.vectors(batch)
+
+
+def batches(tokens: Sequence[int], limit: int = BATCH_TOKENS) -> Iterator[list[int]]:
+    """The places of texts in batches, shortest texts first: no batch has more than `limit` tokens once its texts are
+    padded to its longest, save one text that has more by itself."""
+    batch: list[int] = []
+    for place in sorted(range(len(tokens)), key=lambda place: tokens[place]):
+        if batch and tokens[place] * (len(batch) + 1) > limit:
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch
