@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -10,13 +10,15 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import pytest_asyncio
 
-from tests.conftest import NOON
+from tests.conftest import NOON, fresh_database
 from tidemill.conversations.answering import Answering
 from tidemill.conversations.service import Answered, Change, Conversations, Opening, Post
 from tidemill.conversations.summaries import Summaries
 from tidemill.core.accounts import RIGHTS, Caller, Role
 from tidemill.core.chat import ChatRequest
+from tidemill.core.classification import Level
 from tidemill.core.conversation import Conversation, History, Message, Speaker, TitledBy
 from tidemill.core.deployment import Deployment, Task
 from tidemill.core.errors import (
@@ -32,7 +34,18 @@ from tidemill.core.ids import new_id
 from tidemill.llm.scripted import ScriptedAnswer, ScriptedModel
 from tidemill.settings import ConversationSettings
 from tidemill.store.conversations import ConversationRepository
-from tidemill.store.database import Pool
+from tidemill.store.database import Pool, make_pool
+from tidemill.store.embedded import EmbeddedPostgres
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def pool(postgres: EmbeddedPostgres) -> AsyncIterator[Pool]:
+    """One database for all: each test is another person."""
+    with fresh_database(postgres) as url:
+        async with make_pool(url, size=4) as opened:
+            yield opened
 
 
 def caller() -> Caller:
@@ -469,6 +482,15 @@ async def test_what_no_database_can_hold_is_replaced(pool: Pool) -> None:
     assert (await talk.get(conversation)).system == "a\ufffdb"
 
 
+@pytest.mark.parametrize("padding", ["", "word " * 10_000])
+async def test_a_message_carries_the_level_of_what_it_says(pool: Pool, padding: str) -> None:
+    talk = Talk(pool, lambda _: "I don't know.")
+    conversation = await talk.open()
+    await talk.say(conversation, f"{padding}Write to mai.nguyen@quarry.vn")
+    question, answer = await talk.all(conversation)
+    assert (question.level, answer.level) == (Level.CONFIDENTIAL, Level.INTERNAL)
+
+
 async def fill(talk: Talk, conversation: UUID, turns: int, words: int) -> None:
     """So many turns of so many words each."""
     for number in range(turns):
@@ -590,9 +612,10 @@ async def test_a_summary_that_a_model_fails_to_give_fails_the_answer_and_the_que
     assert (await talk.shown(conversation))[-1] == "x"
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def two(pool: Pool) -> tuple[Talk, Talk]:
     first, second = Talk(pool, echo), Talk(pool, echo)
+    await first.rows.forget(NOON + timedelta(days=1))
     for talk in (first, second):
         await talk.say(await talk.open(), "something private")
     return first, second
@@ -623,4 +646,4 @@ async def test_an_owner_s_conversations_are_exported_and_erased_and_no_other_s(
     assert len([one async for one in second.rows.export_owner([second.who.owner_id])]) == 1
     async with pool.connection() as connection:
         cursor = await connection.execute("SELECT count(*) AS n FROM messages")
-        assert (await cursor.fetchone() or {})["n"] == 2
+        assert (await cursor.fetchone() or {})["n"] == 2, "the other's"

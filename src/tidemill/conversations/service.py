@@ -8,11 +8,13 @@ from datetime import timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
+from tidemill.analysis.classification import classify
 from tidemill.conversations.answering import Answering
 from tidemill.conversations.snippets import snippet
 from tidemill.conversations.titles import title_by_model, title_of
 from tidemill.conversations.turn import Draft, Turn
 from tidemill.core.accounts import Caller
+from tidemill.core.classification import Level
 from tidemill.core.clock import Clock
 from tidemill.core.conversation import BROKEN_OFF, CANCELLED, Conversation, History, Message, Speaker, TitledBy
 from tidemill.core.deployment import Deployment
@@ -27,6 +29,8 @@ from tidemill.store.conversations import ConversationRepository
 log = logging.getLogger(__name__)
 
 LONGEST_TITLE = 200
+QUICKLY_READ = 2000
+"""Characters whose level is found in a millisecond or two."""
 PATIENCE_SECONDS = 10.0
 """How long titles that are still being written may hold up the end of the hub."""
 
@@ -151,7 +155,7 @@ class Conversations:
                 raise InvalidInput("The first messages are the user's and the assistant's in turns.", param="messages")
             parent = messages[-1].id if messages else None
             text, at = self._checked(content, "messages"), now + timedelta(microseconds=number)
-            messages.append(Message(new_id(), conversation_id, parent, speaker, text, at))
+            messages.append(Message(new_id(), conversation_id, parent, speaker, text, at, await level_of(text)))
         self._check_extent(len(messages), sum(len(message.content.encode()) for message in messages))
         first = next((message.content for message in messages if message.role is Speaker.USER), "")
         conversation = Conversation(
@@ -317,7 +321,8 @@ class Conversations:
                     "one answered again, or name its own parent to ask in another way.",
                     param="parent_id",
                 )
-        question = Message(new_id(), conversation.id, parent_id, Speaker.USER, content, self._clock())
+        level = await level_of(content)
+        question = Message(new_id(), conversation.id, parent_id, Speaker.USER, content, self._clock(), level)
         if not await self._repository.ask(question):
             raise _unknown(conversation.id)
         if conversation.leaf_id is None and conversation.titled_by is TitledBy.FIRST_MESSAGE:
@@ -352,14 +357,15 @@ class Conversations:
         return found
 
     async def _keep(self, turn: Turn, draft: Draft, finish_reason: str | None) -> Message:
-        usage = draft.usage
+        usage, content = draft.usage, storable(draft.text)
         message = Message(
             id=new_id(),
             conversation_id=turn.conversation.id,
             parent_id=turn.question.id,
             role=Speaker.ASSISTANT,
-            content=storable(draft.text),
+            content=content,
             created_at=self._clock(),
+            level=await level_of(content),
             model=turn.deployment.model,
             inference_id=draft.inference_id,
             finish_reason=finish_reason,
@@ -425,6 +431,13 @@ class Conversations:
                 f"The conversation would have {size:,} bytes, and {self._settings.max_bytes:,} are the most (setting "
                 "`conversations.max_bytes`). Begin a new one."
             )
+
+
+async def level_of(text: str) -> Level:
+    """How sensitive a message is; a long one is read off the event loop."""
+    if len(text) < QUICKLY_READ:
+        return classify(text).level
+    return (await asyncio.to_thread(classify, text)).level
 
 
 def _checked_title(title: str) -> str:
