@@ -615,7 +615,7 @@ async def test_a_summary_that_a_model_fails_to_give_fails_the_answer_and_the_que
 @pytest_asyncio.fixture(loop_scope="module")
 async def two(pool: Pool) -> tuple[Talk, Talk]:
     first, second = Talk(pool, echo), Talk(pool, echo)
-    await first.rows.forget(NOON + timedelta(days=1))
+    await first.rows.forget(NOON + timedelta(days=365))
     for talk in (first, second):
         await talk.say(await talk.open(), "something private")
     return first, second
