@@ -2,11 +2,12 @@
 
 import sys
 
-from benchmarks import classification, cold, decode, footprint, overhead, reading, users
+from benchmarks import classification, cold, decode, footprint, key_check, overhead, reading, users
 
 BENCHMARKS = {
     "classification": classification.run,
     "footprint": footprint.run,
+    "key_check": key_check.run,
     "overhead": overhead.run,
     "users": users.run,
     "reading": reading.run,
