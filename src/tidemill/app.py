@@ -49,6 +49,9 @@ from tidemill.flows.review_run import ReviewParts
 from tidemill.flows.steps import forget_steps
 from tidemill.jobs.durable import DurableJobs
 from tidemill.llm.classified import ClassifiedModel
+from tidemill.llm.embeddings import Embedder
+from tidemill.llm.embeddings_all import EmbeddingModels
+from tidemill.llm.embeddings_cached import CachedEmbedder, ClassifiedEmbedder, RecordedEmbedder
 from tidemill.llm.openai_http import OpenAIHTTP, Serve, Target
 from tidemill.llm.outside import Classify, OutsideLimit
 from tidemill.llm.port import ChatModel
@@ -59,9 +62,10 @@ from tidemill.llm.tool_calls import ToolCalls
 from tidemill.protection.retention import Kept, Retention
 from tidemill.protection.secrets import Secrets
 from tidemill.registry.deployments import Deployments
+from tidemill.registry.embeddings import EmbeddingDeployments
 from tidemill.review.commenter import Commenter
 from tidemill.review.offline import default_engines
-from tidemill.settings import Settings
+from tidemill.settings import EndpointSettings, Settings
 from tidemill.store.api_keys import ApiKeyRepository
 from tidemill.store.audit import AuditRepository
 from tidemill.store.blobs import BlobStore
@@ -69,6 +73,7 @@ from tidemill.store.conversations import ConversationRepository
 from tidemill.store.data_folder import make_data_folder, make_private_folder, make_scratch_folder
 from tidemill.store.database import Pool, check_key, make_pool, migrate
 from tidemill.store.embedded import EmbeddedPostgres
+from tidemill.store.embedding_cache import EmbeddingCacheRepository
 from tidemill.store.erasures import ErasureRepository
 from tidemill.store.files import FileRepository
 from tidemill.store.inferences import InferenceRepository
@@ -178,6 +183,11 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
             texts=TextPolicy(settings.retention.inference_text_days, limits, classify),
             observe=metrics.observe_inference,
         )
+        embeddings = EmbeddingModels(
+            settings, await stack.enter_async_context(_client(settings)), _serve_embeddings(settings, secrets)
+        )
+        stack.callback(embeddings.close)
+        embedder = _embedder(settings, embeddings, pool, inferences, metrics)
         responses = _responses(settings, pool, chat, deployments)
         blobs = BlobStore(settings.blobs_dir)
         files = Files(FileRepository(pool, blobs), blobs, settings.files, system_clock)
@@ -209,6 +219,8 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
             entrance=entrance,
             chat=chat,
             deployments=deployments,
+            embedder=embedder,
+            embedding_deployments=EmbeddingDeployments(settings),
             runtime=runtime,
             reviews=reviews,
             responses=responses,
@@ -371,18 +383,47 @@ def _serve(settings: Settings, runtime: LocalRuntime, secrets: Secrets) -> Serve
                 child = served.endpoint
                 yield Target(child.base_url, child.api_key, served.model, served.options, local=True)
             return
-        key = None
-        if endpoint.api_key_env is not None:
-            key = os.environ.get(endpoint.api_key_env)
-            if key is None:
-                raise Configuration(
-                    f"The model {name} needs the environment variable {endpoint.api_key_env}, which is not set."
-                )
-        elif endpoint.api_key_secret is not None:
-            key = await secrets.reveal(endpoint.api_key_secret)
-        yield Target(endpoint.url, key, endpoint.model or name)
+        yield Target(endpoint.url, await _endpoint_key(name, endpoint, secrets), endpoint.model or name)
 
     return serve
+
+
+def _serve_embeddings(settings: Settings, secrets: Secrets) -> Serve:
+    @asynccontextmanager
+    async def serve(name: str) -> AsyncIterator[Target]:
+        endpoint = settings.embeddings.endpoints[name]
+        yield Target(endpoint.url, await _endpoint_key(name, endpoint, secrets), endpoint.model or name)
+
+    return serve
+
+
+async def _endpoint_key(name: str, endpoint: EndpointSettings, secrets: Secrets) -> str | None:
+    if endpoint.api_key_env is not None:
+        key = os.environ.get(endpoint.api_key_env)
+        if key is None:
+            raise Configuration(
+                f"The model {name} needs the environment variable {endpoint.api_key_env}, which is not set."
+            )
+        return key
+    return None if endpoint.api_key_secret is None else await secrets.reveal(endpoint.api_key_secret)
+
+
+def _embedder(
+    settings: Settings, models: EmbeddingModels, pool: Pool, inferences: InferenceRepository, metrics: Metrics
+) -> Embedder:
+    """The embedding port's wrappers, outermost first: recording → cache → what may leave → route by model name."""
+    limits, classify = _protection(settings)
+    section = "embeddings.endpoints"
+    limit = OutsideLimit(settings.embeddings.endpoints, limits=limits, classify=classify, section=section)
+    cached = CachedEmbedder(
+        ClassifiedEmbedder(models, limit),
+        EmbeddingCacheRepository(pool),
+        hours=settings.retention.cache_hours,
+        limits=limits,
+        classify=classify,
+        clock=system_clock,
+    )
+    return RecordedEmbedder(cached, inferences, clock=system_clock, observe=metrics.observe_inference)
 
 
 def _chores(

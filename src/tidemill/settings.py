@@ -292,6 +292,24 @@ class FileSettings(Section):
     owner_max_bytes: int = Field(5_368_709_120, ge=1, description="Bytes that one owner's files may have together.")
 
 
+class EmbeddingEndpointSettings(EndpointSettings):
+    """An embedding model behind an OpenAI-compatible URL."""
+
+    query_prefix: str | None = Field(None, description="What the model wants before a query, such as `query: `.")
+    passage_prefix: str | None = Field(None, description="What the model wants before a passage.")
+
+
+class EmbeddingSettings(Section):
+    """Which embedding models there are, and how local ones run."""
+
+    default: str | None = Field(None, description="Name of the default model; multilingual-e5-small when absent.")
+    endpoints: dict[str, EmbeddingEndpointSettings] = Field(
+        default_factory=dict, description="Embedding models behind a URL, by name."
+    )
+    max_input_bytes: int = Field(200_000, ge=1, description="A larger text is refused.")
+    threads: int | None = Field(None, ge=1, description="CPU threads of a local model; all cores when absent.")
+
+
 class PasswordSettings(Section):
     """How passwords are hashed; the defaults are the second choice of RFC 9106 §4, for machines with little memory."""
 
@@ -390,6 +408,7 @@ class Settings(BaseSettings):
     protection: ProtectionSettings = ProtectionSettings()
     conversations: ConversationSettings = ConversationSettings()
     files: FileSettings = FileSettings()
+    embeddings: EmbeddingSettings = EmbeddingSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -14,6 +14,7 @@ from tidemill.api import (
     chat_schema,
     completions,
     conversations,
+    embeddings,
     errors,
     files,
     health,
@@ -71,6 +72,7 @@ def add_routes(app: FastAPI) -> None:
         for part in (
             chat.router,
             completions.router,
+            embeddings.router,
             responses.router,
             models.router,
             reviews.router,

@@ -13,6 +13,7 @@ from tidemill.core.accounts import Right
 from tidemill.core.errors import InvalidInput
 from tidemill.llm.adapters import Adapter
 from tidemill.llm.catalog import ModelEntry, SourceKind
+from tidemill.llm.embedding_catalog import EmbeddingModel, Engine
 from tidemill.llm.memory_ledger import Space
 from tidemill.llm.runtime_status import RuntimeStatus
 
@@ -144,7 +145,10 @@ def _body(model: type[BaseModel]) -> dict[str, Any]:
 @router.get("/models", summary="List the models", dependencies=[needs(Right.MODELS_READ)])
 async def list_models(request: Request) -> ModelList:
     """The models that can be asked now."""
-    return ModelList(data=[_model(entry) for entry in services_of(request).deployments.models()])
+    services = services_of(request)
+    found = {entry.name: _model(entry) for entry in services.deployments.models()}
+    found |= {model.name: _embedding_model(model) for model in services.embedding_deployments.models()}
+    return ModelList(data=list(found.values()))
 
 
 @router.get("/models/status", summary="How the local models stand", dependencies=[needs(Right.MODELS_READ)])
@@ -213,7 +217,9 @@ async def remove_adapter(request: Request, name: str) -> AdapterList:
 @router.get("/models/{model:path}", summary="One model", dependencies=[needs(Right.MODELS_READ)])
 async def get_model(request: Request, model: str) -> Model:
     """One model that can be asked now."""
-    return _model(services_of(request).deployments.model(model))
+    services = services_of(request)
+    embedding = next((one for one in services.embedding_deployments.models() if one.name == model), None)
+    return _embedding_model(embedding) if embedding else _model(services.deployments.model(model))
 
 
 async def _parsed(request: Request, model: type[Body]) -> Body:
@@ -229,6 +235,10 @@ def _local(request: Request, name: str) -> str:
     if entry.kind is SourceKind.ENDPOINT:
         raise InvalidInput(f"{entry.name} is served elsewhere; only local models are loaded here.", param="model")
     return entry.adapter.base if entry.adapter is not None else entry.name
+
+
+def _embedding_model(model: EmbeddingModel) -> Model:
+    return Model(id=model.name, owned_by="tidemill" if model.engine is not Engine.ENDPOINT else "endpoint")
 
 
 def _model(entry: ModelEntry) -> Model:

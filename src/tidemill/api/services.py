@@ -13,10 +13,12 @@ from tidemill.files.service import Files
 from tidemill.flows.data import DataServices
 from tidemill.flows.responses import Responses
 from tidemill.flows.review import ReviewFlow
+from tidemill.llm.embeddings import Embedder
 from tidemill.llm.port import ChatModel
 from tidemill.llm.runtime import LocalRuntime
 from tidemill.protection.secrets import Secrets
 from tidemill.registry.deployments import Deployments
+from tidemill.registry.embeddings import EmbeddingDeployments
 from tidemill.settings import Settings
 from tidemill.telemetry.metrics import Metrics
 
@@ -31,6 +33,8 @@ class Services:
     entrance: Entrance
     chat: ChatModel
     deployments: Deployments
+    embedder: Embedder
+    embedding_deployments: EmbeddingDeployments
     runtime: LocalRuntime
     reviews: ReviewFlow
     responses: Responses

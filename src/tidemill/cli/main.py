@@ -20,6 +20,7 @@ COMMANDS = {
     "worker": ("tidemill.cli.up:worker", "Run a further worker beside a hub."),
     "review": ("tidemill.cli.review:review", "Review a commit, a range or what is staged."),
     "chat": ("tidemill.cli.chat:chat", "Ask a model."),
+    "embed": ("tidemill.cli.embed:embed", "Turn texts into vectors."),
     "models": ("tidemill.cli.models:app", "List, fetch, load and unload models."),
     "keys": ("tidemill.cli.keys:app", "Make, list, rotate and revoke API keys."),
     "users": ("tidemill.cli.users:app", "Add, list, change and disable people."),

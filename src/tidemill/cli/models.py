@@ -9,8 +9,11 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from tidemill.cli.hub import hub
 from tidemill.cli.output import human_bytes, print_json, print_table
+from tidemill.llm.artifacts import Artifact
 from tidemill.llm.catalog import default_name, list_models
 from tidemill.llm.download import pull as download
+from tidemill.llm.download import pull_artifact
+from tidemill.llm.embedding_catalog import EMBEDDING_ARTIFACTS
 from tidemill.settings import Settings, load_settings
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -62,7 +65,11 @@ def pull(
 ) -> None:
     """Fetch a model from the catalog or the Hugging Face Hub. A broken download goes on; the digest decides."""
     settings = load_settings()
-    path = pull_with_progress(settings, name, quiet=as_json)
+    if name is not None and name in EMBEDDING_ARTIFACTS:
+        files = EMBEDDING_ARTIFACTS[name]
+        path = " + ".join(pull_with_progress(settings, one.name, quiet=as_json, artifact=one) for one in files)
+    else:
+        path = pull_with_progress(settings, name, quiet=as_json)
     if as_json:
         print_json({"path": path})
     else:
@@ -129,8 +136,10 @@ def remove_adapter(name: Annotated[str, typer.Argument()], as_json: Json = False
         _show_adapters(client.delete(f"/v1/models/adapters/{quote(name, safe='')}")["data"], as_json=as_json)
 
 
-def pull_with_progress(settings: Settings, name: str | None, *, quiet: bool = False) -> str:
-    """Fetches a model under a progress bar, unless it is there, and returns its path."""
+def pull_with_progress(
+    settings: Settings, name: str | None, *, quiet: bool = False, artifact: Artifact | None = None
+) -> str:
+    """Fetches a model, or the given file, under a progress bar, unless it is there, and returns its path."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -145,6 +154,8 @@ def pull_with_progress(settings: Settings, name: str | None, *, quiet: bool = Fa
         def progress(done: int, total: int, source: str) -> None:
             bar.update(task, completed=done, total=total, description=f"{shown} from {source}")
 
+        if artifact is not None:
+            return str(asyncio.run(pull_artifact(settings, artifact, progress)))
         return str(asyncio.run(download(settings, name, progress)))
 
 

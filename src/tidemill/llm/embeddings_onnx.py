@@ -67,7 +67,7 @@ class OnnxEncoder:
     Args:
         model: an ONNX file with the inputs `input_ids` and `attention_mask`, perhaps `token_type_ids`, and the
             tokens' states as its first output.
-        tokenizer: the file of the `tokenizers` library that goes with it.
+        tokenizer: the text of the `tokenizer.json` that goes with it.
         context_tokens: the most tokens that it reads of one text.
         prefixes: what stands before a text of each kind.
         threads: CPU threads.
@@ -76,7 +76,7 @@ class OnnxEncoder:
     def __init__(
         self,
         model: Path,
-        tokenizer: Path,
+        tokenizer: str,
         *,
         context_tokens: int,
         prefixes: Mapping[TextKind, str],
@@ -88,7 +88,7 @@ class OnnxEncoder:
         self._prefixes = prefixes
         self._session = open_session(model, threads)
         self._inputs = frozenset(one.name for one in self._session.get_inputs())
-        self._tokenizer = Tokenizer.from_file(str(tokenizer))
+        self._tokenizer = Tokenizer.from_str(tokenizer)
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._filler = self._tokenizer.token_to_id("[PAD]") or 0

@@ -75,7 +75,7 @@ class OpenAIHTTP:
                 await _before_asking_again(request, error)
                 status, body = await self._whole(request)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise _transport_error(error, request.model) from error
+            raise transport_error(error, request.model) from error
         if status != OK:
             raise decode_error(body, status, request.model)
         return decode_completion(body, request)
@@ -101,7 +101,7 @@ class OpenAIHTTP:
                     async for chunk in chunks:
                         yield chunk
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise _transport_error(error, request.model) from error
+            raise transport_error(error, request.model) from error
         if not finished:
             raise ModelFailed(f"The answer of the model {request.model} broke off before its end.")
         if len(finished) < wanted_choices(request):
@@ -156,7 +156,7 @@ async def _before_asking_again(request: ModelRequest, error: Exception) -> None:
     await asyncio.sleep(PAUSE_SECONDS)
 
 
-def _transport_error(error: Exception, name: str) -> TidemillError:
+def transport_error(error: Exception, name: str) -> TidemillError:
     """What a failure below HTTP means."""
     if isinstance(error, (httpx.InvalidURL, httpx.UnsupportedProtocol)):
         return Configuration(f"The URL of the model {name} can't be used. Mend `models.endpoints`.")

@@ -46,12 +46,21 @@ class OutsideLimit:
         endpoints: the models behind a URL; every other model is local.
         limits: the highest level that may be sent outside.
         classify: gives the level.
+        section: where the settings have the endpoints.
     """
 
-    def __init__(self, endpoints: Mapping[str, EndpointSettings], *, limits: UseLimits, classify: Classify) -> None:
+    def __init__(
+        self,
+        endpoints: Mapping[str, EndpointSettings],
+        *,
+        limits: UseLimits,
+        classify: Classify,
+        section: str = "models.endpoints",
+    ) -> None:
         self._outside = frozenset(name for name, endpoint in endpoints.items() if is_outside(endpoint))
         self._limits = limits
         self._classify = classify
+        self._section = section
 
     def covers(self, model: str) -> bool:
         """Whether the model is outside, so that what it is asked has to be checked."""
@@ -72,5 +81,5 @@ class OutsideLimit:
         raise NotPermitted(
             f"The model {model} is outside, and this text is {found.level}{why}: texts above {self._limits.outside} "
             "are not sent outside. Take out what is sensitive, or ask a model of your own. "
-            f"If {model} is inside your network, an admin can set `models.endpoints.{model}.outside: false`."
+            f"If {model} is inside your network, an admin can set `{self._section}.{model}.outside: false`."
         )

@@ -1,0 +1,122 @@
+"""`POST /v1/embeddings`, as OpenAI's API has it."""
+
+import base64
+from typing import Annotated, Literal, Required
+
+from fastapi import APIRouter, Request
+from pydantic import Field, TypeAdapter, with_config
+from starlette.responses import Response
+from typing_extensions import TypedDict
+
+from tidemill.api.answering import context_of, json_bytes
+from tidemill.api.chat_schema import FORBID, ModelName
+from tidemill.api.request_body import parse_body
+from tidemill.api.rights import needs
+from tidemill.api.services import services_of
+from tidemill.api.streaming import ClientGone, while_connected
+from tidemill.core.accounts import Right
+from tidemill.core.embedding import EmbeddingRequest, Embeddings, TextKind, floats_of
+from tidemill.core.errors import InvalidInput, TooLarge
+from tidemill.core.text import storable
+
+MAX_TEXTS = 2048
+"""OpenAI's own limit."""
+TOKENS_REFUSED = (
+    "`input` is a text or a list of texts. Tokens are not taken, since each model has its own. "
+    "With LangChain's OpenAIEmbeddings, set `check_embedding_ctx_length=False`."
+)
+
+
+@with_config(FORBID)
+class CreateEmbeddingRequest(TypedDict, total=False):
+    """Texts to be embedded. The model `default` is the hub's default one. `input_type` is an addition of ours."""
+
+    model: Required[ModelName]
+    input: Required[str | Annotated[list[str], Field(max_length=MAX_TEXTS)]]
+    encoding_format: Literal["float", "base64"] | None
+    dimensions: Annotated[int, Field(ge=1, le=100_000)] | None
+    input_type: Literal["query", "passage", "document"] | None
+    user: str | None
+
+
+REQUEST = TypeAdapter(CreateEmbeddingRequest)
+SCHEMA = REQUEST.json_schema(ref_template="#/components/schemas/{model}")
+router = APIRouter(tags=["embeddings"])
+
+
+@router.post(
+    "/embeddings",
+    summary="Embed texts",
+    dependencies=[needs(Right.MODELS_USE)],
+    response_description="A `list` of `embedding`s, in the order of the texts.",
+    openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": SCHEMA}}}},
+)
+async def create_embeddings(request: Request) -> Response:
+    """Turns each text into a vector of unit length. Each request leaves one inference row."""
+    services = services_of(request)
+    asked = _parse(await request.body())
+    texts = _texts(asked, services.settings.embeddings.max_input_bytes)
+    context = context_of(request, services.embedding_deployments.find(asked["model"]))
+    wanted = EmbeddingRequest(
+        model=context.deployment.model,
+        texts=texts,
+        kind=TextKind.QUERY if asked.get("input_type") == "query" else TextKind.PASSAGE,
+        dimensions=asked.get("dimensions"),
+        context=context,
+    )
+    try:
+        embeddings = await while_connected(request, services.embedder.embed(wanted))
+    except ClientGone:
+        return Response(status_code=499)
+    headers = {
+        "x-tidemill-inference-id": str(context.inference_id),
+        "x-tidemill-model": wanted.model.encode("ascii", "replace").decode(),
+    }
+    encoded = asked.get("encoding_format") == "base64"
+    return Response(_answer(embeddings, asked["model"], encoded=encoded), 200, headers, "application/json")
+
+
+def _parse(body: bytes) -> CreateEmbeddingRequest:
+    try:
+        return parse_body(REQUEST, body)
+    except InvalidInput as error:
+        if error.param is not None and error.param.split(".")[0] == "input":
+            raise InvalidInput(f"{error.message} {TOKENS_REFUSED}", param="input") from error
+        raise
+
+
+def _texts(asked: CreateEmbeddingRequest, max_bytes: int) -> list[str]:
+    given = asked["input"]
+    texts = [given] if isinstance(given, str) else given
+    if not texts:
+        raise InvalidInput("`input` is an empty list. Give at least one text.", param="input")
+    for place, text in enumerate(texts):
+        if not text.strip():
+            raise InvalidInput(f"Text {place} of `input` is empty. Leave it out.", param="input")
+        size = len(text.encode("utf-8", "surrogatepass"))
+        if size > max_bytes:
+            raise TooLarge(
+                f"Text {place} of `input` has {size:,} bytes, and the hub takes {max_bytes:,} at most (setting "
+                "`embeddings.max_input_bytes`). Split it.",
+                param="input",
+            )
+    return [storable(text) for text in texts]
+
+
+def _answer(embeddings: Embeddings, model: str, *, encoded: bool) -> bytes:
+    tokens = sum(embeddings.tokens)
+    return json_bytes(
+        {
+            "object": "list",
+            "data": [
+                {
+                    "object": "embedding",
+                    "index": index,
+                    "embedding": base64.b64encode(vector).decode() if encoded else floats_of(vector).tolist(),
+                }
+                for index, vector in enumerate(embeddings.vectors)
+            ],
+            "model": model,
+            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        }
+    )
