@@ -30,6 +30,8 @@ ABOUT_ITSELF = {"GET /openapi.json", "GET /docs"}
 EXAMPLES = 25
 NAMED = {
     "POST /v1/chat/completions",
+    "POST /v1/completions",
+    "POST /v1/responses",
     "POST /v1/models/load",
     "POST /v1/models/unload",
     "POST /v1/reviews",
@@ -190,7 +192,10 @@ AWKWARD = [
 ]
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/reviews", "/v1/models/load", "/v1/models/unload"])
+ASKED = ["chat/completions", "completions", "responses", "reviews", "models/load", "models/unload"]
+
+
+@pytest.mark.parametrize("path", [f"/v1/{route}" for route in ASKED])
 @pytest.mark.parametrize("body", AWKWARD)
 def test_json_that_programs_choke_on_is_told_what_is_wrong(hub: Hub, path: str, body: bytes) -> None:
     with hub.client() as client:
