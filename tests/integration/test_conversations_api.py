@@ -223,3 +223,39 @@ def test_a_beginning_takes_a_system_message_first_and_alone(client: httpx.Client
     answer = client.post("/v1/conversations", json={"messages": first[::-1]})
     assert answer.status_code == 400
     assert "system" in answer.json()["error"]["message"]
+
+
+def test_the_command_keeps_a_conversation_goes_on_with_it_and_lists_it(hub: Hub, client: httpx.Client) -> None:
+    begun = tidemill(["chat", "--new", "--system", "Be brief.", "What turns the mill?"], hub.environment)
+    assert begun.stdout == f"{TEXT}\n", begun.stderr
+    kept = begun.stderr.split()[-1]
+    again = tidemill(["chat", "--conversation", kept, "--max-tokens", "50", "And then?"], hub.environment)
+    assert again.stdout == f"{TEXT}\n", again.stderr
+    assert [one["content"] for one in client.get(f"/v1/conversations/{kept}").json()["messages"]] == [
+        "What turns the mill?",
+        TEXT,
+        "And then?",
+        TEXT,
+    ]
+    whole = json.loads(tidemill(["chat", "--conversation", kept, "--json", "Why?"], hub.environment).stdout)
+    assert whole["assistant"]["content"] == TEXT
+    listed = tidemill(["chat", "--list"], hub.environment).stdout
+    assert kept in listed
+    assert "What turns the mill?" in listed
+    assert json.loads(tidemill(["chat", "--list", "--json"], hub.environment).stdout)["data"][0]["id"] == kept
+
+
+@pytest.mark.parametrize(
+    ("options", "exit_code", "says"),
+    [
+        (["--new", "--list"], 2, "one of"),
+        (["--conversation", "01a1fd2b-450e-7b5e-9dc9-83f5dac14030", "x"], 4, "no conversation"),
+        (["--conversation", "01a1fd2b-450e-7b5e-9dc9-83f5dac14030", "--system", "y", "x"], 2, "--system"),
+        (["--new", "--model", "gone", "x"], 7, "can't be reached"),
+        (["--new", "  "], 2, "nothing to ask"),
+    ],
+)
+def test_the_command_says_what_can_not_be(hub: Hub, options: list[str], exit_code: int, says: str) -> None:
+    done = tidemill(["chat", *options], hub.environment)
+    assert done.returncode == exit_code
+    assert says in done.stderr
