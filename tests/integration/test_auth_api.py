@@ -11,6 +11,7 @@ from argon2 import PasswordHasher
 
 from tests.conftest import reachable
 from tests.support.hubs import Hub, running_hub, scripted_settings, tidemill
+from tests.support.issuer import CLIENT_ID, CLIENT_SECRET, TestIssuer, running_issuer
 from tests.support.rows import query
 from tests.support.sign_in import PASSWORD
 
@@ -20,12 +21,21 @@ HASH = PasswordHasher(time_cost=1, memory_cost=8192, parallelism=1).hash(PASSWOR
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+def issuer() -> Iterator[TestIssuer]:
+    with running_issuer() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory, issuer: TestIssuer) -> Iterator[Hub]:
     data_dir = reachable(tmp_path_factory.mktemp("hub")) / "data"
+    oidc = {"issuer": issuer.url, "client_id": CLIENT_ID, "client_secret": "issuer", "create_users": True}
     settings = scripted_settings(
-        "http://127.0.0.1:9/v1", auth={"passwords": CHEAP, "trusted_proxies": ["127.0.0.1/32"]}
+        "http://127.0.0.1:9/v1", auth={"passwords": CHEAP, "trusted_proxies": ["127.0.0.1/32"], "oidc": oidc}
     )
     with running_hub(data_dir, settings) as running:
+        done = tidemill(["secrets", "set", "issuer"], running.environment, input=CLIENT_SECRET + "\n")
+        assert done.returncode == 0, done.stderr
         yield running
 
 
@@ -268,7 +278,7 @@ def test_the_open_routes_and_no_others_need_no_key(hub: Hub) -> None:
     opened = {
         path for path, methods in document["paths"].items() if any(m.get("security") == [] for m in methods.values())
     }
-    assert {"/health", "/ready", "/v1/auth/sign-in"} <= opened
+    assert opened == {"/health", "/ready", "/v1/auth/sign-in", "/v1/auth/oidc/start", "/v1/auth/oidc/callback"}
     assert {"session", "key", "csrf"} <= set(document["components"]["securitySchemes"])
     for path, methods in document["paths"].items():
         if path not in opened:
@@ -293,6 +303,51 @@ def test_set_password_takes_no_short_one_and_knows_who_is_there(hub: Hub, email:
     assert (short.returncode, "12 characters" in short.stderr) == (2, True)
     unknown = tidemill(["users", "set-password", "nobody@mill.example"], hub.environment, input=PASSWORD + "\n")
     assert unknown.returncode == 4
+
+
+def test_a_person_signs_in_through_the_issuer_and_arrives_where_the_way_began(
+    browser: httpx.Client, issuer: TestIssuer
+) -> None:
+    issuer.person = {"sub": uuid4().hex, "email": f"{uuid4().hex}@mill.example", "email_verified": True, "name": "Bình"}
+    out = browser.get("/v1/auth/oidc/start", params={"return_to": "/v1/auth/session?tab=1#top"})
+    assert out.status_code == 303
+    ticket = out.headers["set-cookie"].lower()
+    assert {"httponly", "samesite=lax", "max-age=600"} <= set(ticket.replace(" ", "").split(";"))
+    back = httpx.get(out.headers["location"], trust_env=False).headers["location"]
+    assert back.startswith(f"{str(browser.base_url).rstrip('/')}/v1/auth/oidc/callback?")
+    arrived = browser.get(back)
+    assert (arrived.status_code, arrived.headers["location"]) == (303, "/v1/auth/session?tab=1#top")
+    assert "tidemill_sign_in" not in browser.cookies
+    session = browser.get(arrived.headers["location"]).json()
+    assert (session["user"]["name"], session["user"]["role"]) == ("Bình", "member")
+    assert browser.post("/v1/auth/sign-out", headers=own(browser, session["csrf_token"])).status_code == 204
+    again = browser.get(back)
+    assert (again.status_code, "tidemill_session" in browser.cookies) == (400, False)
+
+
+@pytest.mark.parametrize("path", ["//evil.example", "/\\evil.example", "https://evil.example", "/\r\nx: y", ""])
+def test_the_way_never_leads_to_another_site(browser: httpx.Client, path: str) -> None:
+    answer = browser.get("/v1/auth/oidc/start", params={"return_to": path})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "return_to"
+    assert "set-cookie" not in answer.headers
+
+
+def test_a_way_back_without_a_way_out_is_refused(browser: httpx.Client) -> None:
+    for sent in ("", "?code=x&state=y", "?error=access_denied", "?state=%00&code=%ff", "?code=" + "x" * 5000):
+        answer = browser.get("/v1/auth/oidc/callback" + sent)
+        assert answer.status_code == 400, sent
+        assert answer.json()["error"]["message"]
+
+
+def test_an_issuer_that_is_not_well_is_said_to_be_so(browser: httpx.Client, issuer: TestIssuer) -> None:
+    out = browser.get("/v1/auth/oidc/start")
+    back = httpx.get(out.headers["location"], trust_env=False).headers["location"]
+    issuer.broken["/token"] = (500, b"oh")
+    answer = browser.get(back)
+    issuer.broken.clear()
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert "issuer" in answer.json()["error"]["message"]
 
 
 def test_the_audit_log_hears_of_each(hub: Hub, browser: httpx.Client, email: str) -> None:
