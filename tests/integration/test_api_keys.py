@@ -1,5 +1,6 @@
 """API keys: made, checked, rotated, revoked."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -351,6 +352,25 @@ class TestRotation:
         for dead in (revoked, expired):
             with pytest.raises(Conflict, match="revoked or has expired"):
                 await hub.keys.rotate(dead.key.id, grace=DAY, actor=COMMAND)
+
+    async def test_a_key_above_its_owner_comes_down_to_it(self, hub: Accounts) -> None:
+        owner = await person(hub, "An", Role.MAINTAINER)
+        old = await key(hub, role=Role.MAINTAINER, owner_id=owner.id)
+        await hub.people.change(owner.id, {"role": Role.MEMBER}, COMMAND)
+        assert (await hub.keys.rotate(old.key.id, grace=DAY, actor=COMMAND)).key.role is Role.MEMBER
+
+    async def test_a_key_rotated_while_its_owner_is_removed_is_dead_either_way(self, hub: Accounts) -> None:
+        for number in range(10):
+            owner = await person(hub, f"p{number}")
+            old = await key(hub, f"key {number}", owner_id=owner.id)
+            rotated, removed = await asyncio.gather(
+                hub.keys.rotate(old.key.id, grace=DAY, actor=COMMAND),
+                hub.people.remove(owner.id, revoke_keys=True, actor=COMMAND),
+                return_exceptions=True,
+            )
+            assert removed in {1, 2}
+            assert isinstance(rotated, NewApiKey | Conflict)
+            assert await hub.keys.count_live(owner.id) == 0
 
     @pytest.mark.parametrize("grace", [timedelta(seconds=-1), timedelta(days=31)])
     async def test_a_grace_that_makes_no_sense_is_refused(self, hub: Accounts, grace: timedelta) -> None:

@@ -107,7 +107,8 @@ class ApiKeys:
     async def rotate(self, key_id: UUID, *, grace: timedelta, actor: Actor, caller: Caller | None = None) -> NewApiKey:
         """Makes a key like this one, which ends after the grace; at once where there is none.
 
-        The new key ends when the old one would have. `caller` is whoever asks by request.
+        The new key ends when the old one would have, and has its role, or its owner's where that is less by now.
+        `caller` is whoever asks by request.
 
         Raises:
             NotFound: there is no such key, or it is another's.
@@ -117,15 +118,20 @@ class ApiKeys:
         if not timedelta(0) <= grace <= LONGEST_GRACE:
             raise InvalidInput(f"The old key can go on for {LONGEST_GRACE.days} days at most.", param="grace_seconds")
         now = self._clock()
+        found = await self._repository.find(key_id)
+        owner_id = self._visible(found[0] if found else None, key_id, caller).owner_id
         async with self._audit.change(actor) as change:
+            # Everyone who locks a person and a key locks the person first.
+            owner = await self._owner(change.connection, owner_id)
             old = self._visible(await self._repository.lock(change.connection, key_id), key_id, caller)
             if old.replaced_by is not None or not old.live(now):
                 state = "was rotated already" if old.replaced_by is not None else "is revoked or has expired"
                 raise Conflict(f"The key {key_id} {state}. Make a new one with `tidemill keys create NAME`.")
+            role = old.role if owner is None else old.role.at_most(owner.role)
+            again = Wanted(old.name, role, old.owner_id, old.scopes, old.expires_at)
+            made = await self._add(change, again, role, rotated_from=str(old.id))
             if caller is not None:
-                self._refuse_more(caller, old)
-            again = Wanted(old.name, old.role, old.owner_id, old.scopes, old.expires_at)
-            made = await self._add(change, again, old.role, rotated_from=str(old.id))
+                self._refuse_more(caller, made.key)
             ends = now + grace if old.expires_at is None else min(now + grace, old.expires_at)
             await self._repository.replace(change.connection, old.id, made.key.id, ends)
             change.note("key.rotated", "key", old.id, by=str(made.key.id), grace_seconds=int(grace.total_seconds()))
