@@ -1,6 +1,7 @@
 """Every inference leaves a committed row, and an answer that was committed is not asked for again."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -11,14 +12,14 @@ from typing import Any
 import pytest
 
 from tests.conftest import NOON
-from tidemill.core.chat import ChatChunk, ChatCompletion, ChatRequest, Usage
+from tidemill.core.chat import ChatChunk, ChatCompletion, ChatRequest, TextRequest, Usage
 from tidemill.core.deployment import Deployment, Task
 from tidemill.core.errors import ModelFailed, TidemillError, Unavailable
 from tidemill.core.ids import new_id
 from tidemill.core.inference import Inference, InferenceContext, InferenceStatus, InferenceText
 from tidemill.llm.port import ChatModel
 from tidemill.llm.recording import RecordedModel, TextPolicy
-from tidemill.llm.scripted import ScriptedAnswer, ScriptedModel
+from tidemill.llm.scripted import ScriptedAnswer, ScriptedCall, ScriptedModel
 from tidemill.store.database import Pool, make_pool
 from tidemill.store.inferences import InferenceRepository
 
@@ -180,6 +181,59 @@ async def test_a_streams_transcript_is_the_whole_answer(pool: Pool, text: str) -
     assert first["response"] == second["response"]
     assert first["request_hash"] == second["request_hash"]
     assert (first["completion_tokens"], first["finish_reason"]) == (second["completion_tokens"], "stop")
+
+
+async def asked_texts(pool: Pool) -> list[Any]:
+    async with pool.connection() as connection:
+        cursor = await connection.execute("SELECT request FROM inference_texts")
+        return [row["request"] for row in await cursor.fetchall()]
+
+
+async def test_a_continued_text_is_a_row_whole_and_streamed(pool: Pool) -> None:
+    recorder = Recorder(ScriptedModel([TURNS, TURNS]), pool)
+    for _ in range(2):
+        context = InferenceContext(new_id(), replace(DEPLOYMENT, task=Task.COMPLETE), trace_id="0" * 31 + "1")
+        request = TextRequest("scripted", "The tide", "mill.", {"max_tokens": 5}, context)
+        if recorder.seen:
+            recorder.now += timedelta(seconds=1)
+            assert [chunk async for chunk in recorder.model.stream(request)]
+        else:
+            assert (await recorder.model.complete(request)).text == TURNS
+    first, second = await rows(pool)
+    assert (first["task"], first["request_hash"]) == ("complete", second["request_hash"])
+    assert [row["response"]["choices"][0]["text"] for row in (first, second)] == [TURNS, TURNS]
+    assert await asked_texts(pool) == [{"prompt": "The tide", "suffix": "mill.", "max_tokens": 5}] * 2
+
+
+async def test_a_streamed_tool_call_is_stored_as_the_whole_one_is(pool: Pool) -> None:
+    answer = ScriptedAnswer("", calls=[ScriptedCall("weather", '{"city": "Huế", "days": 3}')])
+    recorder = Recorder(ScriptedModel([answer, answer]), pool)
+    await recorder.model.complete(asked())
+    recorder.now += timedelta(seconds=1)
+    await collect(recorder.model.stream(asked()))
+    first, second = await rows(pool)
+    assert first["response"] == second["response"]
+    assert second["finish_reason"] == "tool_calls"
+
+
+async def test_an_image_is_stored_by_its_digest_and_another_image_is_another_request(pool: Pool) -> None:
+    inner = ScriptedModel(["one", "two"])
+    recorder = Recorder(inner, pool)
+    for data in ("AAAA", "BBBB"):
+        parts = [
+            {"type": "text", "text": "What is it?"},
+            {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}},
+            {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}},
+        ]
+        request = replace(asked(reuse=True), messages=[{"role": "user", "content": parts}])
+        await recorder.model.complete(request)
+        sent = inner.requests[-1]
+        assert isinstance(sent, ChatRequest)
+        assert sent.messages == request.messages
+    stored = json.dumps(await asked_texts(pool))
+    assert stored.count("sha256:") == 4
+    assert "AAAA" not in stored
+    assert inner.calls == 2
 
 
 async def test_the_row_is_there_before_a_streams_last_piece(pool: Pool) -> None:
