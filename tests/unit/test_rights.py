@@ -1,6 +1,8 @@
 """What each role may do, and that every route asks for a right."""
 
+import re
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
@@ -46,6 +48,13 @@ def test_each_role_may_all_that_the_one_before_it_may() -> None:
     for lesser, greater in pairwise(Role):
         assert RIGHTS[lesser] < RIGHTS[greater]
     assert RIGHTS[Role.ADMIN] == set(Right)
+
+
+@pytest.mark.parametrize("right", list(Right))
+def test_the_page_shows_each_right_as_it_is(right: Right) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "accounts.md").read_text("utf-8")
+    [row] = re.findall(rf"^\| `{re.escape(right)}` \| [^|]+ \| (.+) \|$", page, re.MULTILINE)
+    assert [cell == "yes" for cell in row.split(" | ")] == [right in RIGHTS[role] for role in Role]
 
 
 @pytest.mark.parametrize("role", list(Role))
