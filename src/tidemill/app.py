@@ -313,14 +313,14 @@ def _data(settings: Settings, pool: Pool, accounts: Accounts) -> DataServices:
             ErasureParts(accounts.people, accounts.audit, data, erasures, files, blobs, logs, system_clock)
         ),
         retention=Retention(
-            list(_kept(settings, pool, files, blobs, logs)), RetentionRepository(pool), clock=system_clock
+            list(kept_data(settings, pool, files, blobs, logs)), RetentionRepository(pool), clock=system_clock
         ),
         scratch=make_scratch_folder(settings.run_dir / "tmp"),
         pool=pool,
     )
 
 
-def _kept(settings: Settings, pool: Pool, files: FileRepository, blobs: BlobStore, logs: Path) -> Iterator[Kept]:
+def kept_data(settings: Settings, pool: Pool, files: FileRepository, blobs: BlobStore, logs: Path) -> Iterator[Kept]:
     """Every kind of data that has a time after which it goes. Sessions and failed sign-ins have shorter ones."""
     keep, rows, reviews = settings.retention, RetentionRepository(pool), ReviewRepository(pool)
     talk = timedelta(days=keep.conversation_days)

@@ -37,7 +37,7 @@ class Person:
 REVIEWS: LiteralString = "SELECT id FROM reviews WHERE owner_id = ANY(%(owners)s) OR key_id = ANY(%(keys)s)"
 INFERENCES: LiteralString = (
     "SELECT id FROM inferences WHERE owner_id = ANY(%(owners)s) OR key_id = ANY(%(keys)s) "
-    f"OR subject IN (SELECT id::text FROM ({REVIEWS}) AS own) "
+    f"OR subject IN (SELECT 'review:' || id FROM ({REVIEWS}) AS own) "
     "OR subject IN (SELECT id::text FROM conversations WHERE owner_id = ANY(%(owners)s))"
 )
 
