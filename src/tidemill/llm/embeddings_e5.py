@@ -4,26 +4,20 @@ The graph is built in memory when the model is loaded, in a tenth of a second, s
 its weights stay in 4 bits, and only the rows of the words that occur are read from the package's file.
 """
 
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from tidemill.core.embedding import TextKind
 from tidemill.llm.embeddings_e5_weights import BLOCK, E5Weights, halves, scales, weights_path
+from tidemill.llm.embeddings_e5_words import E5Words
 from tidemill.llm.embeddings_local import Prepared
 from tidemill.llm.embeddings_onnx import mean_vectors, open_session, padded
 from tidemill.llm.onnx_graph import MICROSOFT, Element, OnnxGraph
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 VERSION = "onnx-1"
 """Raised when vectors change for the same weights: part of the model's version, and so of what is cached."""
 PREFIXES: Mapping[TextKind, str] = MappingProxyType({TextKind.QUERY: "query: ", TextKind.PASSAGE: "passage: "})
 """What the model was trained with: https://huggingface.co/intfloat/multilingual-e5-small."""
-SPACES = re.compile(" {2,}")
 
 
 class E5Encoder:
@@ -35,14 +29,14 @@ class E5Encoder:
 
     def __init__(self, threads: int) -> None:
         self._weights = E5Weights(weights_path())
-        self._words = E5Words(self._weights)
+        self._words = E5Words(self._weights.vocabulary())
         self._session = open_session(e5_graph(self._weights), threads)
         self.context_tokens = self._weights.context
 
     def prepare(self, texts: Sequence[str], kind: TextKind) -> list[Prepared]:
         """As `Engine` says."""
         whole = [PREFIXES[kind] + text for text in texts]
-        found = self._words.ids(whole)
+        found = [self._words.ids(text) for text in whole]
         return [Prepared(text, len(ids), ids) for text, ids in zip(whole, found, strict=True)]
 
     def vectors(self, batch: Sequence[Prepared]) -> list[bytes]:
@@ -55,33 +49,6 @@ class E5Encoder:
         words = weights.words(ids) + places + weights.floats("emb.type")[: weights.width]
         states = self._session.run(None, {"words": words, "mask": mask.astype(np.int32)})[0]
         return mean_vectors(states, mask)
-
-
-class E5Words:
-    """The model's tokenizer: XLM-RoBERTa's, a SentencePiece unigram."""
-
-    def __init__(self, weights: E5Weights) -> None:
-        vocabulary = weights.vocabulary
-        self.begin, self.end = vocabulary.begin, vocabulary.end
-        self._replaced = {**vocabulary.replaced, 0: ""}
-        self._tokenizer = _unigram(list(vocabulary.pieces), vocabulary.unknown)
-
-    def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """The token ids of each text, between the marks of its begin and end."""
-        found = self._tokenizer.encode_batch([self._normal(text) for text in texts], add_special_tokens=False)
-        return [[self.begin, *one.ids, self.end] for one in found]
-
-    def _normal(self, text: str) -> str:
-        """SentencePiece's `nmt_nfkc`: NFKC, and for control characters and odd spaces what the file says."""
-        return SPACES.sub(" ", unicodedata.normalize("NFKC", text).translate(self._replaced))
-
-
-def _unigram(pieces: list[tuple[str, float]], unknown: int) -> "Tokenizer":
-    from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: PLC0415 - heavy
-
-    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=unknown, byte_fallback=False))
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
-    return tokenizer
 
 
 def e5_graph(weights: E5Weights) -> bytes:

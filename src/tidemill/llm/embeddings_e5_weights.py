@@ -6,9 +6,9 @@ bytes, of which byte j holds weight j in its low half and weight j + 16 in its h
 """
 
 import struct
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,12 +51,13 @@ def weights_path() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """A SentencePiece unigram vocabulary: pieces with their logarithmic probabilities, and the special ids.
+    """A SentencePiece unigram vocabulary: the ids of pieces, their logarithmic probabilities by id, the special ids.
 
     `replaced` says what stands for a character before it is tokenized.
     """
 
-    pieces: tuple[tuple[str, float], ...]
+    pieces: Mapping[str, int]
+    scores: "array[float]"
     begin: int
     end: int
     unknown: int
@@ -93,22 +94,21 @@ class E5Weights:
         (count,) = reader.take("i")
         self._tensors = dict(reader.tensor() for _ in range(count))
 
-    @cached_property
     def vocabulary(self) -> Vocabulary:
-        """The tokenizer's part of the file."""
+        """The tokenizer's part of the file, read anew."""
         reader = self._reader
         reader.place = self._vocabulary_at
         count, begin, end, _, unknown = reader.take("5i")
         (length,) = reader.take("Q")
-        offsets, scores = reader.take(f"{count + 1}I"), reader.take(f"{count}f")
+        offsets, scores = reader.take(f"{count + 1}I"), array("f", reader.take(f"{count}f"))
         blob = reader.bytes(length)
-        pieces = tuple((blob[offsets[i] : offsets[i + 1]].decode("utf-8"), scores[i]) for i in range(count))
+        pieces = {blob[offsets[place] : offsets[place + 1]].decode("utf-8"): place for place in range(count)}
         entries, _ = reader.take("iI")
         replaced = {}
         for _ in range(entries):
             character, size = reader.take("IB")
             replaced[character] = "".join(map(chr, reader.take(f"{size}I")))
-        return Vocabulary(pieces, begin, end, unknown, replaced)
+        return Vocabulary(pieces, scores, begin, end, unknown, replaced)
 
     def floats(self, name: str) -> "Floats":
         """A tensor that is not in blocks, flat."""

@@ -11,6 +11,7 @@ prints its port. It takes llama-server's `/infill`, too.
 
 import argparse
 import asyncio
+import base64
 import json
 import socket
 import sys
@@ -29,8 +30,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tidemill.core.chat import ChatRequest, ModelRequest, TextRequest, Usage
+from tidemill.core.embedding import EmbeddingRequest, Embeddings, floats_of
 from tidemill.core.ids import digest
 from tidemill.llm.scripted import ScriptedAnswer, ScriptedCall, ScriptedModel, prompt_tokens
+from tidemill.llm.scripted_embeddings import ScriptedEmbedder
 
 TEXT = "This is a scripted answer, and it says the same every time."
 
@@ -59,6 +62,7 @@ class Script:
 def scripted_app(script: Script) -> Starlette:
     """The ASGI application."""
     model = ScriptedModel(script.answer)
+    embedder = ScriptedEmbedder()
 
     async def chat(request: Request) -> Response:
         try:
@@ -107,6 +111,17 @@ def scripted_app(script: Script) -> Starlette:
         answer = await model.complete(asked)
         return JSONResponse({**_head(kind, asked.model), "choices": answer.choices, "usage": _usage(answer.usage)})
 
+    async def embeddings(request: Request) -> Response:
+        try:
+            body = json.loads(await request.body())
+            asked = EmbeddingRequest(str(body.get("model", "scripted")), body["input"])
+        except (ValueError, KeyError, AttributeError):
+            return _refused("not a request for embeddings")
+        if script.log is not None:
+            _note(script.log, asked.texts)
+        await asyncio.sleep(script.delay)
+        return JSONResponse(_embedded(await embedder.embed(asked), encoded=body.get("encoding_format") == "base64"))
+
     async def models(_: Request) -> Response:
         return JSONResponse({"object": "list", "data": [{"id": "scripted", "object": "model", "owned_by": "script"}]})
 
@@ -117,11 +132,26 @@ def scripted_app(script: Script) -> Starlette:
         routes=[
             Route("/v1/chat/completions", chat, methods=["POST"]),
             Route("/v1/completions", text, methods=["POST"]),
+            Route("/v1/embeddings", embeddings, methods=["POST"]),
             Route("/infill", infill, methods=["POST"]),
             Route("/v1/models", models),
             Route("/health", health),
         ]
     )
+
+
+def _embedded(found: Embeddings, *, encoded: bool) -> dict[str, Any]:
+    data = [
+        {
+            "object": "embedding",
+            "index": index,
+            "embedding": base64.b64encode(vector).decode() if encoded else floats_of(vector).tolist(),
+        }
+        for index, vector in enumerate(found.vectors)
+    ]
+    tokens = sum(found.tokens)
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return {"object": "list", "data": data, "model": "scripted", "usage": usage}
 
 
 def _options(body: dict[str, Any]) -> tuple[str, bool, dict[str, Any]]:
