@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from tidemill.core.errors import Configuration, ModelFailed
-from tidemill.llm import runtime_process, supervised_model
+from tidemill.llm import runtime_children, runtime_process, supervised_model
 from tidemill.llm.runtime import LocalRuntime, RuntimeState
 from tidemill.settings import ModelSettings, Settings
 
@@ -72,7 +72,7 @@ async def test_an_unusable_answer_of_a_fresh_child_ends_it(runtime, monkeypatch,
     async def broken(*_):
         raise ValueError("no such wire")
 
-    monkeypatch.setattr(supervised_model.SupervisedModel, "_answers", broken)
+    monkeypatch.setattr(runtime_children.Children, "answers", broken)
     with pytest.raises(ModelFailed, match="ValueError: no such wire"):
         await runtime.ensure("bad")
     await runtime.aclose()

@@ -104,7 +104,7 @@ async def test_an_adapter_is_added_under_load_without_dropping_a_request(tmp_pat
         await asyncio.gather(*askers)
         assert set(answers) == {before}
         assert changed != before
-        assert long[-1].usage.completion_tokens == 200
+        assert long[-1].usage.completion_tokens == 80
         assert status(runtime).pid != first
         assert status(runtime).restarts == 0
         await until(lambda: not alive(first))
@@ -113,7 +113,7 @@ async def test_an_adapter_is_added_under_load_without_dropping_a_request(tmp_pat
 
 async def _while_adding(runtime, model):
     """A long answer of the old child, during which the new one takes over."""
-    async for number, chunk in _numbered(model.stream(ask(max_tokens=200, ignore_eos=True))):
+    async for number, chunk in _numbered(model.stream(ask(max_tokens=80, ignore_eos=True))):
         if number == 3:
             await runtime.add_adapter(Adapter("one", "tiny", "one.gguf"))
         yield chunk
@@ -178,12 +178,12 @@ async def test_three_models_on_a_budget_for_two_make_room_by_last_use(tmp_path):
 async def test_a_model_in_use_is_not_unloaded_for_another(tmp_path):
     files = linked(tmp_path, "a", "b")
     async with opened(tmp_path, files=files, memory_budget="550 MiB") as (runtime, model):
-        chunks = model.stream(ask("a", max_tokens=300, ignore_eos=True))
+        chunks = model.stream(ask("a", max_tokens=40, ignore_eos=True))
         await anext(chunks)
         with pytest.raises(Unavailable, match="b needs about"):
             await model.complete(ask("b"))
         rest = [chunk async for chunk in chunks]
-        assert rest[-1].usage.completion_tokens == 300
+        assert rest[-1].usage.completion_tokens == 40
         await model.complete(ask("b"))
         assert status(runtime, "a").state is RuntimeState.STOPPED
 
@@ -207,15 +207,35 @@ async def test_many_who_wait_for_a_cold_model_load_it_once_and_the_rest_is_told_
 
 async def test_unloading_waits_for_the_answer_that_is_being_read(tmp_path):
     async with opened(tmp_path) as (runtime, model):
-        chunks = model.stream(ask(max_tokens=100, ignore_eos=True))
+        chunks = model.stream(ask(max_tokens=30, ignore_eos=True))
         await anext(chunks)
         unloading = asyncio.create_task(runtime.unload("tiny"))
         await asyncio.sleep(0.05)
         assert status(runtime).state is RuntimeState.UNLOADING
         rest = [chunk async for chunk in chunks]
-        assert rest[-1].usage.completion_tokens == 100
+        assert rest[-1].usage.completion_tokens == 30
         await unloading
         assert status(runtime).state is RuntimeState.STOPPED
+
+
+async def test_a_model_that_another_process_asks_is_not_idle(tmp_path):
+    """Its requests go to the child past this process, as those of a worker on the same data folder do."""
+    async with opened(tmp_path, keep_alive=0) as (runtime, model):
+        await model.complete(ask(max_tokens=1))
+        async with runtime.serve("tiny") as served:
+            endpoint = served.endpoint
+        body = {"messages": HELLO, "max_tokens": 900, "ignore_eos": True, "stream": True}
+        headers = {"authorization": f"Bearer {endpoint.api_key}"}
+        async with (
+            httpx.AsyncClient(timeout=60, trust_env=False, headers=headers) as other,
+            other.stream("POST", f"{endpoint.base_url}/chat/completions", json=body) as answer,
+        ):
+            await anext(answer.aiter_bytes())
+            await runtime.tend()
+            assert status(runtime).state is RuntimeState.READY
+        while status(runtime).state is RuntimeState.READY:
+            await runtime.tend()
+            await asyncio.sleep(0.05)
 
 
 async def test_an_idle_model_is_unloaded_in_time_and_a_pinned_one_stays(tmp_path):
@@ -281,7 +301,7 @@ async def test_a_projector_that_is_none_is_refused_before_the_model_is_loaded(tm
 
 
 async def test_drafts_from_the_text_before_change_no_answer(tmp_path):
-    long = {"max_tokens": 80, "ignore_eos": True}
+    long = {"max_tokens": 40, "ignore_eos": True}
     async with opened(tmp_path) as (_, model):
         plain = (await model.complete(ask(**long))).text
     async with opened(tmp_path, draft={"tiny": "ngram"}) as (_, model):

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -12,16 +13,15 @@ import pytest
 from tests.conftest import reachable
 from tests.model.test_runtime import FILE
 from tests.support.gguf import write_adapter, write_gguf
-from tests.support.hubs import Hub, running_hub, tidemill
+from tests.support.hubs import Hub, running_hub, tidemill, wait_for
 from tests.support.rows import query
 
 pytestmark = pytest.mark.needs_model
-HELLO = [{"role": "user", "content": "Say hello."}]
 
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    models = {"default": "tiny", "files": {"tiny": str(FILE)}, "context_tokens": 512, "slots": 2, "max_queue": 8}
+    models = {"default": "tiny", "files": {"tiny": str(FILE)}, "context_tokens": 512, "slots": 2, "max_queue": 1}
     folder = reachable(tmp_path_factory.mktemp("a hub of models"))
     with running_hub(folder / "data", {"models": {**models, "memory_budget": "2 GiB"}}) as running:
         (folder / "data" / "adapters").mkdir()
@@ -34,8 +34,9 @@ def client(hub: Hub) -> Iterator[httpx.Client]:
         yield opened
 
 
-def chat(client: httpx.Client, model: str) -> httpx.Response:
-    body = {"model": model, "messages": HELLO, "max_tokens": 8, "temperature": 0}
+def chat(client: httpx.Client, model: str, tokens: int = 8) -> httpx.Response:
+    messages = [{"role": "user", "content": "Tell a long story."}]
+    body = {"model": model, "messages": messages, "max_tokens": tokens, "temperature": 0}
     return client.post("/v1/chat/completions", json=body)
 
 
@@ -82,6 +83,20 @@ def test_a_load_that_makes_no_sense_is_refused(client: httpx.Client, body: str, 
     answer = client.post("/v1/models/load", content=body)
     assert answer.status_code == status
     assert said in answer.json()["error"]["message"]
+
+
+def test_beyond_slots_and_queue_a_request_is_told_when_to_come_back(client: httpx.Client) -> None:
+    def in_flight() -> int:
+        return int(client.get("/v1/models/status").json()["data"][0]["in_flight"])
+
+    with ThreadPoolExecutor(3) as crowd:
+        asked = [crowd.submit(chat, client, "tiny", 120) for _ in range(3)]
+        wait_for(lambda: in_flight() == 3, what="a full queue")
+        refused = chat(client, "tiny")
+        assert {one.result().status_code for one in asked} == {200}
+    assert refused.status_code == 429
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+    assert "answers 2 requests, and 1 wait" in refused.json()["error"]["message"]
 
 
 def test_an_adapter_is_registered_used_recorded_and_forgotten(hub: Hub, client: httpx.Client) -> None:

@@ -16,7 +16,7 @@ from tidemill.settings import Settings
 from tidemill.store.data_folder import inherit_owner
 
 FILE = "hub.json"
-EXIT_CODES = {400: 2, 401: 3, 403: 3, 404: 4, 409: 5, 413: 2, 422: 2, 502: 7, 503: 7}
+EXIT_CODES = {400: 2, 401: 3, 403: 3, 404: 4, 409: 5, 413: 2, 422: 2, 429: 7, 502: 7, 503: 7}
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from tidemill.core.json import Json
 from tidemill.llm.adapters import Adapter, Adapters, check_fits
 from tidemill.llm.catalog import default_name, find_model
 from tidemill.llm.memory_ledger import MemoryLedger, Space
+from tidemill.llm.runtime_children import Children
 from tidemill.llm.runtime_lease import Endpoint, Loaded, Served
 from tidemill.llm.runtime_metrics import Counters, Pace, read_counters
 from tidemill.llm.runtime_plan import base_entry, plan_for, projector_senses
@@ -145,7 +146,8 @@ class LocalRuntime:
         keep_alive = self._settings.models.keep_alive
         if keep_alive is None:
             return
-        for model in await self._evictable():
+        long_idle = [one for one in self._models.values() if one.idle and one.traffic.idle_seconds >= keep_alive]
+        for model in long_idle and await self._evictable():
             if model.traffic.idle_seconds >= keep_alive and await model.leave():
                 log.info("The model %s was unloaded: nobody asked it for %.0f s.", model.name, keep_alive)
 
@@ -203,7 +205,7 @@ class LocalRuntime:
 
     def _model(self, base: str) -> SupervisedModel:
         known = self._models.get(base)
-        if known is not None and known.loaded is None:
+        if known is not None and known.at_rest:
             known.plan_anew(self._plan(base))
         if known is None:
             plan = self._plan(base)
@@ -211,10 +213,8 @@ class LocalRuntime:
             self._models[base] = SupervisedModel(
                 plan,
                 SharedModel(folder, base),
-                self._http,
-                self._memory,
+                Children(self._memory, self._http, self._settings.models.request_timeout),
                 Traffic(base, plan.slots, plan.max_queue),
-                self._settings.models.request_timeout,
             )
         return self._models[base]
 
@@ -241,17 +241,19 @@ class LocalRuntime:
     async def _evictable(self) -> list[SupervisedModel]:
         """The models of ours that nobody asks, pins or changes, least recently used first."""
         idle = [one for one in self._models.values() if one.idle and one.name not in self._pinned]
-        await asyncio.gather(*(self._read(model) for model in idle))
-        return sorted((one for one in idle if one.idle), key=lambda one: -one.traffic.idle_seconds)
+        active = await asyncio.gather(*(self._read(model) for model in idle))
+        free = [one for one, busy in zip(idle, active, strict=True) if one.idle and not busy]
+        return sorted(free, key=lambda one: -one.traffic.idle_seconds)
 
-    async def _read(self, model: SupervisedModel) -> None:
-        """One child's counters and memory. Work that is not ours is another process's, and counts as a use."""
+    async def _read(self, model: SupervisedModel) -> bool:
+        """Reads one child's counters and memory; whether it is at work.
+
+        Work that is not ours is another process's, and counts as a use.
+        """
         loaded = model.loaded
-        if loaded is None:
-            return
-        now = await read_counters(self._http, loaded.endpoint)
-        if now is None:
-            return
+        now = await read_counters(self._http, loaded.endpoint) if loaded is not None else None
+        if loaded is None or now is None:
+            return False
         pid, before = self._counters.get(model.name, (0, None))
         before = before if pid == loaded.pid else None
         if now.active or (before is not None and now.answer_tokens != before.answer_tokens):
@@ -260,6 +262,7 @@ class LocalRuntime:
         self._counters[model.name] = loaded.pid, now
         if loaded.claim is not None:
             await self._memory.measure(loaded.claim, loaded.pid)
+        return now.active > 0
 
     def _status(self, model: SupervisedModel) -> RuntimeStatus:
         loaded, claim = model.loaded, model.claim

@@ -9,13 +9,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import quote
 
-import httpx
-
-from tidemill.core.clock import system_clock
 from tidemill.core.errors import Conflict, ModelFailed, TidemillError, Unavailable
-from tidemill.llm.memory_ledger import Claim, MemoryLedger
+from tidemill.llm.memory_ledger import Claim
+from tidemill.llm.runtime_children import Children
 from tidemill.llm.runtime_lease import Endpoint, Loaded
-from tidemill.llm.runtime_process import ChildCrashed, ChildPlan, ChildProcess
+from tidemill.llm.runtime_process import ChildPlan
 from tidemill.llm.runtime_share import Publication, SharedModel
 from tidemill.llm.runtime_status import RuntimeState
 from tidemill.llm.runtime_traffic import Traffic
@@ -28,8 +26,6 @@ REST_SECONDS = 30.0
 FIRST_BACKOFF_SECONDS = 0.2
 MAX_BACKOFF_SECONDS = 5.0
 POLL_SECONDS = 0.1
-WATCH_SECONDS = 10.0
-MAX_SILENT_CHECKS = 3
 
 
 class SupervisedModel:
@@ -38,31 +34,23 @@ class SupervisedModel:
     Args:
         plan: what its child is to load.
         share: the lock and the address that the data folder's processes share.
-        http: asks children how they are.
-        memory: grants the memory for a child.
+        children: starts and ends its processes.
         traffic: counts the model's requests.
-        patience: seconds for which a child that is replaced or unloaded may finish its answers.
     """
 
     def __init__(
         self,
         plan: ChildPlan,
         share: SharedModel,
-        http: httpx.AsyncClient,
-        memory: MemoryLedger,
+        children: Children,
         traffic: Traffic,
-        patience: float,
     ) -> None:
         self.traffic = traffic
         self._plan = plan
         self._share = share
-        self._http = http
-        self._memory = memory
-        self._patience = patience
+        self._children = children
         self._state = RuntimeState.STOPPED
         self._loaded: Loaded | None = None
-        self._children: set[Loaded] = set()
-        self._retiring: set[asyncio.Task[None]] = set()
         self._swapped = asyncio.Event()
         self._replacing = asyncio.Lock()
         self._restarts = 0
@@ -83,9 +71,14 @@ class SupervisedModel:
         """What its child has loaded, or will."""
         return self._plan
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether it neither runs nor is about to."""
+        return self._owner_task is None and self._loaded is None
+
     def plan_anew(self, plan: ChildPlan) -> None:
         """Takes another plan where nothing runs by the old one."""
-        if self._owner_task is None and self._loaded is None:
+        if self.at_rest:
             self._plan = plan
 
     @property
@@ -192,22 +185,20 @@ class SupervisedModel:
             if old is None:
                 self._plan = plan
                 return
-            successor = await self._launch(plan)
+            successor = await self._children.launch(plan)
             if successor is None:
                 raise ModelFailed(f"The next process of the model {self.name} crashed while it loaded. See {plan.log}.")
             if self._loaded is not old:
-                await self._end(successor)
+                await self._children.end(successor)
                 raise Unavailable(f"The process of the model {self.name} ended while it was changed. Try again.")
             self._plan = plan
             self._announce(successor)
-            task = asyncio.create_task(self._retire(old), name=f"last answers of the local model {self.name}")
-            self._retiring.add(task)
-            task.add_done_callback(self._retiring.discard)
+            self._children.retire(old)
 
     async def _stop(self) -> None:
         try:
             if self._loaded is not None:
-                await self._loaded.until_idle(self._patience)
+                await self._children.until_idle(self._loaded)
             await self._end_own()
         finally:
             self._stopping = None
@@ -239,7 +230,7 @@ class SupervisedModel:
         """Runs the child until it is stopped or fails for good, and then frees the lock."""
         try:
             while True:
-                started = await self._launch(self._plan)
+                started = await self._children.launch(self._plan)
                 gone = None
                 if started is not None:
                     self._announce(started)
@@ -248,7 +239,7 @@ class SupervisedModel:
                     self._restarts += 1
                 pause = self._after_crash()
                 if gone is not None:
-                    await self._end(gone)
+                    await self._children.end(gone)
                 await asyncio.sleep(pause)
         except asyncio.CancelledError:
             self._end_with(self._unloaded(), None)
@@ -270,10 +261,7 @@ class SupervisedModel:
     async def _leave(self) -> None:
         """Ends every child and frees the lock. What fails at that is logged; the next request may own anew."""
         try:
-            for task in tuple(self._retiring):
-                task.cancel()
-            for loaded in tuple(self._children):
-                await self._end(loaded)
+            await self._children.end_all()
         except Exception:
             log.exception("The process of the model %s could not be ended in order.", self.name)
         finally:
@@ -285,45 +273,6 @@ class SupervisedModel:
             self._share.release()
         except OSError:
             log.exception("The address of the model %s could not be withdrawn.", self.name)
-
-    async def _launch(self, plan: ChildPlan) -> Loaded | None:
-        """A child that serves; `None` if it crashed while it loaded."""
-        claim = await self._memory.claim(plan.name, plan.memory_key, await asyncio.to_thread(plan.need))
-        loaded: Loaded | None = None
-        try:
-            child = await ChildProcess.start(plan)
-            endpoint = Endpoint(child.base_url, child.api_key)
-            names = tuple(adapter.name for adapter in plan.adapters)
-            loaded = Loaded(endpoint, child.pid, names, child, claim, started_at=system_clock())
-            self._children.add(loaded)
-            if await self._answers(endpoint):
-                await self._memory.measure(claim, child.pid)
-                return loaded
-        except ChildCrashed as error:
-            log.warning("The process of the model %s crashed while it loaded (%s).", plan.name, error)
-        except BaseException:
-            await self._give_up(loaded, claim)
-            raise
-        await self._give_up(loaded, claim)
-        return None
-
-    async def _give_up(self, loaded: Loaded | None, claim: Claim) -> None:
-        if loaded is not None:
-            await self._end(loaded)
-        self._memory.release(claim)
-
-    async def _end(self, loaded: Loaded) -> None:
-        """Ends a child of ours, and gives back its memory."""
-        if loaded.child is not None:
-            await loaded.child.stop()
-        self._children.discard(loaded)
-        if loaded.claim is not None:
-            self._memory.release(loaded.claim)
-
-    async def _retire(self, loaded: Loaded) -> None:
-        """Ends a child that has a successor, when its last answer is read."""
-        await loaded.until_idle(self._patience)
-        await self._end(loaded)
 
     def _announce(self, loaded: Loaded) -> None:
         self._loaded = loaded
@@ -346,7 +295,7 @@ class SupervisedModel:
             if loaded is None or loaded.child is None:
                 raise ModelFailed(f"The model {self.name} lost its process.")
             self._swapped.clear()
-            watch = asyncio.create_task(self._watch(loaded.child))
+            watch = asyncio.create_task(self._children.watch(loaded.child, loaded.endpoint))
             swap = asyncio.create_task(self._swapped.wait())
             try:
                 await asyncio.wait({watch, swap}, return_when=asyncio.FIRST_COMPLETED)
@@ -356,19 +305,6 @@ class SupervisedModel:
                 watch.cancel()
                 swap.cancel()
                 await asyncio.gather(watch, swap, return_exceptions=True)
-
-    async def _watch(self, child: ChildProcess) -> str:
-        """Returns how the child went: it ended, or it no longer answers."""
-        silent = 0
-        while silent < MAX_SILENT_CHECKS:
-            try:
-                code = await asyncio.wait_for(child.wait(), WATCH_SECONDS)
-            except TimeoutError:
-                answered = await self._answers(Endpoint(child.base_url, child.api_key))
-                silent = 0 if answered else silent + 1
-            else:
-                return f"ended with {'signal' if code < 0 else 'exit code'} {abs(code)}"
-        return "no longer answered"
 
     def _after_crash(self) -> float:
         """Notes a crash, so that requests wait for the next start, and returns the seconds until then.
@@ -404,7 +340,7 @@ class SupervisedModel:
                 f"{self.name}, which here is {self._plan.path}. Give one of them another name."
             )
         endpoint = Endpoint(published.base_url, published.api_key)
-        if not await self._answers(endpoint):
+        if not await self._children.answers(endpoint):
             return False
         self._loaded = Loaded(endpoint, published.pid, tuple(published.adapters), stamp=stamp)
         self._state = RuntimeState.READY
@@ -425,14 +361,6 @@ class SupervisedModel:
         published = self._share.read()
         owner = f" (process {published.owner})" if published else ""
         return f"Another Tidemill{owner} runs the model {self.name}."
-
-    async def _answers(self, endpoint: Endpoint) -> bool:
-        headers = {"authorization": f"Bearer {endpoint.api_key}"}
-        try:
-            answer = await self._http.get(f"{endpoint.base_url}/models", headers=headers)
-        except httpx.TransportError:
-            return False
-        return answer.status_code == httpx.codes.OK
 
     async def _until_ready(self, ready: asyncio.Future[None], deadline: float) -> None:
         try:
