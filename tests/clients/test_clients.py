@@ -74,7 +74,9 @@ def test_llama_index_answers_streams_calls_tools_and_embeds(hub, tmp_path):
 
 def test_the_llm_command_answers_streamed_and_whole(hub, tmp_path):
     around = surroundings(hub, tmp_path)
-    models = [{"model_id": "mill", "model_name": "talker", "api_base": around["OPENAI_BASE_URL"]}]
+    models = [
+        {"model_id": "mill", "model_name": "talker", "api_base": around["OPENAI_BASE_URL"], "api_key_name": "mill"}
+    ]
     (tmp_path / "llm").mkdir()
     (tmp_path / "llm" / "extra-openai-models.yaml").write_text(json.dumps(models))
     llm = str(PYTHON.with_name("llm"))
