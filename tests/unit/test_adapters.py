@@ -122,7 +122,7 @@ def test_an_adapter_of_the_settings_is_known_and_not_removed_elsewhere(settings,
 def test_a_path_that_leads_out_of_the_folder_is_refused(settings, base):
     outside = settings.data_dir / "adapters" / "link.gguf"
     outside.symlink_to(base)
-    for path in ("../../base.gguf", str(base), "link.gguf", "none.gguf", "."):
+    for path in ("../../base.gguf", str(base), "link.gguf", "none.gguf", ".", "a\0b", "x" * 900):
         with pytest.raises(InvalidInput, match="There is no file"):
             Adapters(settings).check_new(Adapter("kind", "tiny", path))
 

@@ -80,9 +80,8 @@ class Adapters:
                 "or digit.",
                 param="name",
             )
-        root = self._folder.resolve()
-        path = (root / adapter.path).resolve()
-        if not path.is_relative_to(root) or not path.is_file():
+        path = _within(self._folder.resolve(), adapter.path)
+        if path is None:
             raise InvalidInput(
                 f"There is no file {adapter.path} in {self._folder}. Put the adapter's GGUF file there.", param="path"
             )
@@ -153,6 +152,15 @@ class Adapters:
             fresh.replace(self._file)
         except OSError as error:
             raise Configuration(f"{self._file} can't be written: {error.strerror}.") from error
+
+
+def _within(root: Path, path: Path) -> Path | None:
+    """The file at a path in a folder; `None` where there is none, or the path leads out of the folder."""
+    try:
+        whole = (root / path).resolve()
+        return whole if whole.is_relative_to(root) and whole.is_file() else None
+    except (OSError, ValueError):  # longer than a path may be, or with a NUL in it
+        return None
 
 
 def check_fits(adapter: Adapter, base: Path) -> None:
