@@ -13,7 +13,6 @@ from tidemill.core.errors import InvalidInput, NotFound
 
 TICKET = "tidemill_sign_in"
 CALLBACK = "/v1/auth/oidc/callback"
-Parameter = Annotated[str | None, Query(max_length=4096)]
 REDIRECT = {303: {"description": "A redirect."}}
 
 router = APIRouter(tags=["sign-in"])
@@ -46,10 +45,10 @@ async def start(
 )
 async def callback(
     request: Request,
-    state: Parameter = None,
-    code: Parameter = None,
-    error: Parameter = None,
-    iss: Parameter = None,
+    state: str | None = None,
+    code: str | None = None,
+    error: str | None = None,
+    iss: str | None = None,
 ) -> Response:
     """Where the issuer sends the browser back to. Begins a session, and goes on to the path that was asked for."""
     oidc, origin = _oidc(request), origin_of(request)
