@@ -32,6 +32,7 @@ NAMED = {
     "POST /v1/chat/completions",
     "POST /v1/completions",
     "POST /v1/responses",
+    "POST /v1/models/adapters",
     "POST /v1/models/load",
     "POST /v1/models/unload",
     "POST /v1/reviews",
