@@ -317,3 +317,38 @@ def test_an_adapters_name_has_no_colon(folder):
     write(folder, "models:\n  adapters:\n    'a:b': {base: tiny, path: /a.gguf}\n")
     with pytest.raises(Configuration, match="can't name an adapter"):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    "oidc",
+    [
+        {"issuer": "http://id.example", "client_id": "x"},
+        {"issuer": "https://id.example"},
+        {"issuer": "https://id.example?x=1", "client_id": "x"},
+        {"issuer": "id.example", "client_id": "x"},
+        {"issuer": "https://id.example", "client_id": "x", "scopes": "email"},
+        {"issuer": "https://id.example", "client_id": "x", "client_secret": "a", "client_secret_env": "B"},
+    ],
+)
+def test_an_issuer_that_could_not_be_trusted_or_asked_is_refused(oidc):
+    with pytest.raises(Configuration, match="auth"):
+        load_settings(auth={"oidc": oidc})
+
+
+def test_an_issuer_on_this_machine_may_do_without_tls():
+    settings = load_settings(auth={"oidc": {"issuer": "http://127.0.0.1:9000", "client_id": "x"}})
+    assert settings.auth.oidc.issuer == "http://127.0.0.1:9000"
+
+
+@pytest.mark.parametrize("proxies", [["proxy.example"], ["10.0.0.5/8"], ["10.0.0.0/33"], "10.0.0.5"])
+def test_a_trusted_proxy_is_an_address_or_a_network(proxies):
+    with pytest.raises(Configuration, match="trusted_proxies"):
+        load_settings(auth={"trusted_proxies": proxies})
+
+
+@pytest.mark.parametrize(
+    "url", ["hub.example", "https://hub.example/path", "https://hub.example?x", "ftp://hub.example"]
+)
+def test_the_public_address_has_no_path(url):
+    with pytest.raises(Configuration, match="public_url"):
+        load_settings(auth={"public_url": url})
