@@ -315,6 +315,23 @@ async def test_a_member_sees_its_own_reviews_and_an_admin_all(
     assert len(await reviews.flow.latest(admin, limit=1)) == 1
 
 
+async def test_a_member_sees_the_reviews_of_those_whose_reviews_it_may_see(
+    pool: Pool, tmp_path: Path, admin: Caller, member: Caller
+) -> None:
+    class Teammates:
+        async def visible_owners(self, caller: Caller) -> Sequence[UUID]:
+            return [caller.owner_id, admin.owner_id]
+
+    reviews = Reviews(pool, tmp_path, visibility=Teammates())
+    stranger = await caller(pool, Role.MEMBER)
+    theirs = (await reviews.review(admin, with_model=False)).row.id
+    hidden = (await reviews.review(stranger, with_model=False)).row.id
+    assert (await reviews.flow.status(theirs, member)).row.id == theirs
+    assert [row.id for row in await reviews.flow.latest(member, limit=9)] == [theirs]
+    with pytest.raises(NotFound):
+        await reviews.flow.status(hidden, member)
+
+
 async def test_a_diff_over_the_limit_is_refused_with_both_numbers(pool: Pool, tmp_path: Path, admin: Caller) -> None:
     reviews = Reviews(pool, tmp_path, max_diff_bytes=len(CHANGE.diff.encode()))
     await reviews.review(admin, with_model=False)

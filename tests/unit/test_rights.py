@@ -44,6 +44,12 @@ def _under(route: RouteRight, prefix: str) -> bool:
     return route.path.startswith(f"{prefix}/")
 
 
+def test_every_right_is_asked_for_somewhere(routes: list[RouteRight]) -> None:
+    """Those that widen what a route shows are asked for by the service behind it."""
+    widening = {Right.REVIEWS_READ_ALL, Right.KEYS_MANAGE}
+    assert {right for route in routes for right in route.rights} | widening == set(Right)
+
+
 def test_each_role_may_all_that_the_one_before_it_may() -> None:
     for lesser, greater in pairwise(Role):
         assert RIGHTS[lesser] < RIGHTS[greater]
