@@ -178,6 +178,10 @@ def test_a_response_calls_a_function_and_takes_its_output(ask: openai.OpenAI) ->
     output: Any = {"type": "function_call_output", "call_id": call.call_id, "output": "Sunny"}
     answer = ask.responses.create(model="scripted", input=[output], previous_response_id=first.id, tools=[FUNCTION])
     assert answer.output_text == TEXT
+    question: Any = {"role": "user", "content": "The weather?"}
+    for given_back in (call, call.model_dump(), call.model_dump(by_alias=True), call.to_dict()):
+        said: Any = [question, given_back, output]
+        assert ask.responses.create(model="scripted", input=said, tools=[FUNCTION], store=False).output_text == TEXT
     with ask.responses.stream(model="scripted", input="The weather?", tools=[FUNCTION]) as stream:
         arguments = [event.arguments for event in stream if event.type == "response.function_call_arguments.done"]
     assert arguments == [ARGUMENTS]

@@ -67,6 +67,8 @@ def test_what_openai_takes_is_taken(fields: dict[str, Any]) -> None:
         ({"modalities": ["text", "audio"]}, "modalities.1", "answer with text"),
         ({"audio": {"voice": "x", "format": "wav"}}, "audio", "answer with text"),
         ({"bogus": 1}, "bogus", "extra"),
+        ({"messages": [{"content": "x"}]}, "messages.0.role", "missing"),
+        ({"messages": [{"role": "user", "content": [{"text": "x"}]}]}, "messages.0.content.0.type", "missing"),
         ({"tools": []}, "tools", "at least 1"),
         ({"tools": [{"type": "custom", "custom": {}}]}, "tools.0.type", "`function`"),
         ({"tools": [TOOL, TOOL]}, "tools", "name f"),

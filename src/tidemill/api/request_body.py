@@ -48,6 +48,9 @@ def _explained(error: ValidationError, refused: Mapping[str, str]) -> InvalidInp
     if found[0]["type"] == "json_invalid" or not found[0]["loc"]:
         return invalid(error)
     closest = max(found, key=_closeness)
+    if closest["type"] == "union_tag_not_found":
+        where = f"{_where(closest)}.{closest['ctx']['discriminator'].strip(chr(39))}"
+        return InvalidInput(f"`{where}` is missing.", param=where)
     return fault(closest, _where(closest))
 
 

@@ -96,8 +96,12 @@ class MessageItem(TypedDict, total=False):
     phase: Literal["commentary", "final_answer"] | None
 
 
+Unused = TypedDict("Unused", {"async": None, "async_": None, "caller": None, "namespace": None}, total=False)
+"""Fields that OpenAI's client writes as null when it gives an answer's item back."""
+
+
 @with_config(FORBID)
-class FunctionCallItem(TypedDict, total=False):
+class FunctionCallItem(Unused, total=False):
     """A function that the model called; `arguments` is a JSON object, as text."""
 
     type: Required[Literal["function_call"]]

@@ -29,7 +29,8 @@ def whole_items(given: str | Sequence[JsonObject]) -> list[dict[str, Any]]:
 
 def _whole(item: JsonObject) -> dict[str, Any]:
     kind = str(item.get("type") or "message")
-    whole: dict[str, Any] = {**item, "type": kind, "id": item.get("id") or item_id(kind), "status": "completed"}
+    given = {name: value for name, value in item.items() if value is not None}
+    whole: dict[str, Any] = {"id": item_id(kind), "status": "completed", **given, "type": kind}
     content = item.get("content")
     if kind == "message" and isinstance(content, str):
         part: dict[str, Json] = {"type": "input_text", "text": content}
