@@ -1,6 +1,7 @@
 """API keys: made, checked, rotated, revoked."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -16,6 +17,7 @@ from tidemill.core.classification import Level
 from tidemill.core.errors import Conflict, InvalidInput, NotAuthenticated, NotFound, NotPermitted
 from tidemill.core.ids import new_id
 from tidemill.store.database import Pool
+from tidemill.store.people import PeopleRepository
 from tidemill.store.secret_key import SecretKey
 
 DAY = timedelta(days=1)
@@ -164,6 +166,22 @@ async def test_the_keys_of_a_disabled_owner_are_refused_until_the_owner_is_enabl
     assert await hub.keys.check(made.secret, now=0)
 
 
+async def test_the_keys_of_an_erased_owner_are_refused_and_the_owner_is_no_longer_found(
+    hub: Accounts, pool: Pool
+) -> None:
+    owner = await person(hub, "An")
+    made = await key(hub, owner_id=owner.id)
+    async with hub.audit.change(COMMAND) as change:
+        erased = replace(owner, email=None, name=None, erased_at=NOON)
+        await PeopleRepository(pool).update(change.connection, erased)
+    await refused(hub, made.secret)
+    with pytest.raises(NotFound):
+        await hub.people.get(owner.id)
+    with pytest.raises(NotFound):
+        await key(hub, owner_id=owner.id)
+    assert list(await hub.people.page(limit=9, after=None)) == []
+
+
 async def test_scopes_narrow_a_role_and_never_widen_it(hub: Accounts) -> None:
     made = await key(hub, scopes=frozenset({Right.MODELS_USE, Right.PEOPLE_MANAGE}))
     assert (await hub.keys.check(made.secret, now=0)).rights == {Right.MODELS_USE}
@@ -292,6 +310,11 @@ class TestByRequest:
         assert await hub.keys.page(caller, owner_id=None, limit=9, after=None) == []
         with pytest.raises(NotFound):
             await hub.keys.revoke_as(caller, made.key.id)
+
+    async def test_a_key_of_nobody_makes_none_without_the_right_to_all(self, hub: Accounts) -> None:
+        caller = await hub.keys.check((await key(hub)).secret, now=0)
+        with pytest.raises(NotPermitted, match=r"keys\.manage"):
+            await hub.keys.create_as(caller, Wanted("another"))
 
     async def test_an_admin_pages_through_everyones_keys(self, hub: Accounts) -> None:
         admin = signed_in(await person(hub, "An", Role.ADMIN))
