@@ -2,7 +2,19 @@
 
 import sys
 
-from benchmarks import classification, cold, decode, footprint, key_check, overhead, reading, users
+from benchmarks import (
+    adapters,
+    classification,
+    cold,
+    decode,
+    embeddings,
+    footprint,
+    key_check,
+    overhead,
+    reading,
+    speculative,
+    users,
+)
 
 BENCHMARKS = {
     "classification": classification.run,
@@ -13,6 +25,9 @@ BENCHMARKS = {
     "reading": reading.run,
     "decode": decode.run,
     "cold": cold.run,
+    "embeddings": embeddings.run,
+    "adapters": adapters.run,
+    "speculative": speculative.run,
 }
 
 for name in sys.argv[1:] or BENCHMARKS:
