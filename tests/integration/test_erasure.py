@@ -181,3 +181,16 @@ async def test_an_erasure_long_ago_is_not_looked_at_again(pool: Pool, services: 
     async with pool.connection() as connection:
         await connection.execute("UPDATE erasures SET finished_at = finished_at - %s", (timedelta(days=2),))
     await services.erasures.resume()
+
+
+async def test_every_table_that_names_a_person_is_one_that_an_erasure_knows(pool: Pool) -> None:
+    async with pool.connection() as connection:
+        cursor = await connection.execute(
+            "SELECT DISTINCT table_name AS name FROM information_schema.columns WHERE table_schema = 'public' "
+            "AND column_name IN ('owner_id', 'user_id', 'actor_id', 'email')"
+        )
+        found = {str(row["name"]) for row in await cursor.fetchall()}
+    erased = {"api_keys", "conversations", "embedding_cache", "files", "inferences", "responses", "reviews", "sessions",
+              "team_members", "users"}  # fmt: skip
+    ids_alone = {"audit_log", "erasures"}
+    assert found == erased | ids_alone

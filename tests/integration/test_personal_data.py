@@ -1,4 +1,4 @@
-"""One person's data in a whole hub: exported whole, erased with a receipt, and then found nowhere."""
+"""Data protection in a whole hub: a person's data exported, erased and then found nowhere; secrets; what may leave."""
 
 import asyncio
 import hashlib
@@ -6,7 +6,9 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any, NamedTuple
 
 import httpx
@@ -33,6 +35,7 @@ PHRASES = {
     "response": "umbrella orchard in the fog",
     "shared": "a text that two people uploaded",
 }
+PROVIDERS_KEY = "swordfish-" + "in-the-mill-race"
 SHARED = f"{PHRASES['shared']}\n".encode()
 
 
@@ -41,12 +44,42 @@ class Person(NamedTuple):
     key: str
 
 
+class Keyed(BaseHTTPRequestHandler):
+    """A provider that answers who shows its key."""
+
+    def do_POST(self) -> None:
+        """One chat request."""
+        self.rfile.read(int(self.headers["content-length"]))
+        right = self.headers["authorization"] == f"Bearer {PROVIDERS_KEY}"
+        choice = {"index": 0, "message": {"role": "assistant", "content": "Welcome."}, "finish_reason": "stop"}
+        body = json.dumps({"choices": [choice]} if right else {"error": {"message": "no"}}).encode()
+        self.send_response(200 if right else 401)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *given: object) -> None:
+        """Says nothing."""
+
+
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    folder = tmp_path_factory.mktemp("upstream")
-    with upstream(folder) as server:
+def provider() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Keyed) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory, provider: str) -> Iterator[Hub]:
+    with upstream(tmp_path_factory.mktemp("upstream")) as server:
+        settings = scripted_settings(server.url)
+        settings["models"]["endpoints"] |= {
+            "far": {"url": server.url, "outside": True},
+            "keyed": {"url": provider, "api_key_secret": "provider"},
+        }
         data_dir = reachable(tmp_path_factory.mktemp("data")) / "hub"
-        with running_hub(data_dir, scripted_settings(server.url)) as running:
+        with running_hub(data_dir, settings) as running:
             yield running
 
 
@@ -57,8 +90,9 @@ def command(hub: Hub, *words: str, **options: Any) -> Any:
 
 
 def person(hub: Hub, email: str, name: str) -> Person:
-    user = command(hub, "users", "add", email, "--name", name)
-    made = command(hub, "keys", "create", f"laptop of {name}", "--owner", email)
+    with hub.client() as admin:
+        user = ok(admin.post("/v1/users", json={"email": email, "name": name}))
+        made = ok(admin.post("/v1/keys", json={"name": f"laptop of {name}", "owner_id": user["id"]}))
     return Person(user["id"], made["key"])
 
 
@@ -177,9 +211,6 @@ def test_the_command_writes_an_export_for_its_owner_alone(hub: Hub, heron: Perso
     assert "profile.json" in zipfile.ZipFile(target).namelist()
     again = tidemill(["data", "export", EMAIL, "--to", str(target)], hub.environment)
     assert again.returncode == 5
-    nobody = tidemill(["data", "export", "nobody@congty.vn", "--to", str(tmp_path / "no.zip")], hub.environment)
-    assert nobody.returncode == 4
-    assert not (tmp_path / "no.zip").exists()
 
 
 def test_an_erased_person_is_found_nowhere_and_the_receipt_says_what_went(
@@ -221,8 +252,6 @@ def test_after_an_erasure_the_teams_figures_are_still_there_without_the_person(h
     [user] = query(hub, "SELECT * FROM users WHERE id = %s", heron.id)
     assert user["erased_at"] is not None
     assert user["email"] is user["name"] is user["password_hash"] is None
-    [verified] = [command(hub, "audit", "verify")]
-    assert verified["fault"] is None
 
 
 def test_a_second_erasure_gives_the_same_receipt_and_the_list_shows_it(hub: Hub, heron: Person) -> None:
@@ -234,18 +263,21 @@ def test_a_second_erasure_gives_the_same_receipt_and_the_list_shows_it(hub: Hub,
 
 
 def test_the_last_admin_can_not_be_erased(hub: Hub) -> None:
-    admin = command(hub, "users", "add", "boss@congty.vn", "--name", "Boss", "--role", "admin")
     with hub.client() as client:
-        refused = client.post(f"/v1/users/{admin['id']}/erase")
+        boss = ok(client.post("/v1/users", json={"email": "boss@congty.vn", "name": "Boss", "role": "admin"}))
+        refused = client.post(f"/v1/users/{boss['id']}/erase")
     assert refused.status_code == 409
     assert "last admin" in refused.json()["error"]["message"]
-    assert tidemill(["data", "erase", "boss@congty.vn", "--yes"], hub.environment).returncode == 5
     assert places(hub, "boss@congty.vn")
 
 
 def test_secrets_are_set_over_http_and_never_read(hub: Hub, other: Person) -> None:
-    value = "swordfish-" + "in-the-mill-race"
+    value = PROVIDERS_KEY
+    asked = {"model": "keyed", "messages": [{"role": "user", "content": "Hello"}]}
     with hub.client() as admin:
+        unset = admin.post("/v1/chat/completions", json=asked)
+        assert unset.status_code == 500
+        assert "tidemill secrets set provider" in unset.json()["error"]["message"]
         assert admin.put("/v1/secrets/provider", json={"value": value}).status_code == 204
         listed = admin.get("/v1/secrets")
         assert [one["name"] for one in listed.json()["data"]] == ["provider"]
@@ -259,8 +291,32 @@ def test_secrets_are_set_over_http_and_never_read(hub: Hub, other: Person) -> No
             assert client.get("/v1/secrets").status_code == 403
             assert client.put("/v1/secrets/provider", json={"value": "x"}).status_code == 403
         assert places(hub, value) == []
+        answer = ok(admin.post("/v1/chat/completions", json=asked))
+        assert answer["choices"][0]["message"]["content"] == "Welcome."
         assert admin.delete("/v1/secrets/provider").status_code == 204
         assert admin.delete("/v1/secrets/provider").status_code == 404
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_confidential_text_goes_to_no_model_outside_and_leaves_a_row_that_says_so(hub: Hub, *, stream: bool) -> None:
+    address = "minh.anh@congty.vn"
+    asked = {"messages": [{"role": "user", "content": f"Write to {address}."}], "stream": stream}
+    with hub.client() as client:
+        refused = client.post("/v1/chat/completions", json={"model": "far", **asked})
+        allowed = client.post("/v1/chat/completions", json={"model": "scripted", **asked})
+        harmless = {"model": "far", "messages": [{"role": "user", "content": "Hello"}], "stream": stream}
+        assert client.post("/v1/chat/completions", json=harmless).status_code == 200
+    assert allowed.status_code == 200
+    assert refused.status_code == 403
+    assert "email-address" in refused.text
+    assert address not in refused.text
+    [row] = query(
+        hub,
+        "SELECT i.status, i.error_code, t.level FROM inferences i JOIN inference_texts t ON t.inference_id = i.id "
+        "WHERE model = 'far' AND status = 'error' AND streamed = %s",
+        stream,
+    )
+    assert row == {"status": "error", "error_code": "permission_denied", "level": "confidential"}
 
 
 def test_retention_says_what_is_due_and_when_it_last_ran(hub: Hub) -> None:
@@ -269,5 +325,4 @@ def test_retention_says_what_is_due_and_when_it_last_ran(hub: Hub) -> None:
     assert told["cached_embeddings"]["keep_hours"] == 24
     assert told["log_files"]["keep_hours"] == 720
     assert all(one["due"] == 0 for one in told.values())
-    after = {one["kind"]: one for one in command(hub, "data", "retention")}
-    assert all(one["last_run_at"] for one in after.values())
+    assert all(one["last_run_at"] for one in told.values()), "the hub looks at its start"

@@ -66,7 +66,7 @@ async def test_a_deleted_secret_is_gone(secrets: Secrets, pool: Pool) -> None:
     await secrets.put("provider", VALUE, COMMAND)
     await secrets.delete("provider", COMMAND)
     assert await secrets.names() == []
-    with pytest.raises(NotFound, match="provider"):
+    with pytest.raises(Configuration, match="secrets set provider"):
         await secrets.reveal("provider")
     with pytest.raises(NotFound, match="provider"):
         await secrets.delete("provider", COMMAND)

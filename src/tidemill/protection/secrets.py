@@ -85,19 +85,18 @@ class Secrets:
         """
         async with self._audit.change(actor) as change:
             if not NAME.fullmatch(name) or not await self._rows.delete(change.connection, name):
-                raise _missing(name)
+                raise NotFound(f"There is no secret {name!r}. `tidemill secrets list` shows the names.")
             change.note("secret.deleted", "secret", name)
 
     async def reveal(self, name: str) -> str:
         """The secret itself, for the hub's own use.
 
         Raises:
-            NotFound: there is none of this name.
-            Configuration: its key is not here, or the row was changed.
+            Configuration: there is none of this name, its key is not here, or the row was changed.
         """
-        sealed = await self._rows.get(name)
+        sealed = await self._rows.get(name) if NAME.fullmatch(name) else None
         if sealed is None:
-            raise _missing(name)
+            raise Configuration(f"The secret {name} is needed and not set. Set it with `tidemill secrets set {name}`.")
         ring = self._keys.read()
         if ring is None:
             raise Configuration(
@@ -144,10 +143,6 @@ class Secrets:
                 f"({stored[0].name} is one). Put it back from a backup, or delete those secrets first."
             )
         return self._keys.make()
-
-
-def _missing(name: str) -> NotFound:
-    return NotFound(f"There is no secret {name!r}. `tidemill secrets list` shows the names.")
 
 
 def _encodable(value: str) -> bool:
