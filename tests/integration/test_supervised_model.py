@@ -90,3 +90,19 @@ async def test_a_log_that_cannot_be_written_stops_no_child(runtime, monkeypatch,
     with pytest.raises(Configuration, match="can't load"):
         await runtime.ensure("bad")
     assert caplog.text.count("No space left on device") == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("pinned", ["gone"]),
+        ("draft", {"gone": "ngram"}),
+        ("draft", {"bad": "gone"}),
+        ("mmproj", {"gone": "/m.gguf"}),
+        ("adapters", {"kind": {"base": "gone", "path": "/a.gguf"}}),
+    ],
+)
+def test_a_setting_about_a_model_that_there_is_not_is_refused(tmp_path, path, setting, value):
+    models = ModelSettings.model_validate({"files": {"bad": path}, setting: value})
+    with pytest.raises(Configuration, match=f"`models.{setting}` names 'gone'"):
+        LocalRuntime(Settings(data_dir=tmp_path, models=models))

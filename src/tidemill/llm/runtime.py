@@ -16,12 +16,13 @@ from tidemill.core.clock import system_clock
 from tidemill.core.errors import Configuration, TidemillError, Unavailable
 from tidemill.core.json import Json
 from tidemill.llm.adapters import Adapter, Adapters, check_fits
-from tidemill.llm.catalog import default_name, find_model
+from tidemill.llm.catalog import DEFAULT, default_name, find_model
+from tidemill.llm.hub_files import hub_file
 from tidemill.llm.memory_ledger import MemoryLedger, Space
 from tidemill.llm.runtime_children import Children
 from tidemill.llm.runtime_lease import Endpoint, Loaded, Served
 from tidemill.llm.runtime_metrics import Counters, Pace, read_counters
-from tidemill.llm.runtime_plan import base_entry, plan_for, projector_senses
+from tidemill.llm.runtime_plan import base_entry, check_names, plan_for, projector_senses
 from tidemill.llm.runtime_process import ChildPlan
 from tidemill.llm.runtime_share import SharedModel
 from tidemill.llm.runtime_status import RuntimeState, RuntimeStatus
@@ -48,9 +49,13 @@ class LocalRuntime:
     Args:
         settings: which models there are and how they run.
         vram: the GPUs' memory; looked for where absent.
+
+    Raises:
+        Configuration: a setting speaks of a model that there is not.
     """
 
     def __init__(self, settings: Settings, vram: Vram | None = None) -> None:
+        check_names(settings)
         self._settings = settings
         self._models: dict[str, SupervisedModel] = {}
         self._bases: dict[str, tuple[str, str | None]] = {}
@@ -201,7 +206,9 @@ class LocalRuntime:
         return self._bases[name]
 
     def _plain(self, name: str) -> str:
-        return default_name(self._settings) if name == "default" else name
+        """A model's own name, also of one that is not there."""
+        hub = hub_file(name)
+        return hub.name if hub is not None else default_name(self._settings) if name == DEFAULT else name
 
     def _model(self, base: str) -> SupervisedModel:
         known = self._models.get(base)

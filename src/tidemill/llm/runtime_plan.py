@@ -5,14 +5,37 @@ from pathlib import Path
 
 from tidemill.core.errors import Configuration, InvalidInput
 from tidemill.llm.adapters import Adapter, Adapters
-from tidemill.llm.catalog import ModelEntry, SourceKind, available_cores, find_model
+from tidemill.llm.catalog import DEFAULT, ModelEntry, SourceKind, available_cores, find_model, list_models
 from tidemill.llm.gguf import read_header
+from tidemill.llm.hub_files import hub_file
 from tidemill.llm.runtime_process import ChildPlan
 from tidemill.llm.supervised_model import log_name
 from tidemill.settings import Settings
 
 NGRAM = "ngram"
 """In place of a model's name: drafts come from what the text repeats."""
+
+
+def check_names(settings: Settings) -> None:
+    """Raises where a setting speaks of a model that there is not, since it would be without effect.
+
+    Raises:
+        Configuration: with the setting and the name.
+    """
+    models = settings.models
+    known = {entry.name for entry in list_models(settings)} | {DEFAULT}
+    spoken_of = {
+        "pinned": models.pinned,
+        "draft": [*models.draft, *(name for name in models.draft.values() if name != NGRAM)],
+        "mmproj": models.mmproj,
+        "adapters": [adapter.base for adapter in models.adapters.values()],
+    }
+    for setting, names in spoken_of.items():
+        for name in names:
+            if name not in known and hub_file(name) is None:
+                raise Configuration(
+                    f"`models.{setting}` names {name!r}, and there is no such model. Mend the settings."
+                )
 
 
 def base_entry(settings: Settings, name: str) -> ModelEntry:
