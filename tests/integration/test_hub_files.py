@@ -8,6 +8,7 @@ from http.server import ThreadingHTTPServer
 import pytest
 
 from tests.integration.test_download import DATA, Server, Site
+from tests.support.hubs import environment, tidemill
 from tidemill.core.errors import Configuration, InvalidInput, ModelNotFound, Unavailable
 from tidemill.llm import resumable
 from tidemill.llm.catalog import SourceKind, find_model, list_models, model_version
@@ -161,3 +162,15 @@ async def test_a_damaged_record_is_told_with_its_place(site, settings):
     path.with_name("tiny.Q4.gguf.json").write_text("{")
     with pytest.raises(Configuration, match=r"tiny\.Q4\.gguf\.json can't be read"):
         list_models(settings)
+
+
+def test_the_command_pulls_and_lists_it(site, tmp_path):
+    surroundings = environment(tmp_path / "data", {"models": {"hugging_face_url": site.url}})
+    pulled = tidemill(["models", "pull", NAME], surroundings)
+    assert pulled.returncode == 0, pulled.stderr
+    assert "its digest is right" in pulled.stdout
+    listed = json.loads(tidemill(["models", "list", "--json"], surroundings).stdout)
+    assert [one["kind"] for one in listed if one["name"] == NAME and one["installed"]] == ["hub"]
+    missing = tidemill(["models", "pull", "org/none:x.gguf"], surroundings)
+    assert missing.returncode == 4
+    assert "has no file org/none:x.gguf" in missing.stderr
