@@ -31,6 +31,7 @@ EXAMPLES = 25
 NAMED = {
     "POST /v1/chat/completions",
     "POST /v1/completions",
+    "POST /v1/embeddings",
     "POST /v1/responses",
     "POST /v1/models/adapters",
     "POST /v1/models/load",
