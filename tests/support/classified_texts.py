@@ -98,6 +98,7 @@ TEXTS = (
     Labelled("sha256 = 1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32", I),
     Labelled("uuid 018e4c2f-1234-7890-8123-456789012345", I),
     Labelled("pi = 3.14159265358979323846; e = 0.912345678", I),
+    Labelled("round(+35236450.64, 1) == +35236450.6", I),
     Labelled("192.168.100.200 and 10.0.0.1:8080 answer", I),
     Labelled("@@ -120,14 +120,16 @@\n+1234567890\n-0987654", I),
     Labelled("SELECT * FROM orders WHERE total BETWEEN 10000000 AND 20000000", I),

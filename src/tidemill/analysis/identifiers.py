@@ -42,6 +42,8 @@ COUNTRIES = {
 VIETNAM = re.compile(r"(?:3[2-9]|5[25689]|7[06-9]|8[1-9]|9[0-46-9])\d{7}|2\d{9}")
 """After the trunk's 0: a mobile number of nine digits, or a landline of ten (national numbering plan since 2018)."""
 NORTH_AMERICA = re.compile(r"(?:\(([2-9]\d{2})\) ?|([2-9]\d{2})([-.]))([2-9]\d{2})(?(3)\3|[-. ])(\d{4})")
+DECIMAL = re.compile(r"\+\d+\.\d{1,2}")
+"""A number with a sign and a fraction, and no telephone's."""
 NOT_DIGITS = re.compile(r"\D")
 
 
@@ -69,7 +71,7 @@ def is_citizen_number(text: str) -> bool:
 def is_phone_number(text: str) -> bool:
     """Whether it is a telephone's: with its country's code, or as Vietnam or North America write it at home."""
     digits = NOT_DIGITS.sub("", text)
-    if text.startswith(("+", "00")):
+    if text.startswith(("+", "00")) and not DECIMAL.fullmatch(text):
         return _international(digits.removeprefix("00") if text.startswith("00") else digits, text)
     if digits.startswith("0"):
         return not text.startswith(("0.", "0-")) and VIETNAM.fullmatch(digits[1:]) is not None
