@@ -45,11 +45,12 @@ OF_PEOPLE = {
     "GET /v1/auth/oidc/callback",
     "GET /v1/auth/oidc/start",
     "GET /v1/auth/session",
+    "GET /v1/me/export",
     "POST /v1/auth/password",
     "POST /v1/auth/sign-in",
     "POST /v1/auth/sign-out",
 }
-"""Operations of a person in a browser, whom a key is not."""
+"""Operations of a person, such as one in a browser, whom the key of an installation is not."""
 METHODS = {"get", "post", "put", "patch", "delete"}
 bounded = settings(
     max_examples=EXAMPLES,
