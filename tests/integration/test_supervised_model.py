@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.gguf import write_gguf
 from tidemill.core.errors import Configuration, ModelFailed
 from tidemill.llm import runtime_children, runtime_process, supervised_model
 from tidemill.llm.runtime import LocalRuntime, RuntimeState
@@ -106,3 +107,14 @@ def test_a_setting_about_a_model_that_there_is_not_is_refused(tmp_path, path, se
     models = ModelSettings.model_validate({"files": {"bad": path}, setting: value})
     with pytest.raises(Configuration, match=f"`models.{setting}` names 'gone'"):
         LocalRuntime(Settings(data_dir=tmp_path, models=models))
+
+
+async def test_an_adapter_of_the_settings_that_does_not_fit_is_named_before_anything_starts(tmp_path, path):
+    write_gguf(path, {"general.architecture": "llama"})
+    wrong = write_gguf(tmp_path / "wrong.gguf", {"general.architecture": "llama"})
+    adapters = {"kind": {"base": "bad", "path": wrong}}
+    models = ModelSettings.model_validate({"files": {"bad": path}, "adapters": adapters})
+    runtime = LocalRuntime(Settings(data_dir=tmp_path / "data", models=models))
+    with pytest.raises(Configuration, match=r"wrong\.gguf is no LoRA adapter.*models\.adapters"):
+        await runtime.ensure("bad")
+    await runtime.aclose()

