@@ -79,6 +79,7 @@ def test_a_person_signs_in_works_and_signs_out(browser: httpx.Client, email: str
     assert "samesite=lax" in cookie
     assert "path=/" in cookie
     assert "secure" not in cookie
+    assert answer.headers["cache-control"] == "no-store"
     signed_in = answer.json()
     assert signed_in["user"] == {
         "id": signed_in["user"]["id"], "email": email, "name": "An", "role": "member"
@@ -188,6 +189,7 @@ def test_a_session_can_do_no_more_than_its_persons_role(browser: httpx.Client, e
 def test_a_machine_gets_a_token_and_uses_it(hub: Hub, browser: httpx.Client) -> None:
     with hub.client() as admin:
         made = admin.post("/v1/auth/token", json={"scopes": ["account", "models.read"]})
+    assert made.headers["cache-control"] == "no-store"
     body = made.json()
     assert (made.status_code, body["token_type"], body["expires_in"]) == (200, "Bearer", 3600)
     assert body["scopes"] == ["account", "models.read"]

@@ -130,7 +130,7 @@ async def test_a_stranger_is_not_let_in(flow: Flow) -> None:
 async def test_an_address_that_the_issuer_has_not_verified_is_nobodys(flow: Flow) -> None:
     user = await flow.hub.add(EMAIL)
     service = flow.service(create_users=True)
-    for verified in (False, None, "false", 0, "yes"):
+    for verified in (False, None, "false", 0, 1, "yes", ["true"]):
         flow.issuer.person["email_verified"] = verified
         with pytest.raises(NotPermitted, match="does not vouch"):
             await flow.sign_in(service)

@@ -418,3 +418,19 @@ async def test_a_password_changed_while_another_was_checked_lets_the_old_one_in_
     monkeypatch.setattr(hub.passwords, "check", slow)
     with pytest.raises(WrongPassword):
         await hub.sign_in.with_password(EMAIL, PASSWORD, address=HERE)
+
+
+async def test_a_flood_that_keeps_passwords_from_being_checked_locks_nobody_out(
+    hub: SignInServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await hub.add()
+
+    async def busy(password: str, hashed: str | None) -> bool:
+        raise TooManyRequests("Too many people sign in at once.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(hub.passwords, "check", busy)
+        for _ in range(ACCOUNT.free + 1):
+            with pytest.raises(TooManyRequests, match="at once"):
+                await hub.sign_in.with_password(EMAIL, PASSWORD, address=HERE)
+    assert await hub.sign_in.with_password(EMAIL, PASSWORD, address=HERE)

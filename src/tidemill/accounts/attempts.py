@@ -103,6 +103,11 @@ class Attempts:
         await self._rows.take_back(change.connection, attempt.id)
         await self._rows.clear(change.connection, attempt.account)
 
+    async def withdraw(self, attempt: Attempt) -> None:
+        """The try was never made: nothing was found out by it, so it does not count."""
+        async with self._audit.change(STRANGER) as change:
+            await self._rows.take_back(change.connection, attempt.id)
+
     async def clear(self, change: Change, email: str) -> None:
         """Gives an account a clean slate."""
         await self._rows.clear(change.connection, self._subject("account", email))

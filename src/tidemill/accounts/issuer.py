@@ -254,7 +254,7 @@ class Issuer:
             issuer=self.url,
             subject=subject,
             email=email if isinstance(email, str) and email else None,
-            email_verified=claims.get("email_verified") in (True, "true"),
+            email_verified=claims.get("email_verified") is True or claims.get("email_verified") == "true",
             name=name if isinstance(name, str) else None,
         )
 

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from tidemill.accounts.attempts import Attempts
+from tidemill.accounts.attempts import Attempt, Attempts
 from tidemill.accounts.audit import Audit, Change
 from tidemill.accounts.passwords import Passwords
 from tidemill.accounts.sessions import NewSession, Sessions
 from tidemill.core.accounts import Caller, User, normal_email
 from tidemill.core.audit import COMMAND, Actor
-from tidemill.core.errors import NotAuthenticated, NotFound, NotPermitted
+from tidemill.core.errors import NotAuthenticated, NotFound, NotPermitted, TooManyRequests
 from tidemill.store.people import PeopleRepository
 
 
@@ -62,7 +62,7 @@ class SignIn:
         found = await self._people.find_by_email(email)
         attempt = await self._attempts.begin(email, address, user_id=found.id if found else None)
         usable = found is not None and found.enabled
-        right = await self._passwords.check(password, found.password_hash if found and usable else None)
+        right = await self._check(attempt, password, found.password_hash if found and usable else None)
         if found is None or not right:
             raise WrongPassword
         fresh = await self._renewed(found, password)
@@ -89,7 +89,7 @@ class SignIn:
             raise NotPermitted("You have no password here: you sign in through your organisation's issuer.")
         hashed = await self._passwords.hash(new, about=_about(found))
         attempt = await self._attempts.begin(found.email, address, user_id=found.id)
-        if not await self._passwords.check(old, found.password_hash):
+        if not await self._check(attempt, old, found.password_hash):
             raise WrongPassword
         async with self._audit.change(Actor.of(caller)) as change:
             user = await self._unchanged(change, found)
@@ -120,6 +120,14 @@ class SignIn:
             ended = await self._sessions.end_all(change, user.id)
             change.note("user.password_set", "user", user.id, sessions_ended=ended)
         return user
+
+    async def _check(self, attempt: Attempt, password: str, hashed: str | None) -> bool:
+        """Whether the password is right; a flood of others, by which none is checked, counts against nobody."""
+        try:
+            return await self._passwords.check(password, hashed)
+        except TooManyRequests:
+            await self._attempts.withdraw(attempt)
+            raise
 
     async def _renewed(self, user: User, password: str) -> str | None:
         """A hash with today's parameters, where the stored one has others."""

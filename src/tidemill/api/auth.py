@@ -14,6 +14,9 @@ from tidemill.api.services import services_of
 from tidemill.core.accounts import Caller, Right, Role, Session, User
 from tidemill.core.errors import NotFound
 
+NO_STORE = "no-store"
+"""For answers that hold a token, which no cache on the way may keep (RFC 6749 §5.1)."""
+
 router = APIRouter(tags=["sign-in"])
 
 
@@ -101,6 +104,7 @@ async def sign_in(request: Request, response: Response, body: Credentials) -> Si
         instead_of=origin.cookie(request.scope, SESSION),
     )
     origin.set_cookie(request.scope, response, SESSION, made.token)
+    response.headers["cache-control"] = NO_STORE
     return _signed_in(request, made.user, made.session, made.token)
 
 
@@ -118,7 +122,7 @@ async def sign_out(request: Request) -> Response:
 
 
 @router.get("/auth/session", summary="Who is signed in", dependencies=[needs(Right.ACCOUNT)])
-async def get_session(request: Request) -> SignedIn:
+async def get_session(request: Request, response: Response) -> SignedIn:
     """The session that the request came with, its person, and its token for requests that change something."""
     services = services_of(request)
     token = origin_of(request).cookie(request.scope, SESSION)
@@ -127,6 +131,7 @@ async def get_session(request: Request) -> SignedIn:
         raise NotFound(NO_SESSION)
     user = await services.accounts.people.get(user_id)
     session = await services.entrance.sessions.get(session_id)
+    response.headers["cache-control"] = NO_STORE
     return _signed_in(request, user, session, token)
 
 
@@ -184,9 +189,10 @@ async def change_password(request: Request, body: PasswordChange) -> Response:
 
 
 @router.post("/auth/token", summary="Get a token for a machine", dependencies=[needs(Right.ACCOUNT)])
-async def issue_token(request: Request, body: TokenRequest | None = None) -> AccessToken:
+async def issue_token(request: Request, response: Response, body: TokenRequest | None = None) -> AccessToken:
     """A token of an hour at most with your rights, or some of them. It ends with the key or session that got it."""
     made = await services_of(request).entrance.tokens.issue(caller_of(request.scope), body.scopes if body else None)
+    response.headers["cache-control"] = NO_STORE
     return AccessToken(access_token=made.token, expires_in=made.expires_in, scopes=sorted(made.scopes))
 
 
