@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.support.classified_texts import TEXTS, Labelled
 from tidemill.analysis.classification import classify, classify_all, texts_in
 from tidemill.core.classification import USES, Classified, Level, Use, UseLimits, highest, together
+from tidemill.core.json import Json
 
 
 @pytest.mark.parametrize("labelled", TEXTS, ids=range(len(TEXTS)))
@@ -49,10 +50,13 @@ def test_another_default_holds_where_no_rule_finds_anything() -> None:
     assert classify("Classification: public", Level.CONFIDENTIAL).level is Level.CONFIDENTIAL
 
 
+IMAGE = "data:image/png;base64,iVBORw0KGgo="
+
+
 def test_all_texts_of_a_request_are_read_and_no_image() -> None:
-    request = {
+    request: Json = {
         "messages": [
-            {"role": "user", "content": [{"type": "text", "text": "one"}, {"image_url": {"url": "data:image/png,a"}}]},
+            {"role": "user", "content": [{"type": "text", "text": "one"}, {"image_url": {"url": IMAGE}}]},
             {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": '{"data": "two"}'}}]},
             {"role": "user", "content": [{"input_audio": {"data": "UklGRg==", "format": "wav"}}]},
         ],
@@ -60,7 +64,24 @@ def test_all_texts_of_a_request_are_read_and_no_image() -> None:
     }
     texts = set(texts_in(request))
     assert {"one", '{"data": "two"}', "three"} <= texts
-    assert not {"UklGRg==", "data:image/png,a"} & texts
+    assert not {"UklGRg==", IMAGE, "user", "text"} & texts
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"messages": [{"role": "user", "content": "data:\n  owner: lan.nguyen@congty.vn\n"}]},
+        {"messages": [{"role": "user", "content": f"{IMAGE} is from lan.nguyen@congty.vn"}]},
+        {"messages": [{"role": "user", "content": "data:text/plain,lan.nguyen@congty.vn"}]},
+        {"tools": [{"parameters": {"data": "lan.nguyen@congty.vn", "format": "email"}}]},
+        {"tools": [{"parameters": {"data": "lan.nguyen@congty.vn", "format": ["email"]}}]},
+        {"tools": [{"parameters": {"properties": {"role": {"description": "such as lan.nguyen@congty.vn"}}}}]},
+        {"tools": [{"parameters": {"properties": {"type": {"default": "lan.nguyen@congty.vn"}}}}]},
+        {"tools": [{"type": "lan.nguyen@congty.vn"}]},
+    ],
+)
+def test_nothing_passes_as_an_image_or_a_type_that_is_a_text(request_: Json) -> None:
+    assert classify_all(texts_in(request_)) == Classified(Level.CONFIDENTIAL, ("email-address",))
 
 
 @given(st.text())

@@ -40,6 +40,10 @@ NOBODYS = re.compile(
 """Addresses at names that RFC 2606 keeps for examples, of machines, and `icon@2x.png`."""
 AROUND = 330
 """Characters before and after an `@` in which its whole address stands (RFC 5321: 64 and 255)."""
+DATA_URL = re.compile(r"data:[\w.+-]{1,60}/[\w.+-]{1,60};base64,[A-Za-z0-9+/=]*", re.ASCII)
+SOUNDS = ("wav", "mp3")
+KIND = re.compile(r"[a-z_]{1,30}")
+"""What OpenAI calls roles and types of parts; anything else under such a name is a text."""
 
 
 def classify(text: str, default: Level = Level.INTERNAL) -> Classified:
@@ -78,13 +82,15 @@ def classify_all(texts: Iterable[str], default: Level = Level.INTERNAL) -> Class
 
 
 def texts_in(value: Json) -> Iterator[str]:
-    """Every text in a JSON value, save roles and types, and the data of images and sounds, which no rule can read."""
+    """Every text in a JSON value, save the names of roles and types, and images and sounds, which no rule can read."""
     if isinstance(value, str):
-        if not value.startswith("data:"):
+        if not DATA_URL.fullmatch(value):
             yield value
     elif isinstance(value, Mapping):
+        sound = value.keys() == {"data", "format"} and value["format"] in SOUNDS
         for name, part in value.items():
-            if name not in {"role", "type"} and (name != "data" or "format" not in value):
+            named = name in {"role", "type"} and isinstance(part, str) and KIND.fullmatch(part)
+            if not named and not (sound and name == "data"):
                 yield from texts_in(part)
     elif isinstance(value, list | tuple):
         for part in value:
