@@ -1,5 +1,7 @@
 """An erasure that is killed at any step goes on where it was, and what requests in flight leave behind goes as well."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -13,13 +15,17 @@ from tidemill.accounts.people import NewPerson
 from tidemill.app import Database, open_accounts, open_data
 from tidemill.core.accounts import Role
 from tidemill.core.audit import COMMAND, Actor
+from tidemill.core.chat import Usage
+from tidemill.core.deployment import Deployment, Task
 from tidemill.core.errors import Conflict, NotFound
 from tidemill.core.ids import new_id
+from tidemill.core.inference import Inference, InferenceContext, InferenceStatus, InferenceText
 from tidemill.flows.data import DataServices
 from tidemill.flows.personal_data import receipt_digest
 from tidemill.settings import Settings
 from tidemill.store.blobs import BlobStore
 from tidemill.store.database import Pool
+from tidemill.store.inferences import InferenceRepository
 from tidemill.store.personal_data import PersonalData
 from tidemill.store.search import search_files, search_tables
 from tidemill.store.secret_key import SecretKey
@@ -176,11 +182,15 @@ async def test_nobody_can_be_erased_who_is_not_there_or_is_the_last_admin(
     assert await services.erasures.erase(boss.id, COMMAND)
 
 
-async def test_an_erasure_long_ago_is_not_looked_at_again(pool: Pool, services: DataServices, ghost: UUID) -> None:
+async def test_an_erasure_long_ago_is_not_looked_at_again(
+    pool: Pool, settings: Settings, services: DataServices, ghost: UUID
+) -> None:
     await services.erasures.erase(ghost, COMMAND)
     async with pool.connection() as connection:
         await connection.execute("UPDATE erasures SET finished_at = finished_at - %s", (timedelta(days=2),))
+    await write(pool, settings, ghost)
     await services.erasures.resume()
+    assert await left(pool, settings)
 
 
 async def test_every_table_that_names_a_person_is_one_that_an_erasure_knows(pool: Pool) -> None:
@@ -194,3 +204,45 @@ async def test_every_table_that_names_a_person_is_one_that_an_erasure_knows(pool
               "team_members", "users"}  # fmt: skip
     ids_alone = {"audit_log", "erasures"}
     assert found == erased | ids_alone
+
+
+async def test_two_who_erase_a_person_at_once_get_the_one_receipt(services: DataServices, ghost: UUID) -> None:
+    first, second, _ = await asyncio.gather(
+        services.erasures.erase(ghost, COMMAND), services.erasures.erase(ghost, COMMAND), services.erasures.resume()
+    )
+    [erasure] = await services.erasures.latest(limit=10)
+    assert first == second == erasure.receipt
+
+
+async def test_a_text_that_is_stored_while_the_others_are_deleted_is_erased_with_the_next_look(
+    pool: Pool, settings: Settings, services: DataServices, ghost: UUID
+) -> None:
+    early = await ask(pool, ghost)
+    async with pool.connection() as holding, holding.transaction():
+        await holding.execute("SELECT FROM inference_texts WHERE inference_id = %s FOR UPDATE", (early,))
+        erasing = asyncio.create_task(services.erasures.erase(ghost, COMMAND))
+        await until_one_waits_for_a_row(pool)
+        await ask(pool, ghost)
+    await erasing
+    await services.erasures.resume()
+    assert await left(pool, settings) == []
+
+
+async def ask(pool: Pool, owner: UUID) -> UUID:
+    """An inference of theirs, with its text."""
+    context = InferenceContext(new_id(), Deployment(Task.CHAT, "m", "v1"), "0" * 32, owner_id=owner)
+    row = Inference(context, "h", InferenceStatus.OK, Usage(1, 1), 1.0, None, False, "stop", None, 0.0, None, NOON)
+    await InferenceRepository(pool).add(row, InferenceText(json.dumps(PHRASE), "{}"), NOON + timedelta(days=36500))
+    return context.inference_id
+
+
+async def until_one_waits_for_a_row(pool: Pool) -> None:
+    async with pool.connection() as connection:
+        for _ in range(500):
+            cursor = await connection.execute(
+                "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'DELETE FROM inference%'"
+            )
+            if await cursor.fetchone():
+                return
+            await asyncio.sleep(0.02)
+    raise AssertionError("nothing waits")

@@ -75,15 +75,16 @@ class ErasureFlow:
             NotFound: there is no such person.
             Conflict: it is the last admin.
         """
-        found = await self._parts.erasures.of_user(user_id)
-        if found is not None and found.receipt is not None:
-            return found.receipt
-        if found is None:
-            await self._parts.people.get(user_id)
-        await self._begin(user_id, actor)
-        found = await self._parts.erasures.of_user(user_id)
-        assert found is not None  # noqa: S101 - begun just now
-        return await self._go_on(found)
+        async with self._parts.erasures.alone(user_id):
+            found = await self._parts.erasures.of_user(user_id)
+            if found is not None and found.receipt is not None:
+                return found.receipt
+            if found is None:
+                await self._parts.people.get(user_id)
+            await self._begin(user_id, actor)
+            found = await self._parts.erasures.of_user(user_id)
+            assert found is not None  # noqa: S101 - begun just now
+            return await self._go_on(found)
 
     async def latest(self, *, limit: int) -> list[Erasure]:
         """The newest erasures."""
@@ -91,11 +92,13 @@ class ErasureFlow:
 
     async def resume(self) -> None:
         """Finishes what was killed, and erases what requests in flight have stored after an erasure."""
-        for erasure in await self._parts.erasures.since(self._parts.clock() - AGAIN):
-            if erasure.finished_at is None:
-                await self._go_on(erasure)
-            else:
-                await self._erase_stored(erasure, await self._parts.data.person(erasure.user_id), counted=False)
+        for seen in await self._parts.erasures.since(self._parts.clock() - AGAIN):
+            async with self._parts.erasures.alone(seen.user_id):
+                erasure = await self._parts.erasures.of_user(seen.user_id)
+                if erasure is not None and erasure.finished_at is None:
+                    await self._go_on(erasure)
+                elif erasure is not None:
+                    await self._erase_stored(erasure, await self._parts.data.person(erasure.user_id), counted=False)
 
     async def _begin(self, user_id: UUID, actor: Actor) -> None:
         """Notes the erasure and closes the person's access, in one commit."""

@@ -1,7 +1,8 @@
 """The rows of erasures: what is under way, and the receipts of what is done. They hold ids and counts, no person."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -29,6 +30,16 @@ class ErasureRepository:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+
+    @asynccontextmanager
+    async def alone(self, user_id: UUID) -> AsyncIterator[None]:
+        """A block that only one process at a time is in for this person; others wait before it."""
+        async with self._pool.connection() as connection:
+            await connection.execute("SELECT pg_advisory_lock(hashtextextended(%s::text, 2))", (user_id,))
+            try:
+                yield
+            finally:
+                await connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s::text, 2))", (user_id,))
 
     async def of_user(self, user_id: UUID) -> Erasure | None:
         """The erasure of this person, or `None`."""

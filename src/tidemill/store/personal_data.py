@@ -80,13 +80,15 @@ CLOSE: Sequence[Erase] = (
     ("disabled", "UPDATE users SET disabled_at = coalesce(disabled_at, %(now)s) WHERE id = %(user)s"),
 )
 """First of all, so that nothing more is made while the rest goes."""
+# A row keeps its owner while it has a text: one that came between the two statements is found the next time.
 TEXTS: Sequence[Erase] = (
     ("inference_texts", f"DELETE FROM inference_texts WHERE inference_id IN ({INFERENCES})"),
     (
         "inferences_made_anonymous",
         (
             "UPDATE inferences SET owner_id = NULL, key_id = NULL, subject = NULL, trace_id = repeat('0', 32), "
-            f"request_hash = '' WHERE id IN ({INFERENCES})"
+            f"request_hash = '' WHERE id IN ({INFERENCES}) "
+            "AND NOT EXISTS (SELECT 1 FROM inference_texts WHERE inference_id = inferences.id)"
         ),
     ),
     ("conversations", "DELETE FROM conversations WHERE owner_id = ANY(%(owners)s)"),
@@ -109,8 +111,9 @@ REFERRED: LiteralString = (
     "SELECT EXISTS (SELECT 1 FROM files WHERE digest = %(digest)s) OR EXISTS "
     "(SELECT 1 FROM reviews WHERE change_digest = %(digest)s AND change_forgotten_at IS NULL) AS referred"
 )
-CLEANED = ("inference_texts", "inferences", "messages", "conversations", "responses", "embedding_cache", "reviews",
-           "review_findings", "review_events", "files", "users", "api_keys", "sessions")  # fmt: skip
+CLEANED = ("inference_texts", "inferences", "messages", "conversation_summaries", "conversations", "responses",
+           "embedding_cache", "reviews", "review_findings", "review_events", "files", "users", "api_keys", "sessions",
+           "team_members")  # fmt: skip
 
 
 class PersonalData:
