@@ -629,21 +629,3 @@ async def test_conversations_are_forgotten_by_the_time_of_their_last_message(two
     assert await first.rows.forget(first.now - timedelta(days=7)) == 2
     [left] = await first.service.latest(first.who, limit=5, after=None, query=None)
     assert left.conversation.id == fresh
-
-
-async def test_an_owner_s_conversations_are_exported_and_erased_and_no_other_s(
-    two: tuple[Talk, Talk], pool: Pool
-) -> None:
-    first, second = two
-    [exported] = [one async for one in first.rows.export_owner([first.who.owner_id])]
-    assert [message["content"] for message in exported["messages"]] == [
-        "something private",
-        "You said something private",
-    ]
-    assert exported["summaries"] == []
-    assert await first.rows.erase_owner([first.who.owner_id]) == 1
-    assert [one async for one in first.rows.export_owner([first.who.owner_id])] == []
-    assert len([one async for one in second.rows.export_owner([second.who.owner_id])]) == 1
-    async with pool.connection() as connection:
-        cursor = await connection.execute("SELECT count(*) AS n FROM messages")
-        assert (await cursor.fetchone() or {})["n"] == 2, "the other's"

@@ -124,10 +124,9 @@ async def test_two_uploads_at_once_do_not_pass_the_limit_together(pool: Pool, tm
     "end",
     [
         lambda shelf: shelf.rows.expire(NOON + timedelta(hours=2)),
-        lambda shelf: shelf.rows.forget(NOON + timedelta(seconds=1)),
         lambda shelf: shelf.rows.erase_owner([shelf.who.owner_id, new_id()]),
     ],
-    ids=["its time is over", "it is old", "its owner is erased"],
+    ids=["its time is over", "its owner is erased"],
 )
 async def test_a_file_goes_with_its_content_and_no_other_does(shelf: Shelf, end: Callable[[Shelf], Any]) -> None:
     await shelf.keep(b"goes", seconds=3600)
@@ -149,13 +148,6 @@ async def test_a_forgotten_review_does_not_take_a_file_s_content_with_it(shelf: 
     await shelf.files.delete(shelf.who, made.id)
     assert await reviews.forgettable_changes(later(NOON)) == [made.digest]
     assert len(shelf.left()) == 1
-
-
-async def test_an_owner_s_files_are_exported_and_no_other_s(shelf: Shelf) -> None:
-    made = await shelf.keep(b"mine")
-    await shelf.keep(b"theirs", who=someone())
-    [exported] = [one async for one in shelf.rows.export_owner([shelf.who.owner_id])]
-    assert (exported["id"], exported["digest"], exported["bytes"]) == (str(made.id), made.digest, 4)
 
 
 async def test_an_empty_file_is_a_file(shelf: Shelf) -> None:

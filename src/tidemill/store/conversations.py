@@ -2,7 +2,7 @@
 # ruff: noqa: S608 - statements are put together from constants of this module alone, and mypy holds them to it
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, LiteralString
@@ -242,28 +242,6 @@ class ConversationRepository:
     async def forget(self, before: datetime) -> int:
         """Deletes the conversations to which nothing was added since; returns how many there were."""
         return await self._count("DELETE FROM conversations WHERE updated_at < %s", (before,))
-
-    async def erase_owner(self, owner_ids: Sequence[UUID]) -> int:
-        """Deletes the conversations of these owners; returns how many there were."""
-        return await self._count("DELETE FROM conversations WHERE owner_id = ANY(%s)", (list(owner_ids),))
-
-    async def export_owner(self, owner_ids: Sequence[UUID]) -> AsyncIterator[dict[str, Any]]:
-        """Each conversation of these owners, oldest first, with its messages and summaries, as JSON values."""
-        rows = await self._all(
-            "SELECT id FROM conversations WHERE owner_id = ANY(%s) ORDER BY created_at, id", (list(owner_ids),)
-        )
-        for row in rows:
-            whole = await self._one(
-                f"SELECT row_to_json(c) AS conversation FROM (SELECT {COLUMNS}, "
-                f"(SELECT coalesce(json_agg(m), '[]') FROM (SELECT {MESSAGE_COLUMNS} FROM messages "
-                "WHERE conversation_id = conversations.id ORDER BY created_at, id) m) AS messages, "
-                "(SELECT coalesce(json_agg(s), '[]') FROM (SELECT s.* FROM conversation_summaries s JOIN messages m "
-                "ON m.id = s.message_id WHERE m.conversation_id = conversations.id ORDER BY s.created_at) s) "
-                "AS summaries FROM conversations WHERE id = %s) c",
-                (row["id"],),
-            )
-            if whole is not None:
-                yield whole["conversation"]
 
     async def _one(
         self, query: LiteralString, parameters: tuple[object, ...] | Mapping[str, object]

@@ -56,27 +56,3 @@ class EmbeddingCacheRepository:
                     [one.tokens for _, one in ordered],
                 ),
             )
-
-    async def forget(self, before: datetime) -> int:
-        """Deletes what was cached before then, and returns how many there were."""
-        async with self._pool.connection() as connection:
-            return (await connection.execute("DELETE FROM embedding_cache WHERE created_at < %s", (before,))).rowcount
-
-    async def erase_owner(self, owner_ids: Sequence[UUID]) -> int:
-        """Deletes what these owners were the first to ask for, and returns how many there were."""
-        async with self._pool.connection() as connection:
-            cursor = await connection.execute(
-                "DELETE FROM embedding_cache WHERE owner_id = ANY(%s::uuid[])", (list(owner_ids),)
-            )
-            return cursor.rowcount
-
-    async def count(self, owner_ids: Sequence[UUID] | None = None) -> int:
-        """How many there are, of these owners or of all."""
-        async with self._pool.connection() as connection:
-            cursor = await connection.execute(
-                "SELECT count(*) AS rows FROM embedding_cache "
-                "WHERE %(owners)s::uuid[] IS NULL OR owner_id = ANY(%(owners)s::uuid[])",
-                {"owners": None if owner_ids is None else list(owner_ids)},
-            )
-            row = await cursor.fetchone()
-        return int(row["rows"]) if row else 0  # type: ignore[call-overload]

@@ -1,6 +1,6 @@
 """The rows of uploaded files, and the blobs that they share."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Literal, LiteralString
@@ -88,22 +88,9 @@ class FileRepository:
         """Deletes the files whose time is over; returns how many there were."""
         return await self._delete("expires_at <= %(now)s", {"now": now})
 
-    async def forget(self, before: datetime) -> int:
-        """Deletes the files that were uploaded before this time; returns how many there were."""
-        return await self._delete("created_at < %(before)s", {"before": before})
-
     async def erase_owner(self, owner_ids: Sequence[UUID]) -> int:
         """Deletes the files of these owners; returns how many there were."""
         return await self._delete("owner_id = ANY(%(owners)s)", {"owners": [*owner_ids]})
-
-    async def export_owner(self, owner_ids: Sequence[UUID]) -> AsyncIterator[dict[str, Any]]:
-        """What is stored of each file of these owners, oldest first, as JSON values; the content is `open`'s."""
-        rows = await self._all(
-            "SELECT row_to_json(f) AS file FROM files f WHERE owner_id = ANY(%(owners)s) ORDER BY created_at, id",
-            {"owners": [*owner_ids]},
-        )
-        for row in rows:
-            yield row["file"]
 
     async def _delete(self, condition: LiteralString, parameters: Mapping[str, object]) -> int:
         """One transaction for each file: a blob is unlinked under its digest's lock, and before the row is gone.
