@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import NOON
-from tidemill.app import kept_data
+from tidemill.app.data import kept_data
 from tidemill.core.ids import new_id
 from tidemill.protection.retention import Kept, Retention
 from tidemill.settings import Settings

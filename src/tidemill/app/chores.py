@@ -1,0 +1,70 @@
+"""What a hub does now and then, beside answering."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+
+from tidemill.accounts.accounts import Accounts
+from tidemill.accounts.entrance import Entrance
+from tidemill.app.database import Database
+from tidemill.core.errors import TidemillError
+from tidemill.flows.data import DataServices
+from tidemill.flows.review import ReviewFlow
+from tidemill.llm.runtime import LocalRuntime
+from tidemill.store.embedded import EmbeddedPostgres
+
+log = logging.getLogger(__name__)
+
+WATCH_SECONDS = 2.0
+RETENTION_SECONDS = 3600.0
+SETTLE_SECONDS = 10.0
+TEND_SECONDS = 1.0
+USES_SECONDS = 2.0
+
+
+def chores_of(
+    database: Database,
+    data: DataServices,
+    reviews: ReviewFlow,
+    accounts: Accounts,
+    runtime: LocalRuntime,
+    entrance: Entrance,
+) -> Iterator[Coroutine[None, None, None]]:
+    """The chores of one hub, each an endless task."""
+    yield _regularly(RETENTION_SECONDS, lambda: _look_after(data))
+    yield _regularly(RETENTION_SECONDS, entrance.forget)
+    yield _regularly(SETTLE_SECONDS, reviews.settle)
+    yield _regularly(TEND_SECONDS, runtime.tend)
+    yield _regularly(USES_SECONDS, accounts.keys.write_uses)
+    if database.embedded is not None:
+        embedded = database.embedded
+        yield _regularly(WATCH_SECONDS, lambda: _watch(embedded))
+
+
+async def _regularly(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    """Does the work now and then every so many seconds; one of our own errors waits for the next turn."""
+    while True:
+        try:
+            await work()
+        except TidemillError as error:
+            log.warning("Not done this time: %s", error.message)
+        await asyncio.sleep(seconds)
+
+
+async def _watch(embedded: EmbeddedPostgres) -> None:
+    """Starts the embedded server again when it is gone."""
+    if await asyncio.to_thread(embedded.ensure_alive):
+        log.warning("The database was gone and has been started again.")
+
+
+async def _look_after(data: DataServices) -> None:
+    """Deletes what is due, and finishes erasures that were broken off."""
+    await data.retention.run()
+    await data.erasures.resume()
+
+
+async def stop(tasks: list[asyncio.Task[None]]) -> None:
+    """Ends the tasks and waits until they have ended."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,104 @@
+"""The services for what is stored: secrets, export and erasure, and what is deleted when its time is over."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+from tidemill.accounts.accounts import Accounts
+from tidemill.accounts.audit import Audit
+from tidemill.app.database import Database
+from tidemill.app.people import accounts_of
+from tidemill.core.clock import system_clock
+from tidemill.flows.data import DataServices
+from tidemill.flows.export import ExportFlow, ExportParts
+from tidemill.flows.personal_data import ErasureFlow, ErasureParts
+from tidemill.flows.review import forget_changes
+from tidemill.flows.steps import forget_steps
+from tidemill.protection.retention import Kept, Retention
+from tidemill.protection.secrets import Secrets
+from tidemill.settings import Settings
+from tidemill.store.audit import AuditRepository
+from tidemill.store.blobs import BlobStore
+from tidemill.store.conversations import ConversationRepository
+from tidemill.store.data_folder import make_data_folder, make_private_folder, make_scratch_folder
+from tidemill.store.database import Pool, make_pool
+from tidemill.store.erasures import ErasureRepository
+from tidemill.store.files import FileRepository
+from tidemill.store.inferences import InferenceRepository
+from tidemill.store.key_ring import open_key_file
+from tidemill.store.log_files import count_old_logs, empty_old_logs
+from tidemill.store.personal_data import PersonalData
+from tidemill.store.responses import ResponseRepository
+from tidemill.store.retention import RetentionRepository
+from tidemill.store.reviews import ReviewRepository
+from tidemill.store.secrets import SecretRepository
+
+
+@asynccontextmanager
+async def open_secrets(settings: Settings, database: Database) -> AsyncIterator[Secrets]:
+    """The service for secrets alone, for the commands that need no more."""
+    async with make_pool(database.url, size=2) as pool:
+        yield secrets_of(settings, database, pool)
+
+
+@asynccontextmanager
+async def open_data(settings: Settings, database: Database) -> AsyncIterator[DataServices]:
+    """The services for data alone, for the commands that need no more."""
+    async with make_pool(database.url, size=4) as pool:
+        yield data_of(settings, pool, accounts_of(database, pool))
+
+
+def secrets_of(settings: Settings, database: Database, pool: Pool) -> Secrets:
+    """The service for secrets."""
+    audit = Audit(AuditRepository(pool), derive=database.key.derive, clock=system_clock)
+    return Secrets(SecretRepository(pool), open_key_file(settings), audit=audit, clock=system_clock)
+
+
+def data_of(settings: Settings, pool: Pool, accounts: Accounts) -> DataServices:
+    """The services for export, erasure and retention."""
+    blobs = BlobStore(settings.blobs_dir)
+    data = PersonalData(pool)
+    files = FileRepository(pool, blobs)
+    erasures = ErasureRepository(pool)
+    logs = settings.data_dir / "logs"
+    make_data_folder(settings.data_dir)
+    make_private_folder(settings.run_dir)
+    return DataServices(
+        people=accounts.people,
+        exports=ExportFlow(ExportParts(accounts.people, data, blobs, accounts.audit, system_clock)),
+        erasures=ErasureFlow(
+            ErasureParts(accounts.people, accounts.audit, data, erasures, files, blobs, logs, system_clock)
+        ),
+        retention=Retention(
+            list(kept_data(settings, pool, files, blobs, logs)), RetentionRepository(pool), clock=system_clock
+        ),
+        scratch=make_scratch_folder(settings.run_dir / "tmp"),
+        pool=pool,
+    )
+
+
+def kept_data(settings: Settings, pool: Pool, files: FileRepository, blobs: BlobStore, logs: Path) -> Iterator[Kept]:
+    """Every kind of data that has a time after which it goes. Sessions and failed sign-ins have shorter ones."""
+    keep, rows, reviews = settings.retention, RetentionRepository(pool), ReviewRepository(pool)
+    talk = timedelta(days=keep.conversation_days)
+
+    def due(kind: str) -> Callable[[datetime], Awaitable[int]]:
+        return partial(rows.due, kind)
+
+    async def forget_changes_before(before: datetime) -> int:
+        return await forget_changes(reviews, blobs, before, system_clock())
+
+    texts = InferenceRepository(pool).forget_texts
+    yield Kept("inference_texts", timedelta(days=keep.inference_text_days), due("inference_texts"), texts, True)
+    changes = timedelta(days=keep.review_change_days)
+    yield Kept("review_changes", changes, due("review_changes"), forget_changes_before)
+    yield Kept("conversations", talk, due("conversations"), ConversationRepository(pool).forget)
+    yield Kept("responses", talk, due("responses"), ResponseRepository(pool).forget, True)
+    yield Kept("files", timedelta(0), due("files"), files.expire, True)
+    cache = timedelta(hours=keep.cache_hours)
+    yield Kept("cached_embeddings", cache, due("cached_embeddings"), rows.forget_embeddings)
+    days = timedelta(days=keep.log_days)
+    yield Kept("review_steps", days, due("review_steps"), partial(forget_steps, pool, rows))
+    yield Kept("log_files", days, partial(count_old_logs, logs), partial(empty_old_logs, logs))

@@ -1,0 +1,131 @@
+"""Everything that a hub is made of, in one process and its event loop."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import httpx
+
+from tidemill.api.services import Services
+from tidemill.app.chores import chores_of, stop
+from tidemill.app.data import data_of, secrets_of
+from tidemill.app.database import Database, ready
+from tidemill.app.models import chat_of, embedder_of, model_client, serve_embeddings, serve_models
+from tidemill.app.people import accounts_of, entrance_of, issuer_of
+from tidemill.conversations.answering import Answering
+from tidemill.conversations.service import Conversations
+from tidemill.conversations.summaries import Summaries
+from tidemill.core.clock import system_clock
+from tidemill.files.service import Files
+from tidemill.flows.responses import Responses
+from tidemill.flows.review import ReviewFlow
+from tidemill.flows.review_run import ReviewParts
+from tidemill.jobs.durable import DurableJobs
+from tidemill.llm.embeddings_all import EmbeddingModels
+from tidemill.llm.openai_http import OpenAIHTTP
+from tidemill.llm.port import ChatModel
+from tidemill.llm.runtime import LocalRuntime
+from tidemill.registry.deployments import Deployments
+from tidemill.registry.embeddings import EmbeddingDeployments
+from tidemill.review.commenter import Commenter
+from tidemill.review.offline import default_engines
+from tidemill.settings import Settings
+from tidemill.store.blobs import BlobStore
+from tidemill.store.conversations import ConversationRepository
+from tidemill.store.data_folder import make_scratch_folder
+from tidemill.store.database import Pool, make_pool
+from tidemill.store.files import FileRepository
+from tidemill.store.inferences import InferenceRepository
+from tidemill.store.responses import ResponseRepository
+from tidemill.store.reviews import ReviewRepository
+from tidemill.telemetry.metrics import Metrics
+
+
+@asynccontextmanager
+async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Services]:
+    """Everything that serves requests and does the work, in this process and its event loop."""
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(make_pool(database.url, size=settings.database.pool_size))
+        fast = await stack.enter_async_context(make_pool(database.url, size=2, synchronous_commit=False))
+        secrets = secrets_of(settings, database, pool)
+        accounts = accounts_of(database, pool)
+        issuer = issuer_of(settings, await stack.enter_async_context(httpx.AsyncClient(trust_env=False)), secrets)
+        entrance = entrance_of(settings, database, pool, accounts, issuer)
+        runtime = LocalRuntime(settings)
+        stack.push_async_callback(runtime.aclose)
+        deployments = Deployments(settings)
+        metrics = Metrics()
+        inferences = InferenceRepository(fast)
+        served = OpenAIHTTP(
+            await stack.enter_async_context(model_client(settings)), serve_models(settings, runtime, secrets)
+        )
+        chat = chat_of(settings, served, inferences, metrics)
+        embeddings = EmbeddingModels(
+            settings, await stack.enter_async_context(model_client(settings)), serve_embeddings(settings, secrets)
+        )
+        stack.callback(embeddings.close)
+        embedder = embedder_of(settings, embeddings, pool, inferences, metrics)
+        responses = _responses(settings, pool, chat, deployments)
+        blobs = BlobStore(settings.blobs_dir)
+        files = Files(FileRepository(pool, blobs), blobs, settings.files, system_clock)
+        conversations = _conversations(settings, pool, chat, deployments)
+        stack.push_async_callback(conversations.aclose)
+        jobs = DurableJobs(database.url)
+        parts = ReviewParts(
+            reviews=ReviewRepository(pool),
+            blobs=blobs,
+            engines=default_engines(make_scratch_folder(settings.run_dir / "tmp")),
+            commenter=Commenter(chat),
+            deployment=deployments.for_review,
+            settings=settings.review,
+            clock=system_clock,
+            observe=metrics.observe_review,
+            change_days=settings.retention.review_change_days,
+        )
+        reviews = ReviewFlow(jobs, parts, accounts.people)
+        await jobs.start()
+        stack.push_async_callback(jobs.aclose)
+        data = data_of(settings, pool, accounts)
+        stack.push_async_callback(accounts.keys.write_uses)
+        chores = chores_of(database, data, reviews, accounts, runtime, entrance)
+        stack.push_async_callback(stop, [asyncio.create_task(work) for work in chores])
+        yield Services(
+            settings=settings,
+            accounts=accounts,
+            keys=accounts.keys,
+            entrance=entrance,
+            chat=chat,
+            deployments=deployments,
+            embedder=embedder,
+            embedding_deployments=EmbeddingDeployments(settings),
+            runtime=runtime,
+            reviews=reviews,
+            responses=responses,
+            conversations=conversations,
+            files=files,
+            metrics=metrics,
+            secrets=secrets,
+            data=data,
+            ready=lambda: ready(pool),
+        )
+
+
+def _responses(settings: Settings, pool: Pool, chat: ChatModel, deployments: Deployments) -> Responses:
+    days = settings.retention.conversation_days
+    return Responses(chat, deployments, ResponseRepository(pool), days=days, clock=system_clock)
+
+
+def _conversations(settings: Settings, pool: Pool, chat: ChatModel, deployments: Deployments) -> Conversations:
+    repository = ConversationRepository(pool)
+
+    def context_of(model: str) -> int | None:
+        return None if model in settings.models.endpoints else settings.models.context_tokens
+
+    return Conversations(
+        repository,
+        Answering(chat, Summaries(chat, repository, system_clock), context_of),
+        chat,
+        deployments,
+        settings.conversations,
+        system_clock,
+    )

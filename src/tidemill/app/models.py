@@ -1,0 +1,125 @@
+"""The ports of models and of embeddings, and the order of their wrappers.
+
+Of chats and texts, outermost first: recording, which keeps texts by their level → what may leave, for models outside
+→ several answers to one request → tools of local models → route by model name (local child or endpoint). Of
+embeddings: recording → cache → what may leave → route by model name.
+"""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import httpx
+
+from tidemill.analysis.classification import classify_all
+from tidemill.core.classification import UseLimits
+from tidemill.core.clock import system_clock
+from tidemill.core.errors import Configuration
+from tidemill.llm.classified import ClassifiedModel
+from tidemill.llm.embeddings import Embedder
+from tidemill.llm.embeddings_all import EmbeddingModels
+from tidemill.llm.embeddings_cached import CachedEmbedder, ClassifiedEmbedder, RecordedEmbedder
+from tidemill.llm.openai_http import Serve, Target
+from tidemill.llm.outside import Classify, OutsideLimit
+from tidemill.llm.port import ChatModel
+from tidemill.llm.recording import RecordedModel, TextPolicy
+from tidemill.llm.runtime import LocalRuntime
+from tidemill.llm.several_choices import SeveralChoices
+from tidemill.llm.tool_calls import ToolCalls
+from tidemill.protection.secrets import Secrets
+from tidemill.settings import EndpointSettings, Settings
+from tidemill.store.database import Pool
+from tidemill.store.embedding_cache import EmbeddingCacheRepository
+from tidemill.store.inferences import InferenceRepository
+from tidemill.telemetry.metrics import Metrics
+
+
+def protection_of(settings: Settings) -> tuple[UseLimits, Classify]:
+    """What each level of text may be used for here, and what finds the level."""
+    chosen = settings.protection
+    limits = UseLimits(chosen.logging_up_to, chosen.training_up_to, chosen.outside_up_to)
+    return limits, partial(classify_all, default=chosen.default_level)
+
+
+def model_client(settings: Settings) -> httpx.AsyncClient:
+    """A client for models' servers; whoever asks for it closes it."""
+    return httpx.AsyncClient(
+        timeout=httpx.Timeout(settings.models.request_timeout, connect=10.0),
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
+        trust_env=False,
+    )
+
+
+def chat_of(settings: Settings, served: ChatModel, inferences: InferenceRepository, metrics: Metrics) -> RecordedModel:
+    """The port for chats and texts, with its wrappers around whoever serves them."""
+    limits, classify = protection_of(settings)
+
+    def local(name: str) -> bool:
+        return name not in settings.models.endpoints
+
+    several = SeveralChoices(ToolCalls(served, local=local), one_by_one=local)
+    limit = OutsideLimit(settings.models.endpoints, limits=limits, classify=classify)
+    return RecordedModel(
+        ClassifiedModel(several, limit),
+        inferences,
+        clock=system_clock,
+        texts=TextPolicy(settings.retention.inference_text_days, limits, classify),
+        observe=metrics.observe_inference,
+    )
+
+
+def serve_models(settings: Settings, runtime: LocalRuntime, secrets: Secrets) -> Serve:
+    """Where a model is served: by a child that is leased for the block, or at an endpoint."""
+
+    @asynccontextmanager
+    async def serve(name: str) -> AsyncIterator[Target]:
+        endpoint = settings.models.endpoints.get(name)
+        if endpoint is None:
+            async with runtime.serve(name) as served:
+                child = served.endpoint
+                yield Target(child.base_url, child.api_key, served.model, served.options, local=True)
+            return
+        yield Target(endpoint.url, await _endpoint_key(name, endpoint, secrets), endpoint.model or name)
+
+    return serve
+
+
+def serve_embeddings(settings: Settings, secrets: Secrets) -> Serve:
+    """Where an embedding model behind a URL is served."""
+
+    @asynccontextmanager
+    async def serve(name: str) -> AsyncIterator[Target]:
+        endpoint = settings.embeddings.endpoints[name]
+        yield Target(endpoint.url, await _endpoint_key(name, endpoint, secrets), endpoint.model or name)
+
+    return serve
+
+
+async def _endpoint_key(name: str, endpoint: EndpointSettings, secrets: Secrets) -> str | None:
+    if endpoint.api_key_env is not None:
+        key = os.environ.get(endpoint.api_key_env)
+        if key is None:
+            raise Configuration(
+                f"The model {name} needs the environment variable {endpoint.api_key_env}, which is not set."
+            )
+        return key
+    return None if endpoint.api_key_secret is None else await secrets.reveal(endpoint.api_key_secret)
+
+
+def embedder_of(
+    settings: Settings, models: EmbeddingModels, pool: Pool, inferences: InferenceRepository, metrics: Metrics
+) -> Embedder:
+    """The embedding port's wrappers, outermost first: recording → cache → what may leave → route by model name."""
+    limits, classify = protection_of(settings)
+    section = "embeddings.endpoints"
+    limit = OutsideLimit(settings.embeddings.endpoints, limits=limits, classify=classify, section=section)
+    cached = CachedEmbedder(
+        ClassifiedEmbedder(models, limit),
+        EmbeddingCacheRepository(pool),
+        hours=settings.retention.cache_hours,
+        limits=limits,
+        classify=classify,
+        clock=system_clock,
+    )
+    return RecordedEmbedder(cached, inferences, clock=system_clock, observe=metrics.observe_inference)
