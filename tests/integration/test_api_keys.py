@@ -195,9 +195,29 @@ async def test_a_dump_of_the_rows_is_no_use_without_the_key_file(hub: Accounts, 
 async def test_revoking_by_a_name_that_two_keys_have_revokes_neither(hub: Accounts) -> None:
     await key(hub, "ci")
     await key(hub, "ci")
-    with pytest.raises(NotFound, match="2 unrevoked keys"):
+    with pytest.raises(NotFound, match="2 keys that work"):
         await hub.keys.revoke("ci", COMMAND)
     assert all(one.revoked_at is None for one in await hub.keys.list())
+
+
+async def test_a_name_is_no_way_to_keep_another_key_from_being_revoked(hub: Accounts) -> None:
+    an = await person(hub, "An")
+    stolen = await key(hub, owner_id=an.id)
+    await hub.keys.create_as(signed_in(an), Wanted(str(stolen.key.id), owner_id=an.id))
+    assert (await hub.keys.revoke(str(stolen.key.id), COMMAND)).id == stolen.key.id
+    await refused(hub, stolen.secret)
+
+
+async def test_a_rotated_key_is_called_by_its_name_again_once_the_old_one_has_ended(
+    hub: Accounts, clock: MovedClock
+) -> None:
+    old = await key(hub, "ci")
+    new = await hub.keys.rotate(old.key.id, grace=DAY, actor=COMMAND)
+    with pytest.raises(NotFound, match="2 keys that work"):
+        await hub.keys.meant("ci")
+    clock.forward(days=1)
+    assert (await hub.keys.meant("ci")).id == new.key.id
+    assert (await hub.keys.meant(str(old.key.id))).id == old.key.id
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a" * 101, "two\nlines", "nul\x00", "\ud800"])
@@ -211,6 +231,12 @@ async def test_a_key_that_could_do_nothing_or_is_over_already_is_refused(hub: Ac
         await key(hub, scopes=frozenset())
     with pytest.raises(InvalidInput, match="expired already"):
         await key(hub, expires_at=NOON)
+
+
+async def test_a_key_whose_scopes_lie_beyond_its_role_is_refused(hub: Accounts) -> None:
+    with pytest.raises(InvalidInput, match="could do nothing"):
+        await key(hub, scopes=frozenset({Right.AUDIT_READ}))
+    assert await hub.keys.list() == []
 
 
 async def test_a_key_of_nobody_known_is_refused(hub: Accounts) -> None:
@@ -333,6 +359,16 @@ class TestByRequest:
         await hub.keys.revoke_as(caller, first.key.id)
         await refused(hub, first.secret)
 
+    async def test_a_key_that_ends_or_is_narrowed_does_not_stand_in_for_the_last_admin_key(self, hub: Accounts) -> None:
+        old = await key(hub, "first", Role.ADMIN)
+        narrow = await key(hub, "narrow", Role.ADMIN, scopes=frozenset({Right.KEYS_MANAGE}))
+        new = await hub.keys.rotate(old.key.id, grace=DAY, actor=COMMAND)
+        caller = await hub.keys.check(new.secret, now=0)
+        with pytest.raises(Conflict, match="last admin key"):
+            await hub.keys.revoke_as(caller, new.key.id)
+        for other in (old, narrow):
+            await hub.keys.revoke_as(caller, other.key.id)
+
 
 class TestRotation:
     async def test_both_keys_work_until_the_grace_is_over(self, hub: Accounts, clock: MovedClock) -> None:
@@ -367,6 +403,14 @@ class TestRotation:
         await hub.keys.rotate(old.key.id, grace=DAY, actor=COMMAND)
         with pytest.raises(Conflict, match="rotated already"):
             await hub.keys.rotate(old.key.id, grace=DAY, actor=COMMAND)
+
+    async def test_what_an_installations_key_has_made_is_there_for_those_rotated_from_it(self, hub: Accounts) -> None:
+        first = await key(hub)
+        second = await hub.keys.rotate(first.key.id, grace=DAY, actor=COMMAND)
+        third = await hub.keys.rotate(second.key.id, grace=DAY, actor=COMMAND)
+        callers = [await hub.keys.check(made.secret, now=0) for made in (first, second, third)]
+        assert {caller.owner_id for caller in callers} == {first.key.id}
+        assert [caller.key_id for caller in callers] == [first.key.id, second.key.id, third.key.id]
 
     async def test_a_dead_key_is_not_rotated_back_to_life(self, hub: Accounts, clock: MovedClock) -> None:
         revoked, expired = await key(hub, "a"), await key(hub, "b", expires_at=NOON + DAY)

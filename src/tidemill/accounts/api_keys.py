@@ -129,7 +129,7 @@ class ApiKeys:
                 raise Conflict(f"The key {key_id} {state}. Make a new one with `tidemill keys create NAME`.")
             role = old.role if owner is None else old.role.at_most(owner.role)
             again = Wanted(old.name, role, old.owner_id, old.scopes, old.expires_at)
-            made = await self._add(change, again, role, rotated_from=str(old.id))
+            made = await self._add(change, again, role, rotated=old)
             if caller is not None:
                 self._refuse_more(caller, made.key)
             ends = now + grace if old.expires_at is None else min(now + grace, old.expires_at)
@@ -155,26 +155,30 @@ class ApiKeys:
         return await self._repository.count_live(owner_id, self._clock())
 
     async def revoke(self, key: str, actor: Actor) -> ApiKey:
-        """Revokes the key with this id, or the only one whose name or prefix this is.
+        """Revokes the key with this id, or else the only live one whose name or prefix this is.
 
         Raises:
-            NotFound: no unrevoked key, or more than one, is meant.
+            NotFound: no such key, or more than one, is meant.
         """
         meant = await self.meant(key)
         await self.revoke_id(meant.id, actor)
         return meant
 
     async def meant(self, key: str) -> ApiKey:
-        """The unrevoked key with this id, or the only one whose name or prefix this is.
+        """The unrevoked key with this id, or else the only live one whose name or prefix this is.
 
         Raises:
-            NotFound: no unrevoked key, or more than one, is meant.
+            NotFound: no such key, or more than one, is meant.
         """
-        live = [one for one in await self._repository.list() if one.revoked_at is None]
-        meant = [one for one in live if key in {str(one.id), one.name, one.prefix}]
+        keys = [one for one in await self._repository.list() if one.revoked_at is None]
+        now = self._clock()
+        # An id comes first, since a key may be called by the id of another; what has ended is meant by its id alone.
+        meant = [one for one in keys if key == str(one.id)] or [
+            one for one in keys if one.live(now) and key in {one.name, one.prefix}
+        ]
         if len(meant) != 1:
             count = "No" if not meant else f"{len(meant)}"
-            raise NotFound(f"{count} unrevoked keys are called {key!r}. `tidemill keys list` shows their ids.")
+            raise NotFound(f"{count} keys that work are called {key!r}. `tidemill keys list` shows their ids.")
         return meant[0]
 
     async def revoke_id(self, key_id: UUID, actor: Actor) -> None:
@@ -193,7 +197,7 @@ class ApiKeys:
         async with self._audit.change(Actor.of(caller)) as change:
             admins = await self._people.lock_admins(change.connection)
             key = self._visible(await self._repository.lock(change.connection, key_id), key_id, caller)
-            if not admins and key.owner_id is None and key.role is Role.ADMIN:
+            if not admins and self._administers(key):
                 await self._keep_an_admin_key(change.connection, key)
             await self._revoke(change, key_id)
         self._check.forget()
@@ -207,7 +211,7 @@ class ApiKeys:
         if await self._repository.revoke(change.connection, key_id, self._clock()):
             change.note("key.revoked", "key", key_id)
 
-    async def _add(self, change: Change, wanted: Wanted, usual: Role, **details: Json) -> NewApiKey:
+    async def _add(self, change: Change, wanted: Wanted, usual: Role, *, rotated: ApiKey | None = None) -> NewApiKey:
         now = self._clock()
         if wanted.expires_at is not None and wanted.expires_at <= now:
             raise InvalidInput("The key would have expired already. Give a time to come.", param="expires_at")
@@ -226,6 +230,12 @@ class ApiKeys:
                 f"Make it a {owner.role}'s key.",
                 param="role",
             )
+        if not narrowed(role, wanted.scopes):
+            raise InvalidInput(
+                f"A {role}'s key with these scopes alone could do nothing: a {role} has none of these rights. "
+                "Name others, or another role.",
+                param="scopes",
+            )
         secret = PREFIX + secrets.token_urlsafe(32)
         key = ApiKey(
             id=new_id(),
@@ -236,9 +246,11 @@ class ApiKeys:
             owner_id=wanted.owner_id,
             scopes=wanted.scopes,
             expires_at=wanted.expires_at,
+            origin_id=None if rotated is None else rotated.origin_id or rotated.id,
         )
         await self._repository.add(change.connection, key, self._check.hash(secret))
-        change.note("key.created", "key", key.id, **_told(key), **details)
+        told = _told(key) if rotated is None else {**_told(key), "rotated_from": str(rotated.id)}
+        change.note("key.created", "key", key.id, **told)
         return NewApiKey(key, secret)
 
     async def _owner(self, connection: Connection, owner_id: UUID | None) -> User | None:
@@ -274,13 +286,14 @@ class ApiKeys:
                 f"{caller.expires_at.isoformat(timespec='seconds')}. Let it end by then, or sign in to make it."
             )
 
+    def _administers(self, key: ApiKey) -> bool:
+        """Whether the hub can be administered with this key from now on, by whoever holds it."""
+        lasting = key.live(self._clock()) and key.replaced_by is None and key.name != LOCAL_KEY
+        return lasting and key.owner_id is None and key.role is Role.ADMIN and key.scopes is None
+
     async def _keep_an_admin_key(self, connection: Connection, key: ApiKey) -> None:
-        others = [
-            one
-            for one in await self._repository.live_of(connection, None, self._clock())
-            if one.role is Role.ADMIN and one.scopes is None and one.id != key.id and one.name != LOCAL_KEY
-        ]
-        if not others and key.name != LOCAL_KEY:
+        keys = await self._repository.live_of(connection, None, self._clock())
+        if not any(self._administers(one) for one in keys if one.id != key.id):
             raise Conflict(
                 "This is the last admin key, and no person is an admin: nobody could administer the hub. "
                 "Add an admin first (`tidemill users add EMAIL --role admin`), or another admin key."

@@ -104,7 +104,7 @@ def caller_of_key(key: ApiKey, owner: Owner | None) -> Caller:
     else:
         role, level = key.role.at_most(owner.role), owner.level
     return Caller(
-        owner_id=key.owner_id or key.id,
+        owner_id=key.owner_id or key.origin_id or key.id,
         role=role,
         rights=narrowed(role, key.scopes),
         level=level,

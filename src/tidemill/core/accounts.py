@@ -136,6 +136,7 @@ class ApiKey:
         scopes: the rights to which it is narrowed; `None` for all of its role's.
         expires_at: from when on it is refused; `None` for never.
         replaced_by: the key that was made of it by rotation.
+        origin_id: the first of the keys of whose rotation it came; `None` for one that was made anew.
     """
 
     id: UUID
@@ -149,6 +150,7 @@ class ApiKey:
     scopes: frozenset[Right] | None = None
     expires_at: datetime | None = None
     replaced_by: UUID | None = None
+    origin_id: UUID | None = None
 
     def live(self, now: datetime) -> bool:
         """Whether it is neither revoked nor expired; its owner may still be disabled."""
@@ -170,7 +172,8 @@ class Caller:
     """Whoever made a request, as the key, the session or the token says. A body can narrow it, never widen it.
 
     Attributes:
-        owner_id: to whom what the caller makes belongs: the user, or the key where no user stands behind it.
+        owner_id: to whom what the caller makes belongs: the user, or the key where no user stands behind it; of a key
+            that was rotated, the first one, so that what was made with the others is still there.
         role: what the caller is.
         rights: what the caller may do, after the scopes of the key.
         level: the highest level of text that the caller may see.

@@ -11,12 +11,12 @@ from tidemill.core.classification import Level
 from tidemill.store.database import Connection, Pool
 
 SELECT: LiteralString = (
-    "SELECT id, name, role, prefix, created_at, last_used_at, revoked_at, owner_id, scopes, expires_at, replaced_by "
-    "FROM api_keys"
+    "SELECT id, name, role, prefix, created_at, last_used_at, revoked_at, owner_id, scopes, expires_at, replaced_by, "
+    "origin_id FROM api_keys"
 )
 WITH_OWNER: LiteralString = (
     "SELECT k.id, k.name, k.role, k.prefix, k.created_at, k.last_used_at, k.revoked_at, k.owner_id, k.scopes, "
-    "k.expires_at, k.replaced_by, u.role AS owner_role, u.access_level AS owner_level, "
+    "k.expires_at, k.replaced_by, k.origin_id, u.role AS owner_role, u.access_level AS owner_level, "
     "u.disabled_at IS NULL AND u.erased_at IS NULL AS owner_enabled "
     "FROM api_keys AS k LEFT JOIN users AS u ON u.id = k.owner_id"
 )
@@ -40,8 +40,8 @@ class ApiKeyRepository:
     async def add(self, connection: Connection, key: ApiKey, secret_hash: bytes) -> None:
         """Writes a new key."""
         await connection.execute(
-            "INSERT INTO api_keys (id, name, role, prefix, hash, created_at, owner_id, scopes, expires_at) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            "INSERT INTO api_keys (id, name, role, prefix, hash, created_at, owner_id, scopes, expires_at, origin_id) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             (
                 key.id,
                 key.name,
@@ -52,6 +52,7 @@ class ApiKeyRepository:
                 key.owner_id,
                 None if key.scopes is None else sorted(key.scopes),
                 key.expires_at,
+                key.origin_id,
             ),
         )
 

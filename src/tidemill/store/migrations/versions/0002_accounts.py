@@ -101,6 +101,7 @@ STATEMENTS = (
     "ALTER TABLE api_keys ADD COLUMN scopes text[]",
     "ALTER TABLE api_keys ADD COLUMN expires_at timestamptz",
     "ALTER TABLE api_keys ADD COLUMN replaced_by uuid REFERENCES api_keys (id)",
+    "ALTER TABLE api_keys ADD COLUMN origin_id uuid",
     "CREATE INDEX api_keys_by_owner ON api_keys (owner_id) WHERE owner_id IS NOT NULL",
     "ALTER TABLE reviews ADD COLUMN owner_id uuid",
     "UPDATE reviews SET owner_id = key_id",
