@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 
 from tests.conftest import NOON
-from tests.support.sign_in import PASSWORD, SignInServices
+from tests.support.people import make_accounts
+from tests.support.sign_in import CHEAP, PASSWORD, SignInServices
 from tidemill.accounts.attempts import ACCOUNT, ADDRESS, LONGEST_WAIT
 from tidemill.accounts.recent import SECONDS
 from tidemill.accounts.sign_in import WrongPassword
@@ -130,6 +131,18 @@ async def test_use_is_written_once_a_minute_at_most(hub: SignInServices) -> None
     assert [one.total_seconds() for one in seen] == [0, 0, 60, 60, 60, 120, 120, 120, 180, 180]
 
 
+async def test_a_session_that_is_used_goes_on_however_short_its_idle_time_is(pool: Pool) -> None:
+    hub = SignInServices(pool, settings=AuthSettings(passwords=CHEAP, session_idle_minutes=1))
+    await hub.add()
+    made = await hub.sign_in.with_password(EMAIL, PASSWORD, address=HERE)
+    for _ in range(6):
+        hub.time.pass_by(seconds=20)
+        await hub.sessions.check(made.token, hub.time.mono)
+    hub.time.pass_by(seconds=60)
+    with pytest.raises(NotAuthenticated):
+        await hub.sessions.check(made.token, hub.time.mono)
+
+
 @pytest.mark.parametrize(
     "change", [{"role": Role.VIEWER}, {"disabled_at": NOON}, {"erased_at": NOON}, {"access_level": Level.PUBLIC}]
 )
@@ -167,6 +180,17 @@ async def test_signing_in_again_gives_a_new_token_and_ends_the_session_before(hu
     assert await hub.sessions.check(second.token, now=0)
     with pytest.raises(NotAuthenticated):
         await hub.sessions.check(first.token, now=0)
+    assert await hub.audited() == ["user.signed_in", "session.ended", "user.signed_in"]
+
+
+async def test_a_session_from_before_a_person_was_disabled_does_not_come_back(hub: SignInServices) -> None:
+    user, people = await hub.add(), make_accounts(hub.pool, hub.time).people
+    made = await hub.sign_in.with_password(EMAIL, PASSWORD, address=HERE)
+    await people.change(user.id, {"disabled": True}, COMMAND)
+    await people.change(user.id, {"disabled": False}, COMMAND)
+    with pytest.raises(NotAuthenticated):
+        await hub.sessions.check(made.token, hub.time.mono)
+    assert await hub.sign_in.with_password(EMAIL, PASSWORD, address=HERE)
 
 
 async def test_a_token_that_someone_chose_beforehand_never_becomes_a_session(hub: SignInServices) -> None:

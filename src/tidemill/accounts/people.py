@@ -128,10 +128,7 @@ class People:
             admins = await self._people.lock_admins(change.connection)
             old = _known(await self._people.lock(change.connection, user_id), user_id)
             new = self._changed(old, changes)
-            if new != old:
-                _keep_an_admin(admins, old, new)
-                await self._people.update(change.connection, new)
-                _note(change, old, new)
+            await self._write(change, admins, old, new)
         self._check.forget()
         return new
 
@@ -155,10 +152,7 @@ class People:
                     "to revoke them with the person."
                 )
             new = self._changed(old, {"disabled": True})
-            if new != old:
-                _keep_an_admin(admins, old, new)
-                await self._people.update(change.connection, new)
-                _note(change, old, new)
+            await self._write(change, admins, old, new)
             await self._keys.revoke_all(change, keys)
         self._check.forget()
         return len(keys)
@@ -179,6 +173,17 @@ class People:
         if caller.user_id is None:
             return [caller.owner_id]
         return [caller.owner_id, *await self._people.teammates(caller.user_id)]
+
+    async def _write(self, change: Change, admins: Sequence[UUID], old: User, new: User) -> None:
+        """Writes what has changed of a person, whose row and whose fellow admins are locked."""
+        if new == old:
+            return
+        _keep_an_admin(admins, old, new)
+        await self._people.update(change.connection, new)
+        if old.enabled and not new.enabled:
+            # Or whoever was to be kept out by it would be in again once the person is enabled.
+            await self._people.end_sessions(change.connection, new.id, self._clock())
+        _note(change, old, new)
 
     def _changed(self, old: User, changes: PersonChanges) -> User:
         new = old

@@ -22,6 +22,7 @@ from tidemill.settings import AuthSettings
 from tidemill.store.sessions import LiveSession, SessionRepository
 
 SEEN_EVERY = timedelta(minutes=1)
+"""How often the use of a session is written at most; more often where it may not be idle for long."""
 KEPT = timedelta(days=1)
 """How long an ended session's row stays."""
 INVALID = "This session is not valid, or has ended. Sign in again."
@@ -56,6 +57,7 @@ class Sessions:
         self._csrf_key = bytes.fromhex(derive("csrf tokens"))
         self._clock = clock
         self._idle = timedelta(minutes=settings.session_idle_minutes)
+        self._seen_every = min(SEEN_EVERY, self._idle / 4)
         self._longest = timedelta(hours=settings.session_max_hours)
         self._known: Recent[bytes | UUID, Caller] = Recent()
 
@@ -70,7 +72,9 @@ class Sessions:
         """
         now = self._clock()
         if instead_of is not None:
-            await self._rows.end_token(change.connection, self._hash(instead_of), now)
+            ended = await self._rows.end_token(change.connection, self._hash(instead_of), now)
+            if ended is not None:
+                change.note("session.ended", "user", ended.user_id, session_id=str(ended.id))
             self._known.clear()
         token = secrets.token_urlsafe(32)
         session = Session(new_id(), user.id, created_at=now, seen_at=now)
@@ -91,7 +95,7 @@ class Sessions:
         moment = self._clock()
         live = await self._rows.find(hashed, born=moment - self._longest, seen=moment - self._idle)
         caller = _caller(live)
-        if live is not None and moment - live.session.seen_at >= SEEN_EVERY:
+        if live is not None and moment - live.session.seen_at >= self._seen_every:
             await self._rows.see(live.session.id, moment)
         self._known.put(hashed, caller, now)
         return caller

@@ -82,11 +82,15 @@ class SessionRepository:
         )
         return cursor.rowcount
 
-    async def end_token(self, connection: Connection, token_hash: bytes, now: datetime) -> None:
-        """Ends the session with this token, if there is one."""
-        await connection.execute(
-            "UPDATE sessions SET ended_at = %s WHERE token_hash = %s AND ended_at IS NULL", (now, token_hash)
+    async def end_token(self, connection: Connection, token_hash: bytes, now: datetime) -> Session | None:
+        """Ends the session with this token; `None` where no unended one has it."""
+        cursor = await connection.execute(
+            "UPDATE sessions SET ended_at = %s WHERE token_hash = %s AND ended_at IS NULL "
+            "RETURNING id, user_id, created_at, seen_at",
+            (now, token_hash),
         )
+        row = await cursor.fetchone()
+        return _session(row) if row else None
 
     async def forget(self, before: datetime) -> int:
         """Deletes sessions that ended, or were last seen, before this. How many there were."""
