@@ -137,3 +137,12 @@ def test_a_pinned_model_is_shown_and_an_unloaded_one_frees_its_memory(client: ht
     assert tiny["pinned"] is False
     answer = client.post("/v1/models/unload", json={"model": "tiny"}).json()
     assert (answer["data"][0]["state"], answer["memory"]["used_bytes"]) == ("stopped", 0)
+
+
+def test_who_loaded_and_changed_models_is_in_the_audit_log(hub: Hub) -> None:
+    found = {
+        (row["action"], row["target_id"])
+        for row in query(hub, "SELECT action, target_id FROM audit_log WHERE target IN ('model', 'adapter')")
+    }
+    done = [("model.loaded", "tiny"), ("model.unloaded", "tiny")]
+    assert found == {*done, ("adapter.added", "tiny:kind"), ("adapter.removed", "kind")}

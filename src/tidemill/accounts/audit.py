@@ -84,6 +84,13 @@ class Audit:
             if change.notes:
                 await self._write(change, actor)
 
+    async def record(
+        self, actor: Actor, action: str, target: str, target_id: object | None = None, **details: Json
+    ) -> None:
+        """Writes an entry about something that was done elsewhere than in the database; see `Change.note`."""
+        async with self.change(actor) as change:
+            change.note(action, target, target_id, **details)
+
     async def entries(
         self, *, after: int = 0, since: datetime | None = None, until: datetime | None = None, limit: int | None = None
     ) -> AsyncIterator[AuditEntry]:

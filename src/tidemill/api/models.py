@@ -7,10 +7,13 @@ from fastapi import APIRouter, Request
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from tidemill.api.errors import invalid
+from tidemill.api.gate import caller_of
 from tidemill.api.rights import needs
 from tidemill.api.services import services_of
 from tidemill.core.accounts import Right
+from tidemill.core.audit import Actor
 from tidemill.core.errors import InvalidInput
+from tidemill.core.json import Json
 from tidemill.llm.adapters import Adapter
 from tidemill.llm.catalog import ModelEntry, SourceKind
 from tidemill.llm.embedding_catalog import EmbeddingModel, Engine
@@ -171,6 +174,7 @@ async def load_model(request: Request) -> ModelStatusList:
     if body.pin is not None:
         runtime.pin(base, pinned=body.pin)
     await runtime.ensure(body.model)
+    await _record(request, "model.loaded", body.model, pinned=body.pin)
     return await _statuses(request, base)
 
 
@@ -185,6 +189,7 @@ async def unload_model(request: Request) -> ModelStatusList:
     body = await _parsed(request, ModelToLoad)
     base = _local(request, body.model)
     await services_of(request).runtime.unload(base)
+    await _record(request, "model.unloaded", base)
     return await _statuses(request, base)
 
 
@@ -204,13 +209,16 @@ async def add_adapter(request: Request) -> AdapterInfo:
     """Registers an adapter for a local model. Where that runs, a process with it takes over without a pause."""
     body = await _parsed(request, NewAdapter)
     adapter = Adapter(body.name, _local(request, body.base), Path(body.path), body.scale)
-    return _adapter(await services_of(request).runtime.add_adapter(adapter))
+    added = await services_of(request).runtime.add_adapter(adapter)
+    await _record(request, "adapter.added", added.model)
+    return _adapter(added)
 
 
 @router.delete("/models/adapters/{name}", summary="Forget a LoRA adapter", dependencies=[needs(Right.MODELS_MANAGE)])
 async def remove_adapter(request: Request, name: str) -> AdapterList:
     """Forgets a registered adapter; its file stays."""
     await services_of(request).runtime.remove_adapter(name)
+    await _record(request, "adapter.removed", name)
     return await list_adapters(request)
 
 
@@ -220,6 +228,11 @@ async def get_model(request: Request, model: str) -> Model:
     services = services_of(request)
     embedding = next((one for one in services.embedding_deployments.models() if one.name == model), None)
     return _embedding_model(embedding) if embedding else _model(services.deployments.model(model))
+
+
+async def _record(request: Request, action: str, name: str, **details: Json) -> None:
+    actor = Actor.of(caller_of(request.scope))
+    await services_of(request).accounts.audit.record(actor, action, action.partition(".")[0], name, **details)
 
 
 async def _parsed(request: Request, model: type[Body]) -> Body:
