@@ -2,7 +2,7 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import datetime
 from typing import IO, Annotated, Any
 from uuid import UUID
@@ -16,7 +16,6 @@ from tidemill.api.rights import needs
 from tidemill.api.services import services_of
 from tidemill.core.accounts import Right
 from tidemill.core.audit import Actor
-from tidemill.core.errors import NotFound
 
 PIECE = 1024 * 1024
 
@@ -63,9 +62,7 @@ class ErasureList(BaseModel):
 async def export_me(request: Request) -> Response:
     """A zip archive: a JSON file for each kind of data, files' contents, and `manifest.json`."""
     caller = caller_of(request.scope)
-    if caller.user_id is None:
-        raise NotFound("This key belongs to no person, of whom anything could be exported. Ask with a person's key.")
-    return await _export(request, caller.user_id)
+    return await _archive(request, lambda file: services_of(request).data.exports.export_own(caller, file))
 
 
 @router.get(
@@ -77,18 +74,19 @@ async def export_me(request: Request) -> Response:
 )
 async def export_user(request: Request, user_id: UUID) -> Response:
     """The same of another person."""
-    return await _export(request, user_id)
+    actor = Actor.of(caller_of(request.scope))
+    return await _archive(request, lambda file: services_of(request).data.exports.export(user_id, file, actor))
 
 
-async def _export(request: Request, user_id: UUID) -> Response:
-    data = services_of(request).data
-    archive = tempfile.TemporaryFile(dir=data.scratch)  # noqa: SIM115 - it lives until it is sent
+async def _archive(request: Request, write: Callable[[IO[bytes]], Awaitable[None]]) -> Response:
+    scratch = services_of(request).data.scratch
+    archive = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - it lives until it is sent
     try:
-        await data.exports.export(user_id, archive, Actor.of(caller_of(request.scope)))
+        await write(archive)
     except BaseException:
         archive.close()
         raise
-    headers = {"content-disposition": f'attachment; filename="tidemill-{user_id}.zip"'}
+    headers = {"content-disposition": 'attachment; filename="tidemill-export.zip"'}
     return StreamingResponse(_pieces(archive), headers=headers, media_type="application/zip")
 
 

@@ -12,6 +12,7 @@ from uuid import UUID
 from tidemill import __version__
 from tidemill.accounts.audit import Audit
 from tidemill.accounts.people import People
+from tidemill.core.accounts import RIGHTS, Caller, Right
 from tidemill.core.audit import Actor
 from tidemill.core.clock import Clock
 from tidemill.core.errors import NotFound
@@ -21,6 +22,10 @@ from tidemill.store.personal_data import EXPORTS, Person, PersonalData
 
 MANIFEST = "manifest.json"
 PIECE = 1024 * 1024
+READING = frozenset({Right.MODELS_USE, Right.REVIEWS_READ, Right.CONVERSATIONS, Right.FILES})
+"""The rights without which a key does not get at texts that an export holds."""
+AT_ONCE = 2
+"""Exports of one process: each fills the disk with an archive, and holds a connection while it reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,23 @@ class ExportFlow:
 
     def __init__(self, parts: ExportParts) -> None:
         self._parts = parts
+        self._turns = asyncio.Semaphore(AT_ONCE)
+
+    async def export_own(self, caller: Caller, target: IO[bytes]) -> None:
+        """Writes the archive of whoever asks, as `export` does.
+
+        Raises:
+            NotFound: no person stands behind the key.
+            NotPermitted: the key is narrowed so that it may not read all that the person may.
+        """
+        if caller.user_id is None:
+            raise NotFound(
+                "This key is no person's, of whom anything could be exported. Ask with a person's key."
+            )
+        user = await self._parts.people.get(caller.user_id)
+        for right in READING & RIGHTS[user.role]:
+            caller.require(right)
+        await self.export(user.id, target, Actor.of(caller))
 
     async def export(self, user_id: UUID, target: IO[bytes], actor: Actor) -> None:
         """Writes the archive of one person; `target` can be read from its beginning afterwards.
@@ -64,6 +86,11 @@ class ExportFlow:
         await parts.people.get(user_id)
         async with parts.audit.change(actor) as change:
             change.note("user.exported", "user", user_id)
+        async with self._turns:
+            await self._write(user_id, target)
+
+    async def _write(self, user_id: UUID, target: IO[bytes]) -> None:
+        parts = self._parts
         person = await parts.data.person(user_id)
         members: dict[str, _Member] = {}
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive:
@@ -78,7 +105,7 @@ class ExportFlow:
 
     async def _rows(self, archive: zipfile.ZipFile, person: Person, kind: str) -> _Member:
         member = _Member(count=0)
-        with archive.open(f"{kind}.json", "w") as file:
+        with archive.open(f"{kind}.json", "w", force_zip64=True) as file:
             _write(file, member, b"[")
             async for page in self._parts.data.rows(person, kind):
                 await asyncio.to_thread(_write_rows, file, member, page)

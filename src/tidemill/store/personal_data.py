@@ -13,7 +13,8 @@ from uuid import UUID
 from tidemill.store.blobs import BlobStore
 from tidemill.store.database import Connection, Pool
 
-PAGE = 200
+PAGE = 10
+"""Rows that an export holds in memory at once: a conversation may have `conversations.max_bytes`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,9 @@ EXPORTS: Mapping[str, LiteralString] = {
     "ORDER BY inferences.id",
     "conversations": "SELECT c.id, c.title, c.model, c.history, c.system, c.leaf_id, c.created_at, c.updated_at, "
     "(SELECT json_agg(m ORDER BY m.created_at, m.id) FROM (SELECT id, parent_id, role, content, level, model, "
-    "inference_id, citations, finish_reason, created_at FROM messages WHERE conversation_id = c.id) AS m) AS messages "
+    "inference_id, citations, finish_reason, created_at FROM messages WHERE conversation_id = c.id) AS m) AS messages, "
+    "(SELECT json_agg(s ORDER BY s.created_at) FROM conversation_summaries AS s JOIN messages AS m "
+    "ON m.id = s.message_id WHERE m.conversation_id = c.id) AS summaries "
     "FROM conversations AS c WHERE c.owner_id = ANY(%(owners)s) ORDER BY c.id",
     "reviews": "SELECT r.*, (SELECT json_agg(f) FROM review_findings AS f WHERE f.review_id = r.id) AS findings "
     f"FROM reviews AS r WHERE r.id IN ({REVIEWS}) ORDER BY r.id",
