@@ -53,6 +53,8 @@ def called(message: dict[str, Any]) -> list[tuple[str, Any]]:
         ("[1]", []),
         ("", []),
         ("[" * 100_000, []),
+        ("```json" + " " * 20_000, []),
+        (f"```json{' ' * 20_000}{CALL}{' ' * 20_000}```", [WEATHER]),
         ('{"name": "time", "argum', []),
     ],
 )

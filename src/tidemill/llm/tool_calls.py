@@ -17,7 +17,7 @@ from tidemill.core.json import Json, JsonObject
 from tidemill.llm.port import ChatModel
 
 TAGGED = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
-FENCED = re.compile(r"```(?:json)?\s*(.*?)\s*```", re.DOTALL)
+FENCED = re.compile(r"```(?:json)?(.*?)```", re.DOTALL)
 STARTS = ("<tool_call>", "{", "```json", "```\n{")
 """How a text begins that may be a call."""
 TOOL_FIELDS = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
