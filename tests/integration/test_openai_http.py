@@ -186,7 +186,15 @@ async def test_a_prompt_that_is_too_long_is_said_with_both_numbers(wire, model, 
         (502, ModelFailed),
     ],
 )
-@pytest.mark.parametrize("body", [{"error": {"message": "no such thing"}}, b"<html>oops</html>", {"object": "error"}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "no such thing"}},
+        {"error": {"message": "no such thing", "type": ["x"], "code": {}}},
+        b"<html>oops</html>",
+        {"object": "error"},
+    ],
+)
 async def test_every_refusal_is_one_error_of_the_tree(wire, model, status, expected, body):
     wire.answers(body, status)
     for ask in (model.complete(ASK), collect(model)):
@@ -206,6 +214,30 @@ async def test_an_unusable_answer_is_the_models_failure(wire, model, body):
     wire.answers(body)
     with pytest.raises(ModelFailed):
         await model.complete(ASK)
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"index": [0], "delta": {}},
+        {"index": 0, "delta": "x"},
+        {"index": 0, "delta": {"tool_calls": {"index": 0}}},
+        {"index": 0, "delta": {"tool_calls": [{"index": "0"}]}},
+        {"index": 0, "delta": {"tool_calls": [{"index": 0, "function": "f"}]}},
+        {"index": 0, "delta": {"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": {"a": 1}}}]}},
+    ],
+)
+async def test_a_piece_that_can_not_be_read_is_the_models_failure(wire, model, choice):
+    wire.streams(event(choices=[choice]))
+    with pytest.raises(ModelFailed):
+        await collect(model)
+
+
+async def test_numbers_that_json_has_not_are_numbers_that_it_has(wire, model):
+    found = b'{"content": [{"token": "a", "logprob": -Infinity}, {"token": "b", "logprob": NaN}]}'
+    wire.answers(b'{"choices": [{"index": 0, "message": {"content": "a"}, "logprobs": ' + found + b"}]}")
+    [choice] = (await model.complete(ASK)).choices
+    assert [token["logprob"] for token in choice["logprobs"]["content"]] == [-9999.0, None]
 
 
 async def test_an_error_in_the_middle_of_a_stream_comes_out_of_it(wire, model):

@@ -28,6 +28,8 @@ DONE = b"[DONE]"
 BAD_REQUEST = (400, 404, 405, 413, 422)
 REFUSED_KEY = (401, 403)
 BUSY = (408, 429, 503)
+ANSWERS = json.JSONDecoder(parse_constant={"-Infinity": -9999.0}.get)
+"""Reads what servers write that JSON has not: a token that can't come has OpenAI's own number, others are null."""
 
 
 def encode_request(
@@ -88,6 +90,7 @@ def decode_completion(body: bytes, request: ModelRequest) -> ChatCompletion:
         raise too_few_choices(request, len(choices))
     _drop_alternatives(choices, request)
     for choice in choices:
+        _check_form(choice, "message", name)
         _check_tool_calls(choice, name)
     return ChatCompletion(choices, decode_usage(answer.get("usage")) or Usage())
 
@@ -117,6 +120,9 @@ def decode_chunk(data: bytes, request: ModelRequest) -> ChatChunk:
             raise classify_error(event, 500, name)
         raise ModelFailed(f"The server of the model {name} streamed an event without choices.")
     _drop_alternatives(choices, request)
+    for choice in choices:
+        _check_form(choice, "delta", name)
+        _check_called(choice.get("delta") or {}, name)
     usage = event.get("usage")
     return ChatChunk(choices, decode_usage(usage) if usage else None)
 
@@ -218,6 +224,28 @@ def _drop_alternatives(choices: list[dict[str, Any]], request: ModelRequest) -> 
                 token["top_logprobs"] = []
 
 
+def _check_form(choice: dict[str, Any], said: str, name: str) -> None:
+    """Sees to it that a choice has a place, and that what it says is an object."""
+    if not isinstance(choice.get("index", 0), int) or not isinstance(choice.get(said) or {}, dict):
+        raise ModelFailed(f"The server of the model {name} answered with a choice that can't be read.")
+
+
+def _check_called(delta: dict[str, Any], name: str) -> None:
+    """Sees to it that the pieces of streamed tool calls have a place, and texts."""
+    calls = delta.get("tool_calls") or []
+    if not isinstance(calls, list) or not all(isinstance(call, dict) and _is_piece(call) for call in calls):
+        raise ModelFailed(f"The model {name} called a tool in a form that can't be read. Ask again.")
+
+
+def _is_piece(call: dict[str, Any]) -> bool:
+    function = call.get("function") or {}
+    return (
+        isinstance(call.get("index", 0), int)
+        and isinstance(function, dict)
+        and all(isinstance(function.get(part) or "", str) for part in ("name", "arguments"))
+    )
+
+
 def _check_tool_calls(choice: dict[str, Any], name: str) -> None:
     """Sees to it that each tool call of a whole answer can be made; one that was cut short is as it came."""
     message = choice.get("message")
@@ -268,8 +296,7 @@ def _inability(message: str, name: str) -> InvalidInput | None:
 
 
 def _is_context_error(error: Mapping[str, Any]) -> bool:
-    named = {error.get("type"), error.get("code")} if isinstance(error.get("code"), str) else {error.get("type")}
-    if named & {"exceed_context_size_error", "context_length_exceeded"}:
+    if any(error.get(field) in ("exceed_context_size_error", "context_length_exceeded") for field in ("type", "code")):
         return True
     message = error.get("message")
     return isinstance(message, str) and "maximum context length" in message
@@ -281,11 +308,11 @@ def _context_error(error: Mapping[str, Any], name: str) -> TidemillError:
     if isinstance(prompt, int) and isinstance(context, int):
         return ContextTooLong(prompt_tokens=prompt, context_tokens=context)
     message = str(error.get("message", ""))
-    limit = re.search(r"maximum context length is (\d+)", message)
+    limit = re.search(r"maximum context length is (\d{1,9})", message)
     asked = (
-        re.search(r"\((\d+) in the messages", message)
-        or re.search(r"(?:resulted in|requested|contains at least|prompt contains) (\d+)", message)
-        or re.search(r"(\d+) input tokens", message)
+        re.search(r"\((\d{1,9}) in the messages", message)
+        or re.search(r"(?:resulted in|requested|contains at least|prompt contains) (\d{1,9})", message)
+        or re.search(r"(\d{1,9}) input tokens", message)
     )
     if limit and asked:
         return ContextTooLong(prompt_tokens=int(asked[1]), context_tokens=int(limit[1]))
@@ -294,7 +321,7 @@ def _context_error(error: Mapping[str, Any], name: str) -> TidemillError:
 
 def _object(body: bytes, name: str) -> dict[str, Any]:
     try:
-        answer = json.loads(body)
+        answer = ANSWERS.decode(body.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError) as error:
         raise ModelFailed(f"The server of the model {name} answered with something that is not JSON.") from error
     if not isinstance(answer, dict):
