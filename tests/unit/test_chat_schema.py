@@ -107,6 +107,9 @@ def test_what_openai_takes_is_taken(fields: dict[str, Any]) -> None:
         ({"n": 0}, "n", "1"),
         ({"n": 129}, "n", "128"),
         ({"top_logprobs": 2}, "top_logprobs", "`logprobs`"),
+        ({"response_format": {}}, "response_format.type", "missing"),
+        ({"response_format": {"type": "json_object", "json_schema": {"schema": {"a": float("nan")}}}},
+         "response_format", "JSON schema"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(fields: dict[str, Any], param: str, says: str) -> None:
@@ -183,6 +186,10 @@ def test_a_text_request_that_can_not_be_used_is_told_why(fields: dict[str, Any],
          "tool_choice", "names g"),
         ({"truncation": "auto"}, "truncation", "disabled"),
         ({"reasoning": {"summary": "auto"}}, "reasoning.summary", "null"),
+        ({"text": {"format": {"type": "text", "schema": {"a": float("inf")}}}}, "text.format.schema", "JSON schema"),
+        ({"input": [{"type": "reasoning", "summary": [{"a": float("nan")}]}]}, "input.0", "NaN"),
+        ({"input": [{"role": "assistant", "content": [{"type": "output_text", "text": "x", "annotations":
+            [{"a": float("-inf")}]}]}]}, "input.0.content.0", "NaN"),
     ],
 )  # fmt: skip
 def test_a_request_for_a_response_that_can_not_be_used_is_told_why(

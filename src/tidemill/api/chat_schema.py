@@ -193,7 +193,7 @@ class JsonSchema(TypedDict, total=False):
 class ResponseFormat(TypedDict, total=False):
     """What form the answer takes; a grammar holds the model to it."""
 
-    type: Literal["text", "json_object", "json_schema"]
+    type: Required[Literal["text", "json_object", "json_schema"]]
     json_schema: JsonSchema
 
 
@@ -272,12 +272,13 @@ def parse_chat(body: bytes) -> ChatCompletionRequest:
 
 
 def _check_format(response_format: ResponseFormat | None) -> None:
-    if not response_format or response_format.get("type") != "json_schema":
+    if not response_format:
         return
     schema = response_format.get("json_schema", {}).get("schema")
-    if schema is None:
+    if schema is not None:
+        check_schema(schema, "response_format")
+    elif response_format["type"] == "json_schema":
         raise InvalidInput("`response_format.json_schema.schema` is missing.", param="response_format")
-    check_schema(schema, "response_format")
 
 
 def check_tools(tools: Sequence[Tool] | None, choice: str | NamedTool | None) -> None:

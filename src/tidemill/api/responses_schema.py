@@ -243,6 +243,7 @@ def parse_response(body: bytes) -> ResponseRequest:
         for field in ("name", "schema"):
             if field not in form:
                 raise InvalidInput(f"`text.format.{field}` is missing.", param=f"text.format.{field}")
+    if form is not None and "schema" in form:
         check_schema(form["schema"], "text.format.schema")
     if not isinstance(asked["input"], str):
         for number, item in enumerate(asked["input"]):
@@ -266,6 +267,8 @@ def _check_tools(asked: ResponseRequest) -> None:
 
 
 def _check_item(item: Any, where: str) -> None:
+    if item.get("type") == "reasoning":
+        _check_numbers(item, where)
     if item.get("type") == "function_call":
         try:
             arguments = json.loads(item["arguments"])
@@ -283,7 +286,19 @@ def _check_parts(parts: Sequence[Any], role: str, where: str) -> None:
         place = f"{where}.{number}"
         if part["type"] in {"input_image", "input_audio"} and role != "user":
             raise InvalidInput(f"`{place}`: images and sounds belong into messages of the role `user`.", param=place)
+        if part["type"] == "output_text":
+            _check_numbers(part, place)
         if part["type"] == "input_image":
             check_image(part["image_url"], f"{place}.image_url")
         elif part["type"] == "input_audio":
             check_sound(part["input_audio"]["data"], part["input_audio"]["format"], f"{place}.input_audio.data")
+
+
+def _check_numbers(value: Any, where: str) -> None:
+    """What is stored as it came has to be JSON, which pydantic's reader takes more for than JSON is."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError as error:
+        raise InvalidInput(
+            f"`{where}` holds a number that JSON has not: NaN, or an infinite one.", param=where
+        ) from error
