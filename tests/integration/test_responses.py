@@ -1,5 +1,6 @@
 """Responses are stored for their owner, and the next goes on from them until they are deleted or their time is over."""
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -11,7 +12,7 @@ from tests.conftest import NOON
 from tidemill.core.accounts import RIGHTS, Caller, Role
 from tidemill.core.chat import ChatChunk, ChatRequest
 from tidemill.core.deployment import Deployment, Task
-from tidemill.core.errors import InvalidInput, ModelFailed, NotFound, TidemillError
+from tidemill.core.errors import InvalidInput, ModelFailed, NotFound, TidemillError, TooLarge
 from tidemill.core.ids import new_id
 from tidemill.flows.responses import Responses
 from tidemill.llm.scripted import ScriptedAnswer, ScriptedCall, ScriptedModel
@@ -35,11 +36,12 @@ class Hub:
 
     def __init__(self, pool: Pool, *script: ScriptedAnswer | str) -> None:
         self.now = NOON
+        self.rows = ResponseRepository(pool)
         self.model = ScriptedModel(script)
         self.responses = Responses(
             self.model,
             OneModel(),  # type: ignore[arg-type]
-            ResponseRepository(pool),
+            self.rows,
             days=DAYS,
             clock=lambda: self.now,
         )
@@ -137,12 +139,12 @@ async def test_responses_are_forgotten_in_time_and_a_chain_lives_as_long_as_its_
     hub.now = NOON + timedelta(days=5)
     second = await hub.ask("b", previous_response_id=first["id"])
     hub.now = NOON + timedelta(days=8)
-    assert await hub.responses.forget() == 1
+    assert await hub.rows.forget(hub.now) == 1
     with pytest.raises(NotFound):
         await hub.responses.get(alone["id"], MAI)
     assert (await hub.responses.get(first["id"], MAI)).response == first
     hub.now = NOON + timedelta(days=13)
-    assert await hub.responses.forget() == 2
+    assert await hub.rows.forget(hub.now) == 2
     with pytest.raises(NotFound):
         await hub.responses.get(second["id"], MAI)
 
@@ -182,3 +184,23 @@ async def test_an_id_is_of_version_seven_and_says_what_it_is(pool: Pool) -> None
     made = await hub.ask("a")
     assert made["id"].startswith("resp_")
     assert UUID(made["id"].removeprefix("resp_")).version == 7
+
+
+async def test_responses_that_go_on_from_the_same_ones_at_once_are_all_stored(pool: Pool) -> None:
+    hub = Hub(pool, ScriptedAnswer("said", repeat=True))
+    chain = [await hub.ask("0")]
+    for number in range(1, 12):
+        chain.append(await hub.ask(str(number), previous_response_id=chain[-1]["id"]))
+    again = [hub.ask("again", previous_response_id=one["id"]) for one in chain * 3]
+    answered = await asyncio.gather(*again)
+    assert [one["previous_response_id"] for one in answered] == [one["id"] for one in chain * 3]
+
+
+async def test_what_came_before_is_read_up_to_a_limit(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidemill.flows.responses.BEFORE_BYTES", 10_000)
+    hub = Hub(pool, ScriptedAnswer("said", repeat=True))
+    first = await hub.ask("a" * 6000)
+    second = await hub.ask("b" * 6000, previous_response_id=first["id"])
+    with pytest.raises(TooLarge, match="10,000"):
+        await hub.ask("c", previous_response_id=second["id"])
+    assert (await hub.responses.get(second["id"], MAI)).response == second

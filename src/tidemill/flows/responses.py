@@ -9,7 +9,7 @@ from uuid import UUID
 from tidemill.core.accounts import Caller
 from tidemill.core.chat import ChatChunk, ChatRequest
 from tidemill.core.clock import Clock
-from tidemill.core.errors import NotFound, TidemillError
+from tidemill.core.errors import NotFound, TidemillError, TooLarge
 from tidemill.core.ids import new_id
 from tidemill.core.inference import InferenceContext
 from tidemill.core.json import JsonObject
@@ -22,6 +22,8 @@ from tidemill.store.responses import ResponseRepository, StoredResponse
 SHOWN = ("instructions", "max_output_tokens", "max_tool_calls", "metadata", "previous_response_id", "temperature",
          "top_p", "user", "safety_identifier", "prompt_cache_key", "service_tier")  # fmt: skip
 """Fields of the request that the response repeats as they came."""
+BEFORE_BYTES = 40_000_000
+"""Of stored responses, read at once to go on from them: as much as a request may bring by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Responses:
         Raises:
             ModelNotFound: there is no such model.
             NotFound: `previous_response_id` names no response of the caller's.
+            TooLarge: there is too much before it.
             InvalidInput: the items don't fit each other.
         """
         deployment = await self._deployments.for_chat(fields["model"])
@@ -157,15 +160,18 @@ class Responses:
         if known is None or not await self._responses.delete(known, caller.owner_id):
             raise _not_found(response_id, "response_id")
 
-    async def forget(self) -> int:
-        """Deletes what has been kept long enough, and returns how many responses those were."""
-        return await self._responses.forget(self._clock())
-
     async def _before(self, previous: str | None, caller: Caller) -> tuple[UUID | None, list[JsonObject]]:
         """The items of the response that is gone on from, and of all before it."""
         if previous is None:
             return None, []
         known = parse_id(previous)
+        size = await self._responses.chain_bytes(known, caller.owner_id) if known else 0
+        if size > BEFORE_BYTES:
+            raise TooLarge(
+                f"The responses up to {previous} have {size:,} bytes, and the hub goes on from {BEFORE_BYTES:,} at "
+                "most. Begin anew, with the items that matter.",
+                param="previous_response_id",
+            )
         chain = await self._responses.chain(known, caller.owner_id) if known else []
         if not chain:
             raise _not_found(previous, "previous_response_id")

@@ -18,6 +18,12 @@ WITH RECURSIVE chain AS (
 )
 """
 """A response, and those that it goes on from, as far as they are there."""
+IN_ORDER = """
+kept AS (
+    SELECT id FROM responses WHERE id IN (SELECT id FROM chain) AND expires_at < %(end)s ORDER BY id FOR UPDATE
+)
+"""
+"""Those that are to be kept longer, locked in order: two that go on from the same ones would wait for each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +65,8 @@ class ResponseRepository:
             )
             if row.previous_id is not None:
                 await connection.execute(
-                    f"{CHAIN} UPDATE responses SET expires_at = greatest(expires_at, %(end)s) "  # noqa: S608 - no input
-                    "WHERE id IN (SELECT id FROM chain)",
+                    f"{CHAIN}, {IN_ORDER} UPDATE responses SET expires_at = %(end)s "  # noqa: S608 - no input
+                    "WHERE id IN (SELECT id FROM kept)",
                     {"id": row.previous_id, "owner": row.owner_id, "end": row.expires_at},
                 )
 
@@ -81,6 +87,17 @@ class ResponseRepository:
                 {"id": response_id, "owner": owner_id},
             )
             return [StoredResponse(**row) for row in await cursor.fetchall()]  # type: ignore[arg-type]
+
+    async def chain_bytes(self, response_id: UUID, owner_id: UUID) -> int:
+        """How large what `chain` reads is."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(
+                f"{CHAIN} SELECT sum(octet_length(r.input::text) + octet_length(r.response::text)) AS bytes "  # noqa: S608
+                "FROM responses r JOIN chain USING (id)",
+                {"id": response_id, "owner": owner_id},
+            )
+            row = await cursor.fetchone()
+        return int(row["bytes"] or 0) if row else 0  # type: ignore[call-overload]
 
     async def delete(self, response_id: UUID, owner_id: UUID) -> bool:
         """Deletes one response of this owner; whether there was one."""
