@@ -68,9 +68,7 @@ class ExportFlow:
             NotPermitted: the key is narrowed so that it may not read all that the person may.
         """
         if caller.user_id is None:
-            raise NotFound(
-                "This key is no person's, of whom anything could be exported. Ask with a person's key."
-            )
+            raise NotFound("This key is no person's, of whom anything could be exported. Ask with a person's key.")
         user = await self._parts.people.get(caller.user_id)
         for right in READING & RIGHTS[user.role]:
             caller.require(right)
