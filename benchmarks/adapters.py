@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 from tests.support.gguf import write_adapter
 
-from tidemill.llm.runtime import LocalRuntime
+from tidemill.llm.runtime.local import LocalRuntime
 from tidemill.settings import ModelSettings, Settings, load_settings
 
 TOKENS = 48

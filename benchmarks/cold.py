@@ -12,7 +12,7 @@ import httpx
 
 from benchmarks.processes import hub
 from tidemill.llm.catalog import available_cores
-from tidemill.llm.runtime_options import ChildOptions
+from tidemill.llm.runtime.options import ChildOptions
 from tidemill.settings import load_settings
 
 ROUNDS = 5
@@ -58,7 +58,7 @@ def _child(path: Path) -> float:
         threads=available_cores(),
         parent=os.getpid(),
     )
-    command = [sys.executable, "-m", "tidemill.llm.runtime_child", "bench"]
+    command = [sys.executable, "-m", "tidemill.llm.runtime.child", "bench"]
     started = time.perf_counter()
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
         assert child.stdin is not None

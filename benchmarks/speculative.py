@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 
 from tidemill.llm.catalog import QWEN_CODER_0_5B, QWEN_CODER_1_5B, find_model
-from tidemill.llm.runtime import LocalRuntime
+from tidemill.llm.runtime.local import LocalRuntime
 from tidemill.settings import ModelSettings, Settings, load_settings
 
 TOKENS = 64

@@ -9,8 +9,8 @@ import pytest
 
 from tests.support.gguf import write_gguf
 from tidemill.core.errors import Configuration, ModelFailed
-from tidemill.llm import runtime_children, runtime_process, supervised_model
-from tidemill.llm.runtime import LocalRuntime, RuntimeState
+from tidemill.llm.runtime import children, process, supervised
+from tidemill.llm.runtime.local import LocalRuntime, RuntimeState
 from tidemill.settings import ModelSettings, Settings
 
 
@@ -34,7 +34,7 @@ def child_that_says(monkeypatch, folder, code):
     program = folder / "python"
     program.write_text(f"#!/bin/sh\nread line\n{code}\n")
     program.chmod(0o755)
-    monkeypatch.setattr(runtime_process.sys, "executable", str(program))
+    monkeypatch.setattr(process.sys, "executable", str(program))
 
 
 async def test_arrays_within_arrays_are_told_as_a_damaged_file(runtime, path):
@@ -48,7 +48,7 @@ async def test_an_unexpected_end_is_told_with_its_cause_and_logged(runtime, monk
     def broken(*_):
         raise RecursionError("too deep")
 
-    monkeypatch.setattr(runtime_process.ChildPlan, "need", broken)
+    monkeypatch.setattr(process.ChildPlan, "need", broken)
     for _ in range(2):
         with pytest.raises(ModelFailed, match="bad can't be run: RecursionError: too deep"):
             await runtime.ensure("bad")
@@ -59,7 +59,7 @@ async def test_an_unexpected_end_is_told_with_its_cause_and_logged(runtime, monk
 
 @pytest.mark.parametrize("said", ["echo nonsense", "head -c 200000 /dev/zero", "echo 7", "exit 3"])
 async def test_a_child_that_talks_nonsense_is_a_crash_and_is_ended(runtime, monkeypatch, tmp_path, said):
-    monkeypatch.setattr(supervised_model, "MAX_CRASHES", 1)
+    monkeypatch.setattr(supervised, "MAX_CRASHES", 1)
     child_that_says(monkeypatch, tmp_path, f"{said}\nexec sleep 600")
     with pytest.raises(ModelFailed, match=r"crashed 1 times.*bad\.log"):
         await runtime.ensure("bad")
@@ -73,7 +73,7 @@ async def test_an_unusable_answer_of_a_fresh_child_ends_it(runtime, monkeypatch,
     async def broken(*_):
         raise ValueError("no such wire")
 
-    monkeypatch.setattr(runtime_children.Children, "answers", broken)
+    monkeypatch.setattr(children.Children, "answers", broken)
     with pytest.raises(ModelFailed, match="ValueError: no such wire"):
         await runtime.ensure("bad")
     await runtime.aclose()
@@ -87,7 +87,7 @@ async def test_a_log_that_cannot_be_written_stops_no_child(runtime, monkeypatch,
     def full(path: Path, _: bytes) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(runtime_process, "_append", full)
+    monkeypatch.setattr(process, "_append", full)
     with pytest.raises(Configuration, match="can't load"):
         await runtime.ensure("bad")
     assert caplog.text.count("No space left on device") == 1

@@ -20,9 +20,9 @@ from tidemill.core.errors import (
     TooManyRequests,
     Unavailable,
 )
-from tidemill.llm.adapters import Adapter
 from tidemill.llm.openai_http import OpenAIHTTP, Target
-from tidemill.llm.runtime import LocalRuntime, RuntimeState
+from tidemill.llm.runtime.adapters import Adapter
+from tidemill.llm.runtime.local import LocalRuntime, RuntimeState
 
 pytestmark = pytest.mark.needs_model
 GIB = 2**30

@@ -17,10 +17,10 @@ import pytest_asyncio
 
 from tidemill.core.chat import ChatRequest
 from tidemill.core.errors import Configuration, Conflict, ContextTooLong, InvalidInput, ModelFailed, Unavailable
-from tidemill.llm import supervised_model
 from tidemill.llm.catalog import SMOLLM2_135M
 from tidemill.llm.openai_http import OpenAIHTTP, Target
-from tidemill.llm.runtime import LocalRuntime, RuntimeState
+from tidemill.llm.runtime import supervised
+from tidemill.llm.runtime.local import LocalRuntime, RuntimeState
 from tidemill.settings import ModelSettings, Settings
 
 pytestmark = [pytest.mark.needs_model, pytest.mark.asyncio(loop_scope="module")]
@@ -221,7 +221,7 @@ async def test_unloading_ends_the_process_and_the_next_request_starts_it(runtime
 
 
 async def test_a_child_that_keeps_crashing_stays_down_and_the_log_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(supervised_model, "MAX_CRASHES", 2)
+    monkeypatch.setattr(supervised, "MAX_CRASHES", 2)
     runtime = LocalRuntime(settings_for(tmp_path))
     try:
         for _ in range(2):
@@ -241,7 +241,7 @@ async def test_a_child_that_keeps_crashing_stays_down_and_the_log_is_named(tmp_p
 OWNER = """
 import asyncio, sys
 from pathlib import Path
-from tidemill.llm.runtime import LocalRuntime
+from tidemill.llm.runtime.local import LocalRuntime
 from tidemill.settings import ModelSettings, Settings
 folder, file = sys.argv[1:]
 settings = Settings(data_dir=Path(folder), models=ModelSettings(files={"tiny": Path(file)}, context_tokens=1024))

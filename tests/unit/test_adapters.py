@@ -7,8 +7,8 @@ import pytest
 
 from tests.support.gguf import write_adapter, write_gguf
 from tidemill.core.errors import Configuration, Conflict, InvalidInput, ModelNotFound, NotFound
-from tidemill.llm.adapters import Adapter, Adapters, check_fits
 from tidemill.llm.catalog import SourceKind, adapter_version, find_model, list_models, model_version
+from tidemill.llm.runtime.adapters import Adapter, Adapters, check_fits
 from tidemill.settings import ModelSettings, Settings
 
 HEAD = {"general.architecture": "llama", "llama.block_count": 1}

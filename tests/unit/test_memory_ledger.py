@@ -8,9 +8,9 @@ import pytest
 
 from tests.support.gguf import write_gguf
 from tidemill.core.errors import Unavailable
-from tidemill.llm.memory_ledger import MemoryLedger
-from tidemill.llm.model_memory import GIB, Need, estimate
-from tidemill.llm.vram import ScriptedVram, find_vram
+from tidemill.llm.runtime.ledger import MemoryLedger
+from tidemill.llm.runtime.memory import GIB, Need, estimate
+from tidemill.llm.runtime.vram import ScriptedVram, find_vram
 
 
 class Model:

@@ -6,9 +6,9 @@ from contextlib import ExitStack
 import pytest
 
 from tidemill.core.errors import TooManyRequests
-from tidemill.llm.runtime_metrics import Counters, Pace, parse
-from tidemill.llm.runtime_traffic import Traffic
-from tidemill.llm.runtime_turns import TURN_SECONDS, Turns
+from tidemill.llm.runtime.metrics import Counters, Pace, parse
+from tidemill.llm.runtime.traffic import Traffic
+from tidemill.llm.runtime.turns import TURN_SECONDS, Turns
 
 
 class Clock:

@@ -14,11 +14,11 @@ from tidemill.core.accounts import Right
 from tidemill.core.audit import Actor
 from tidemill.core.errors import InvalidInput
 from tidemill.core.json import Json
-from tidemill.llm.adapters import Adapter
 from tidemill.llm.catalog import ModelEntry, SourceKind
 from tidemill.llm.embedding_catalog import EmbeddingModel, Engine
-from tidemill.llm.memory_ledger import Space
-from tidemill.llm.runtime_status import RuntimeStatus
+from tidemill.llm.runtime.adapters import Adapter
+from tidemill.llm.runtime.ledger import Space
+from tidemill.llm.runtime.status import RuntimeStatus
 
 Body = TypeVar("Body", bound=BaseModel)
 router = APIRouter(tags=["models"])

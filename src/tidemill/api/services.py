@@ -15,7 +15,7 @@ from tidemill.flows.responses import Responses
 from tidemill.flows.review import ReviewFlow
 from tidemill.llm.embeddings import Embedder
 from tidemill.llm.port import ChatModel
-from tidemill.llm.runtime import LocalRuntime
+from tidemill.llm.runtime.local import LocalRuntime
 from tidemill.protection.secrets import Secrets
 from tidemill.registry.deployments import Deployments
 from tidemill.registry.embeddings import EmbeddingDeployments

@@ -10,7 +10,7 @@ from tidemill.app.database import Database
 from tidemill.core.errors import TidemillError
 from tidemill.flows.data import DataServices
 from tidemill.flows.review import ReviewFlow
-from tidemill.llm.runtime import LocalRuntime
+from tidemill.llm.runtime.local import LocalRuntime
 from tidemill.store.embedded import EmbeddedPostgres
 
 log = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ from tidemill.jobs.durable import DurableJobs
 from tidemill.llm.embeddings_all import EmbeddingModels
 from tidemill.llm.openai_http import OpenAIHTTP
 from tidemill.llm.port import ChatModel
-from tidemill.llm.runtime import LocalRuntime
+from tidemill.llm.runtime.local import LocalRuntime
 from tidemill.registry.deployments import Deployments
 from tidemill.registry.embeddings import EmbeddingDeployments
 from tidemill.review.commenter import Commenter

@@ -24,7 +24,7 @@ from tidemill.llm.openai_http import Serve, Target
 from tidemill.llm.outside import Classify, OutsideLimit
 from tidemill.llm.port import ChatModel
 from tidemill.llm.recording import RecordedModel, TextPolicy
-from tidemill.llm.runtime import LocalRuntime
+from tidemill.llm.runtime.local import LocalRuntime
 from tidemill.llm.several_choices import SeveralChoices
 from tidemill.llm.tool_calls import ToolCalls
 from tidemill.protection.secrets import Secrets

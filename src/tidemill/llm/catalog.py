@@ -17,9 +17,9 @@ import psutil
 
 from tidemill.core.errors import Configuration, ModelNotFound
 from tidemill.core.ids import digest
-from tidemill.llm.adapters import Adapter, Adapters
 from tidemill.llm.artifacts import Artifact, HubFile, PackagePart, installed_path, is_installed
 from tidemill.llm.hub_files import find_pulled, hub_file, hub_path, pulled
+from tidemill.llm.runtime.adapters import Adapter, Adapters
 from tidemill.settings import Settings
 
 GIB = 2**30

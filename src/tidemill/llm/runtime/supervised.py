@@ -10,13 +10,13 @@ from contextlib import asynccontextmanager
 from urllib.parse import quote
 
 from tidemill.core.errors import Conflict, ModelFailed, TidemillError, Unavailable
-from tidemill.llm.memory_ledger import Claim
-from tidemill.llm.runtime_children import Children
-from tidemill.llm.runtime_lease import Endpoint, Loaded
-from tidemill.llm.runtime_process import ChildPlan
-from tidemill.llm.runtime_share import Publication, SharedModel
-from tidemill.llm.runtime_status import RuntimeState
-from tidemill.llm.runtime_traffic import Traffic
+from tidemill.llm.runtime.children import Children
+from tidemill.llm.runtime.lease import Endpoint, Loaded
+from tidemill.llm.runtime.ledger import Claim
+from tidemill.llm.runtime.process import ChildPlan
+from tidemill.llm.runtime.share import Publication, SharedModel
+from tidemill.llm.runtime.status import RuntimeState
+from tidemill.llm.runtime.traffic import Traffic
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ import time
 import httpx
 
 from tidemill.core.clock import system_clock
-from tidemill.llm.memory_ledger import Claim, MemoryLedger
-from tidemill.llm.runtime_lease import Endpoint, Loaded
-from tidemill.llm.runtime_metrics import read_counters
-from tidemill.llm.runtime_process import ChildCrashed, ChildPlan, ChildProcess
+from tidemill.llm.runtime.lease import Endpoint, Loaded
+from tidemill.llm.runtime.ledger import Claim, MemoryLedger
+from tidemill.llm.runtime.metrics import read_counters
+from tidemill.llm.runtime.process import ChildCrashed, ChildPlan, ChildProcess
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Local models, each in a supervised child process; see `supervised_model` for the life of one."""
+"""Local models, each in a supervised child process; see `supervised` for the life of one."""
 
 import asyncio
 import logging
@@ -15,20 +15,20 @@ import psutil
 from tidemill.core.clock import system_clock
 from tidemill.core.errors import Configuration, TidemillError, Unavailable
 from tidemill.core.json import Json
-from tidemill.llm.adapters import Adapter, Adapters, check_fits
 from tidemill.llm.catalog import DEFAULT, default_name, find_model
 from tidemill.llm.hub_files import hub_file
-from tidemill.llm.memory_ledger import MemoryLedger, Space
-from tidemill.llm.runtime_children import Children
-from tidemill.llm.runtime_lease import Endpoint, Loaded, Served
-from tidemill.llm.runtime_metrics import Counters, Pace, read_counters
-from tidemill.llm.runtime_plan import base_entry, check_names, plan_for, projector_senses
-from tidemill.llm.runtime_process import ChildPlan
-from tidemill.llm.runtime_share import SharedModel
-from tidemill.llm.runtime_status import RuntimeState, RuntimeStatus
-from tidemill.llm.runtime_traffic import Traffic
-from tidemill.llm.supervised_model import SupervisedModel
-from tidemill.llm.vram import Vram, find_vram
+from tidemill.llm.runtime.adapters import Adapter, Adapters, check_fits
+from tidemill.llm.runtime.children import Children
+from tidemill.llm.runtime.lease import Endpoint, Loaded, Served
+from tidemill.llm.runtime.ledger import MemoryLedger, Space
+from tidemill.llm.runtime.metrics import Counters, Pace, read_counters
+from tidemill.llm.runtime.plan import base_entry, check_names, plan_for, projector_senses
+from tidemill.llm.runtime.process import ChildPlan
+from tidemill.llm.runtime.share import SharedModel
+from tidemill.llm.runtime.status import RuntimeState, RuntimeStatus
+from tidemill.llm.runtime.supervised import SupervisedModel
+from tidemill.llm.runtime.traffic import Traffic
+from tidemill.llm.runtime.vram import Vram, find_vram
 from tidemill.settings import Settings
 from tidemill.store.data_folder import make_data_folder, make_private_folder
 

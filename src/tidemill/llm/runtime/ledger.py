@@ -13,8 +13,8 @@ from typing import Protocol
 import psutil
 
 from tidemill.core.errors import Unavailable
-from tidemill.llm.model_memory import GIB, Need, free_bytes
-from tidemill.llm.vram import Vram
+from tidemill.llm.runtime.memory import GIB, Need, free_bytes
+from tidemill.llm.runtime.vram import Vram
 
 log = logging.getLogger(__name__)
 

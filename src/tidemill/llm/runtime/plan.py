@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tidemill.core.errors import Configuration, InvalidInput
-from tidemill.llm.adapters import Adapter, Adapters
 from tidemill.llm.catalog import DEFAULT, ModelEntry, SourceKind, available_cores, find_model, list_models
 from tidemill.llm.gguf import read_header
 from tidemill.llm.hub_files import hub_file
-from tidemill.llm.runtime_process import ChildPlan
-from tidemill.llm.supervised_model import log_name
+from tidemill.llm.runtime.adapters import Adapter, Adapters
+from tidemill.llm.runtime.process import ChildPlan
+from tidemill.llm.runtime.supervised import log_name
 from tidemill.settings import Settings
 
 NGRAM = "ngram"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from tidemill.llm.runtime_metrics import Pace
+from tidemill.llm.runtime.metrics import Pace
 
 
 class RuntimeState(StrEnum):

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidemill.core.errors import Configuration, InvalidInput, ModelFailed, Unavailable
-from tidemill.llm.adapters import Adapter, check_fits
-from tidemill.llm.model_memory import Need, estimate
-from tidemill.llm.runtime_options import ChildOptions
+from tidemill.llm.runtime.adapters import Adapter, check_fits
+from tidemill.llm.runtime.memory import Need, estimate
+from tidemill.llm.runtime.options import ChildOptions
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ class ChildProcess:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "tidemill.llm.runtime_child",
+            "tidemill.llm.runtime.child",
             plan.name,
             stdin=PIPE,
             stdout=PIPE,

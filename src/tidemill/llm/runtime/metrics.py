@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from tidemill.llm.runtime_lease import Endpoint
+from tidemill.llm.runtime.lease import Endpoint
 
 PREFIX = "llamacpp:"
 

@@ -1,4 +1,4 @@
-"""The process that runs one local model: `python -m tidemill.llm.runtime_child`, started by `runtime`.
+"""The process that runs one local model: `python -m tidemill.llm.runtime.child`, started by `process`.
 
 It reads one line of JSON from standard input (`ChildOptions`), loads the model, and prints one line of JSON:
 `{"port": …}` when it serves llama-server's HTTP on loopback, or `{"error": …}` when the model can't be loaded.
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import xllamacpp
 
-from tidemill.llm.runtime_options import ChildOptions
+from tidemill.llm.runtime.options import ChildOptions
 
 LOG_ERRORS = 1
 PR_SET_PDEATHSIG = 1

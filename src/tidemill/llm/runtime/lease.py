@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from tidemill.core.json import Json
-from tidemill.llm.memory_ledger import Claim
-from tidemill.llm.runtime_process import ChildProcess
-from tidemill.llm.runtime_turns import Turns
+from tidemill.llm.runtime.ledger import Claim
+from tidemill.llm.runtime.process import ChildProcess
+from tidemill.llm.runtime.turns import Turns
 
 
 @dataclass(frozen=True, slots=True)
