@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from tests.conftest import NOON, fresh_database
+from tidemill.analysis.classification import classify_all
 from tidemill.conversations.answering import Answering
 from tidemill.conversations.service import Answered, Change, Conversations, Opening, Post
 from tidemill.conversations.summaries import Summaries
@@ -31,6 +33,7 @@ from tidemill.core.errors import (
     Unavailable,
 )
 from tidemill.core.ids import new_id
+from tidemill.llm.outside import Classify
 from tidemill.llm.scripted import ScriptedAnswer, ScriptedModel
 from tidemill.settings import ConversationSettings
 from tidemill.store.conversations import ConversationRepository
@@ -71,13 +74,16 @@ class Talk:
     settings: ConversationSettings = field(default_factory=ConversationSettings)
     who: Caller = field(default_factory=caller)
     now: datetime = NOON
+    classify: Classify = classify_all
 
     def __post_init__(self) -> None:
         self.model = ScriptedModel(self.script)
         self.rows = ConversationRepository(self.pool)
         summaries = Summaries(self.model, self.rows, self.clock)
         answering = Answering(self.model, summaries, lambda _: self.context_tokens)
-        self.service = Conversations(self.rows, answering, self.model, Deployments(), self.settings, self.clock)
+        self.service = Conversations(
+            self.rows, answering, self.model, Deployments(), self.settings, self.clock, self.classify
+        )
 
     def clock(self) -> datetime:
         self.now += timedelta(seconds=1)
@@ -480,6 +486,12 @@ async def test_what_no_database_can_hold_is_replaced(pool: Pool) -> None:
     assert await talk.shown(conversation) == ["a\ufffdb\ufffd", "half \N{WATER WAVE} and \ufffd\ufffd"]
     assert answer.content.endswith("\ufffd")
     assert (await talk.get(conversation)).system == "a\ufffdb"
+
+
+async def test_a_message_in_which_no_rule_finds_anything_has_the_level_that_the_installation_says(pool: Pool) -> None:
+    talk = Talk(pool, echo, classify=partial(classify_all, default=Level.CONFIDENTIAL))
+    answer = await talk.say(await talk.open(), "Good morning")
+    assert answer.level is Level.CONFIDENTIAL
 
 
 @pytest.mark.parametrize("padding", ["", "word " * 10_000])

@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import NOON
 from tidemill.core.accounts import RIGHTS, Caller, Role
+from tidemill.core.classification import Level
 from tidemill.core.errors import Configuration, InvalidInput, TooLarge
 from tidemill.core.file import File, Purpose
 from tidemill.core.ids import new_id
@@ -148,6 +149,28 @@ async def test_a_forgotten_review_does_not_take_a_file_s_content_with_it(shelf: 
     await shelf.files.delete(shelf.who, made.id)
     assert await reviews.forgettable_changes(later(NOON)) == [made.digest]
     assert len(shelf.left()) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "level"),
+    [
+        (b"Write to lan.nguyen@congty.vn.", Level.CONFIDENTIAL),
+        ("Số thẻ: 4111 1111 1111 1111".encode(), Level.SECRET),
+        (b"Classification: public", Level.PUBLIC),
+        (b"nothing in particular", Level.INTERNAL),
+        (b"", Level.INTERNAL),
+        (b"\xff lan.nguyen@congty.vn", Level.INTERNAL),
+        (b"\0 lan.nguyen@congty.vn", Level.INTERNAL),
+        (b"lan.nguyen@congty.vn".rjust(1_000_000), Level.CONFIDENTIAL),
+        (b"lan.nguyen@congty.vn".rjust(1_000_001), Level.INTERNAL),
+    ],
+    ids=["address", "card", "public", "nothing", "empty", "no UTF-8", "NUL", "1 MB", "larger"],
+)
+async def test_a_text_file_has_the_level_of_its_text_and_any_other_the_default(
+    shelf: Shelf, content: bytes, level: Level
+) -> None:
+    made = await shelf.keep(content)
+    assert (await shelf.files.get(shelf.who, made.id)).level is made.level is level
 
 
 async def test_an_empty_file_is_a_file(shelf: Shelf) -> None:

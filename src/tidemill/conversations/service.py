@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
-from tidemill.analysis.classification import classify
+from tidemill.analysis.classification import classify_all
 from tidemill.conversations.answering import Answering
 from tidemill.conversations.snippets import snippet
 from tidemill.conversations.titles import title_by_model, title_of
@@ -22,15 +22,14 @@ from tidemill.core.errors import InvalidInput, NotFound, TidemillError, TooLarge
 from tidemill.core.ids import new_id
 from tidemill.core.json import Json
 from tidemill.core.text import storable
+from tidemill.llm.outside import Classify, classified
 from tidemill.llm.port import ChatModel
 from tidemill.settings import ConversationSettings
-from tidemill.store.conversations import ConversationRepository
+from tidemill.store.conversations import ConversationRepository, Found
 
 log = logging.getLogger(__name__)
 
 LONGEST_TITLE = 200
-QUICKLY_READ = 2000
-"""Characters whose level is found in a millisecond or two."""
 PATIENCE_SECONDS = 10.0
 """How long titles that are still being written may hold up the end of the hub."""
 
@@ -109,6 +108,7 @@ class Conversations:
         models: finds deployments.
         settings: limits, and whether a model writes titles.
         clock: gives the times.
+        classify: gives the level of a message.
     """
 
     def __init__(
@@ -119,6 +119,7 @@ class Conversations:
         models: Models,
         settings: ConversationSettings,
         clock: Clock,
+        classify: Classify = classify_all,
     ) -> None:
         self._repository = repository
         self._answering = answering
@@ -126,6 +127,7 @@ class Conversations:
         self._models = models
         self._settings = settings
         self._clock = clock
+        self._classify = classify
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def aclose(self) -> None:
@@ -155,7 +157,7 @@ class Conversations:
                 raise InvalidInput("The first messages are the user's and the assistant's in turns.", param="messages")
             parent = messages[-1].id if messages else None
             text, at = self._checked(content, "messages"), now + timedelta(microseconds=number)
-            messages.append(Message(new_id(), conversation_id, parent, speaker, text, at, await level_of(text)))
+            messages.append(Message(new_id(), conversation_id, parent, speaker, text, at, await self._level(text)))
         self._check_extent(len(messages), sum(len(message.content.encode()) for message in messages))
         first = next((message.content for message in messages if message.role is Speaker.USER), "")
         conversation = Conversation(
@@ -196,9 +198,7 @@ class Conversations:
             return [Listed(one) for one in await self._repository.latest(caller.owner_id, limit=limit, after=after)]
         asked = storable(query)
         found = await self._repository.search(caller.owner_id, asked, limit=limit, after=after)
-        return [
-            Listed(one.conversation, snippet(one.content, asked) if one.content is not None else None) for one in found
-        ]
+        return await asyncio.to_thread(_with_snippets, found, asked)
 
     async def change(self, caller: Caller, conversation_id: UUID, change: Change) -> Conversation:
         """Changes what a person may change.
@@ -321,7 +321,7 @@ class Conversations:
                     "one answered again, or name its own parent to ask in another way.",
                     param="parent_id",
                 )
-        level = await level_of(content)
+        level = await self._level(content)
         question = Message(new_id(), conversation.id, parent_id, Speaker.USER, content, self._clock(), level)
         if not await self._repository.ask(question):
             raise _unknown(conversation.id)
@@ -365,7 +365,7 @@ class Conversations:
             role=Speaker.ASSISTANT,
             content=content,
             created_at=self._clock(),
-            level=await level_of(content),
+            level=await self._level(content),
             model=turn.deployment.model,
             inference_id=draft.inference_id,
             finish_reason=finish_reason,
@@ -406,6 +406,9 @@ class Conversations:
         self._check_size(content, param)
         return storable(content)
 
+    async def _level(self, text: str) -> Level:
+        return (await classified([text], self._classify)).level
+
     def _check_size(self, content: str, param: str) -> None:
         size, limit = len(storable(content).encode()), self._settings.max_message_bytes
         if size > limit:
@@ -433,11 +436,8 @@ class Conversations:
             )
 
 
-async def level_of(text: str) -> Level:
-    """How sensitive a message is; a long one is read off the event loop."""
-    if len(text) < QUICKLY_READ:
-        return classify(text).level
-    return (await asyncio.to_thread(classify, text)).level
+def _with_snippets(found: Sequence[Found], asked: str) -> list[Listed]:
+    return [Listed(one.conversation, None if one.content is None else snippet(one.content, asked)) for one in found]
 
 
 def _checked_title(title: str) -> str:

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from functools import lru_cache
 
 BEFORE, AFTER = 40, 120
 """Characters that are shown before and after the first word that matches."""
@@ -9,6 +10,7 @@ COMBINING = range(0x300, 0x370)
 WITHOUT_DECOMPOSITION = str.maketrans("đĐ", "dD")
 
 
+@lru_cache(maxsize=8192)
 def folded(character: str) -> str:
     """A character as the search sees it: in lower case and without diacritics; the same as SQL's `search_text`."""
     bare = "".join(part for part in unicodedata.normalize("NFD", character) if ord(part) not in COMBINING)

@@ -26,6 +26,7 @@ class File:
     Attributes:
         filename: a name to show; never a path.
         expires_at: from when on it is no longer there; `None` for never.
+        level: how sensitive its text is, where it is one of at most 1 MB; the default level for anything else.
     """
 
     id: UUID

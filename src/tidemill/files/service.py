@@ -8,12 +8,14 @@ from datetime import timedelta
 from typing import IO, Literal
 from uuid import UUID
 
+from tidemill.analysis.classification import classify_all
 from tidemill.core.accounts import Caller
 from tidemill.core.clock import Clock
 from tidemill.core.errors import InvalidInput, NotFound, TooLarge
 from tidemill.core.file import File, Purpose
 from tidemill.core.ids import new_id
 from tidemill.core.text import storable
+from tidemill.llm.outside import Classify, classified
 from tidemill.settings import FileSettings
 from tidemill.store.blobs import BlobStore, IncomingBlob
 from tidemill.store.files import FileRepository
@@ -21,6 +23,8 @@ from tidemill.store.files import FileRepository
 log = logging.getLogger(__name__)
 
 LONGEST_NAME = 255
+MOST_READ = 1_000_000
+"""Bytes of the largest file whose level is found by its text: a tenth of a second's work."""
 LEAST_SECONDS, MOST_SECONDS = 3600, 2_592_000
 """An hour and thirty days, as in OpenAI's API."""
 
@@ -48,11 +52,19 @@ class Upload:
 class Files:
     """The service for files. Whatever a caller names that is another's does not exist for them."""
 
-    def __init__(self, repository: FileRepository, blobs: BlobStore, settings: FileSettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        repository: FileRepository,
+        blobs: BlobStore,
+        settings: FileSettings,
+        clock: Clock,
+        classify: Classify = classify_all,
+    ) -> None:
         self._repository = repository
         self._blobs = blobs
         self._settings = settings
         self._clock = clock
+        self._classify = classify
 
     @asynccontextmanager
     async def receive(self, caller: Caller) -> AsyncIterator[Upload]:
@@ -88,6 +100,7 @@ class Files:
                 f"`expires_after[seconds]` is between {LEAST_SECONDS} and {MOST_SECONDS}.", param="expires_after"
             )
         await upload.incoming.finish()
+        text = await upload.incoming.text(MOST_READ)
         now = self._clock()
         file = File(
             id=new_id(),
@@ -98,6 +111,7 @@ class Files:
             digest=upload.incoming.digest,
             created_at=now,
             expires_at=None if seconds is None else now + timedelta(seconds=seconds),
+            level=(await classified([text or ""], self._classify)).level,
         )
         if not await self._repository.add(file, upload.incoming, owner_max_bytes=self._settings.owner_max_bytes):
             raise self._no_room_left()

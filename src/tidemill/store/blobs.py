@@ -177,6 +177,10 @@ class IncomingBlob:
         """Makes it durable; nothing is written after this. Raises as `write` does."""
         await asyncio.to_thread(self._finish)
 
+    async def text(self, limit: int) -> str | None:
+        """What was finished, where it is UTF-8 text of at most so many bytes; `None` for anything else."""
+        return await asyncio.to_thread(self._text) if self.size <= limit else None
+
     def discard(self) -> None:
         """Closes and removes the file; nothing happens where it was placed."""
         with suppress(OSError):  # a full disk does not take what is still to be written, and need not
@@ -190,6 +194,13 @@ class IncomingBlob:
             raise _no_room(self.path.parent, error) from error
         self._hash.update(self._held)
         self._held.clear()
+
+    def _text(self) -> str | None:
+        data = self.path.read_bytes()
+        try:
+            return None if b"\0" in data else data.decode()
+        except UnicodeDecodeError:
+            return None
 
     def _finish(self) -> None:
         self._flush()

@@ -28,7 +28,10 @@ INSERT_MESSAGE: LiteralString = f"INSERT INTO messages ({MESSAGE_COLUMNS}) VALUE
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A conversation that a search found; `content` is the newest message that matches, `None` for a title alone."""
+    """A conversation that a search found.
+
+    `content` is what is searched of the newest message that matches, `None` for a title alone.
+    """
 
     conversation: Conversation
     content: str | None = None
@@ -92,8 +95,8 @@ class ConversationRepository:
         The query is as `websearch_to_tsquery` reads it: words, `"a phrase"`, `or`, `-without`.
         """
         rows = await self._all(
-            f"SELECT {COLUMNS}, (SELECT m.content FROM messages m WHERE m.conversation_id = c.id AND m.words @@ q "
-            "ORDER BY m.created_at DESC, m.id DESC LIMIT 1) AS found "
+            f"SELECT {COLUMNS}, (SELECT left(m.content, 60000) FROM messages m "
+            "WHERE m.conversation_id = c.id AND m.words @@ q ORDER BY m.created_at DESC, m.id DESC LIMIT 1) AS found "
             "FROM conversations c, websearch_to_tsquery('simple', search_text(%(query)s::text)) q "
             "WHERE owner_id = %(owner)s AND (c.words @@ q OR EXISTS "
             "(SELECT 1 FROM messages m WHERE m.conversation_id = c.id AND m.words @@ q)) "
