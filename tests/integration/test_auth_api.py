@@ -274,6 +274,18 @@ def test_what_can_be_no_sign_in_is_told_what_is_wrong_without_repeating_the_pass
     assert PASSWORD not in answer.text
 
 
+def test_a_stranger_can_not_fill_the_memory(browser: httpx.Client) -> None:
+    body = json.dumps({"email": "an@mill.example", "password": "a" * 100_000}).encode()
+
+    def parts() -> Iterator[bytes]:
+        yield from (body[start : start + 1000] for start in range(0, len(body), 1000))
+
+    for content in (body, parts()):  # with a stated length, and without
+        answer = browser.post("/v1/auth/sign-in", content=content, headers={"content-type": "application/json"})
+        assert answer.status_code == 413
+        assert "65,536" in answer.json()["error"]["message"]
+
+
 def test_the_open_routes_and_no_others_need_no_key(hub: Hub) -> None:
     with hub.client() as admin:
         document = admin.get("/openapi.json").json()

@@ -70,6 +70,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
+        if isinstance(error.__cause__, TidemillError):  # ours, met while FastAPI read the body, and taken for its own
+            return error_response(error.__cause__)
         messages = {
             404: f"There is no {request.method} {request.url.path} here. GET /openapi.json lists what there is.",
             405: f"{request.url.path} does not take {request.method}.",

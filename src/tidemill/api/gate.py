@@ -42,6 +42,8 @@ NO_CSRF = (
 UPLOADS = frozenset(f"{prefix}/files" for prefix in PREFIXES)
 FORM_BYTES = 65_536
 """What a form has beside the file in it."""
+STRANGERS_BYTES = 65_536
+"""The largest body of a route that everyone may call: many of them at once must not fill the memory."""
 
 
 class Check(Protocol):
@@ -123,8 +125,7 @@ class Gate:
                     raise NotAuthenticated(INVALID) from error
             else:
                 scope.setdefault("state", {})["caller"] = await self._by_session(scope, headers, started)
-            is_upload = scope["method"] == "POST" and scope["path"] in UPLOADS
-            limit = self._max_upload_bytes if is_upload else self._max_bytes
+            limit = self._limit(scope)
             _refuse_large(headers, limit)
             await self._app(scope, _limited(receive, limit), counted)
         except TidemillError as error:
@@ -142,6 +143,13 @@ class Gate:
                 status=status,
                 seconds=time.perf_counter() - started,
             )
+
+    def _limit(self, scope: Scope) -> int:
+        """The largest body that the route takes."""
+        if scope["path"] in OPEN:
+            return min(STRANGERS_BYTES, self._max_bytes)
+        is_upload = scope["method"] == "POST" and scope["path"] in UPLOADS
+        return self._max_upload_bytes if is_upload else self._max_bytes
 
     async def _by_session(self, scope: Scope, headers: MutableMapping[bytes, bytes], now: float) -> Caller:
         """Who the cookie's session belongs to; what changes something must come from a page of ours (CSRF)."""
@@ -182,7 +190,7 @@ def _limited(receive: Receive, limit: int) -> Receive:
 def _too_large(size: int, limit: int) -> TooLarge:
     return TooLarge(
         f"The request body has {size:,} bytes or more, and the hub takes {limit:,} at most here (settings "
-        "`max_request_bytes`, and `files.max_bytes` for files)."
+        f"`max_request_bytes`, and `files.max_bytes` for files; {STRANGERS_BYTES:,} without a key or a session)."
     )
 
 
