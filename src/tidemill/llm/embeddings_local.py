@@ -13,6 +13,10 @@ BATCH_TOKENS = 512
 """Tokens of one batch, padding included. A CPU works no faster on more (`docs/embeddings.md` has the figures), and a
 batch is how long another request waits at most."""
 
+SLICE_CHARACTERS = 20_000
+"""Characters that are tokenized in one turn, save one text that has more by itself: the turns of requests mix, and
+what is left of a request ends with its client, or with a text that is too long."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -61,7 +65,9 @@ class LocalEmbedder:
     async def embed(self, request: EmbeddingRequest) -> Embeddings:
         """As the port says."""
         run = asyncio.get_running_loop().run_in_executor
-        prepared = await run(self._thread, self._prepare, request.texts, request.kind)
+        prepared: list[Prepared] = []
+        for texts in slices(request.texts):
+            prepared += await run(self._thread, self._prepare, texts, request.kind, len(prepared))
         vectors: list[bytes] = [b""] * len(prepared)
         for places in batches([one.tokens for one in prepared]):
             found = await run(self._thread, self._vectors, [prepared[place] for place in places])
@@ -73,11 +79,11 @@ class LocalEmbedder:
         """Ends the thread, after the batch that is running."""
         self._thread.shutdown(wait=True, cancel_futures=True)
 
-    def _prepare(self, texts: Sequence[str], kind: TextKind) -> list[Prepared]:
+    def _prepare(self, texts: Sequence[str], kind: TextKind, before: int) -> list[Prepared]:
         if self._engine is None:
             self._engine = self._load()
         prepared = self._engine.prepare(texts, kind)
-        for place, one in enumerate(prepared):
+        for place, one in enumerate(prepared, before):
             if one.tokens > self._engine.context_tokens:
                 raise ContextTooLong(
                     prompt_tokens=one.tokens,
@@ -90,6 +96,17 @@ class LocalEmbedder:
     def _vectors(self, batch: Sequence[Prepared]) -> list[bytes]:
         assert self._engine is not None  # noqa: S101 - a batch was prepared by it
         return self._engine.vectors(batch)
+
+
+def slices(texts: Sequence[str], limit: int = SLICE_CHARACTERS) -> Iterator[Sequence[str]]:
+    """The texts in order, as many at a time as have no more than `limit` characters together, and always one."""
+    start, size = 0, 0
+    for place, text in enumerate(texts):
+        if place > start and size + len(text) > limit:
+            yield texts[start:place]
+            start, size = place, 0
+        size += len(text)
+    yield texts[start:]
 
 
 def batches(tokens: Sequence[int], limit: int = BATCH_TOKENS) -> Iterator[list[int]]:
