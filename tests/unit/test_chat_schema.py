@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tidemill.api.chat_schema import parse_chat, plain_message
-from tidemill.api.completions import _parse
+from tidemill.api.completions import _parse, prompts_at_once
 from tidemill.api.responses_schema import parse_response
 from tidemill.core.errors import InvalidInput
 
@@ -199,3 +199,8 @@ def test_a_request_for_a_response_that_can_not_be_used_is_told_why(
         parse_response(json.dumps({"model": "m", "input": "x", **fields}).encode())
     assert caught.value.param == param
     assert says in caught.value.message
+
+
+@pytest.mark.parametrize(("fields", "at_once"), [({}, 8), ({"n": None}, 8), ({"n": 3}, 2), ({"n": 128}, 1)])
+def test_prompts_with_several_answers_each_do_not_fill_a_models_queue(fields: Any, at_once: int) -> None:
+    assert prompts_at_once({"model": "m", "prompt": ["a"] * 64, **fields}) == at_once

@@ -30,7 +30,7 @@ from tidemill.core.accounts import Right
 from tidemill.core.chat import ChatChunk, ChatCompletion, TextRequest, Usage
 from tidemill.core.errors import InvalidInput, TidemillError
 from tidemill.core.json import JsonObject
-from tidemill.llm.several_choices import all_of, merged
+from tidemill.llm.several_choices import AT_ONCE, all_of, merged
 from tidemill.llm.text_wire import token_logprobs
 
 DEFAULT_TOKENS = 16
@@ -93,7 +93,8 @@ async def create_completion(request: Request) -> Response:
     try:
         if asked.get("stream"):
             return await _streamed(services, request, texts, form)
-        answers = await while_connected(request, all_of([services.chat.complete(text) for text in texts]))
+        work = all_of([services.chat.complete(text) for text in texts], at_once=prompts_at_once(asked))
+        answers = await while_connected(request, work)
     except ClientGone:
         return Response(status_code=499)
     return Response(form.whole(answers), 200, headers_of(texts), "application/json")
@@ -129,6 +130,11 @@ async def _text_requests(services: Services, request: Request, asked: Completion
     ]
 
 
+def prompts_at_once(asked: CompletionRequest) -> int:
+    """Each prompt is asked for `n` answers at once, and all of them together are one client's request."""
+    return max(1, AT_ONCE // (asked.get("n") or 1))
+
+
 async def _streamed(services: Services, request: Request, texts: Sequence[TextRequest], form: "_Form") -> Response:
     chunks = _numbered(services, texts, form)
     first = await begin(request, chunks, may_wait=loading(services, texts[0].model))
@@ -138,7 +144,7 @@ async def _streamed(services: Services, request: Request, texts: Sequence[TextRe
 async def _numbered(services: Services, texts: Sequence[TextRequest], form: "_Form") -> AsyncGenerator[ChatChunk, None]:
     """The chunks for all prompts, mixed, with each choice's number among all of them."""
     usages: list[Usage] = []
-    mixed = merged([services.chat.stream(text) for text in texts])
+    mixed = merged([services.chat.stream(text) for text in texts], at_once=form.at_once)
     try:
         async for number, chunk in mixed:
             if chunk.usage is not None:
@@ -160,6 +166,7 @@ class _Form:
             "model": asked["model"],
         }
         self._choices = asked.get("n") or 1
+        self.at_once = prompts_at_once(asked)
         self._alternatives = asked.get("logprobs") or 0
         self._echoed = [text.prompt if asked.get("echo") else "" for text in texts]
         self._include_usage = bool((asked.get("stream_options") or {}).get("include_usage"))
