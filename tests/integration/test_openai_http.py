@@ -38,6 +38,7 @@ class Wire:
     pieces: list = field(default_factory=list)
     script: list = field(default_factory=list)
     requests: list = field(default_factory=list)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
 
@@ -45,6 +46,7 @@ class Wire:
         head = await reader.readuntil(b"\r\n\r\n")
         length = next(int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if b"content-length" in line)
         self.requests.append((head.decode(), json.loads(await reader.readexactly(length))))
+        self.asked.set()
         with contextlib.suppress(ConnectionError):
             for piece in self.script.pop(0) if self.script else self.pieces:
                 if piece is Ellipsis:
@@ -145,7 +147,7 @@ async def test_closing_a_stream_closes_its_connection(wire, model):
 async def test_cancelling_a_request_closes_its_connection(wire, model):
     wire.pieces = [...]
     asking = asyncio.create_task(model.complete(ASK))
-    await asyncio.sleep(0.1)
+    await asyncio.wait_for(wire.asked.wait(), 10)
     asking.cancel()
     await asyncio.wait_for(wire.gone.wait(), 2)
 
