@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import NOON
 from tidemill.core.accounts import RIGHTS, Caller, Role
 from tidemill.core.chat import ChatChunk, ChatRequest
+from tidemill.core.classification import Level
 from tidemill.core.deployment import Deployment, Task
 from tidemill.core.errors import InvalidInput, ModelFailed, NotFound, TidemillError, TooLarge
 from tidemill.core.ids import new_id
@@ -204,3 +205,23 @@ async def test_what_came_before_is_read_up_to_a_limit(pool: Pool, monkeypatch: p
     with pytest.raises(TooLarge, match="10,000"):
         await hub.ask("c", previous_response_id=second["id"])
     assert (await hub.responses.get(second["id"], MAI)).response == second
+
+
+@pytest.mark.parametrize(
+    ("given", "fields", "said", "level"),
+    [
+        ("hello", {}, "hello", Level.INTERNAL),
+        ("Write to lan.nguyen@congty.vn.", {}, "Yes.", Level.CONFIDENTIAL),
+        ("To whom?", {}, "To lan.nguyen@congty.vn.", Level.CONFIDENTIAL),
+        ("To whom?", {"instructions": "You are lan.nguyen@congty.vn."}, "Me.", Level.CONFIDENTIAL),
+        ("To whom?", {"metadata": {"to": "lan.nguyen@congty.vn"}}, "You.", Level.CONFIDENTIAL),
+        ("Classification: public", {}, "Classification: public", Level.PUBLIC),
+        ("Classification: public", {}, "Card 4111 1111 1111 1111", Level.SECRET),
+    ],
+)
+async def test_a_response_is_stored_with_its_level(
+    pool: Pool, given: str, fields: dict[str, Any], said: str, level: Level
+) -> None:
+    hub = Hub(pool, said)
+    made = await hub.ask(given, **fields)
+    assert (await hub.responses.get(made["id"], MAI)).level is level

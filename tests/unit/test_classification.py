@@ -78,6 +78,7 @@ def test_all_texts_of_a_request_are_read_and_no_image() -> None:
         {"tools": [{"parameters": {"properties": {"role": {"description": "such as lan.nguyen@congty.vn"}}}}]},
         {"tools": [{"parameters": {"properties": {"type": {"default": "lan.nguyen@congty.vn"}}}}]},
         {"tools": [{"type": "lan.nguyen@congty.vn"}]},
+        {"tool_calls": [{"id": "lan.nguyen@congty.vn"}]},
     ],
 )
 def test_nothing_passes_as_an_image_or_a_type_that_is_a_text(request_: Json) -> None:

@@ -42,8 +42,9 @@ AROUND = 330
 """Characters before and after an `@` in which its whole address stands (RFC 5321: 64 and 255)."""
 DATA_URL = re.compile(r"data:[\w.+-]{1,60}/[\w.+-]{1,60};base64,[A-Za-z0-9+/=]*", re.ASCII)
 SOUNDS = ("wav", "mp3")
-KIND = re.compile(r"[a-z_]{1,30}")
-"""What OpenAI calls roles and types of parts; anything else under such a name is a text."""
+NAMES = frozenset({"role", "type", "status", "id", "call_id"})
+NAMED = re.compile(r"[a-z_]{1,30}|[a-z]{1,9}_[0-9a-f]{8,40}")
+"""What OpenAI calls roles and types of parts, and ids as they are made here; anything else of such a name is a text."""
 
 
 def classify(text: str, default: Level = Level.INTERNAL) -> Classified:
@@ -82,14 +83,14 @@ def classify_all(texts: Iterable[str], default: Level = Level.INTERNAL) -> Class
 
 
 def texts_in(value: Json) -> Iterator[str]:
-    """Every text in a JSON value, save the names of roles and types, and images and sounds, which no rule can read."""
+    """Every text in a JSON value, save names of roles and types, ids, and images and sounds, which no rule can read."""
     if isinstance(value, str):
         if not DATA_URL.fullmatch(value):
             yield value
     elif isinstance(value, Mapping):
         sound = value.keys() == {"data", "format"} and value["format"] in SOUNDS
         for name, part in value.items():
-            named = name in {"role", "type"} and isinstance(part, str) and KIND.fullmatch(part)
+            named = name in NAMES and isinstance(part, str) and NAMED.fullmatch(part)
             if not named and not (sound and name == "data"):
                 yield from texts_in(part)
     elif isinstance(value, list | tuple):

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from tidemill.analysis.classification import classify_all, texts_in
 from tidemill.core.accounts import Caller
 from tidemill.core.chat import ChatChunk, ChatRequest
 from tidemill.core.clock import Clock
@@ -15,6 +16,7 @@ from tidemill.core.inference import InferenceContext
 from tidemill.core.json import JsonObject
 from tidemill.flows.response_items import chat_options, to_messages, whole_items
 from tidemill.flows.response_writer import ResponseWriter
+from tidemill.llm.outside import Classify, classified
 from tidemill.llm.port import ChatModel
 from tidemill.registry.deployments import Deployments
 from tidemill.store.responses import ResponseRepository, StoredResponse
@@ -22,6 +24,8 @@ from tidemill.store.responses import ResponseRepository, StoredResponse
 SHOWN = ("instructions", "max_output_tokens", "max_tool_calls", "metadata", "previous_response_id", "temperature",
          "top_p", "user", "safety_identifier", "prompt_cache_key", "service_tier")  # fmt: skip
 """Fields of the request that the response repeats as they came."""
+TOLD = ("output", "instructions", "metadata", "tools", "text", "user", "safety_identifier")
+"""Fields of the response with texts of the caller's or the model's."""
 BEFORE_BYTES = 40_000_000
 """Of stored responses, read at once to go on from them: as much as a request may bring by itself."""
 
@@ -47,6 +51,7 @@ class Responses:
         responses: where they are stored.
         days: for how long after the last one of a chain.
         clock: gives the time.
+        classify: gives the level of what is stored.
     """
 
     def __init__(
@@ -57,12 +62,14 @@ class Responses:
         *,
         days: float,
         clock: Clock,
+        classify: Classify = classify_all,
     ) -> None:
         self._chat = chat
         self._deployments = deployments
         self._responses = responses
         self._days = days
         self._clock = clock
+        self._classify = classify
 
     async def prepare(self, fields: Mapping[str, Any], caller: Caller, *, trace_id: str) -> Exchange:
         """The exchange that OpenAI's fields ask for, after all that it goes on from.
@@ -193,6 +200,7 @@ class Responses:
         assert context is not None  # noqa: S101 - prepare has set them
         assert context.owner_id is not None  # noqa: S101
         now = self._clock()
+        told = [*texts_in(exchange.input), *(text for name in TOLD for text in texts_in(response[name]))]
         await self._responses.add(
             StoredResponse(
                 id=exchange.id,
@@ -201,6 +209,7 @@ class Responses:
                 inference_id=context.inference_id,
                 input=exchange.input,
                 response=response,
+                level=(await classified(told, self._classify)).level,
                 created_at=now,
                 expires_at=now + timedelta(days=self._days),
             )

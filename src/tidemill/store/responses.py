@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from tidemill.core.classification import Level
 from tidemill.core.json import Json, JsonObject
 from tidemill.store.database import Pool
 
@@ -28,7 +29,10 @@ kept AS (
 
 @dataclass(frozen=True, slots=True)
 class StoredResponse:
-    """One response. `input` are its own items; what came before is in the one that `previous_id` names."""
+    """One response. `input` are its own items; what came before is in the one that `previous_id` names.
+
+    `level` is the highest among its own items, its instructions, metadata and tools, and its answer.
+    """
 
     id: UUID
     owner_id: UUID
@@ -36,6 +40,7 @@ class StoredResponse:
     inference_id: UUID | None
     input: Sequence[JsonObject]
     response: Mapping[str, Json]
+    level: Level
     created_at: datetime
     expires_at: datetime
 
@@ -50,8 +55,8 @@ class ResponseRepository:
         """Writes a response, and keeps those that it goes on from as long as itself."""
         async with self._pool.connection() as connection, connection.transaction():
             await connection.execute(
-                "INSERT INTO responses (id, owner_id, previous_id, inference_id, input, response, created_at, "
-                "expires_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+                "INSERT INTO responses (id, owner_id, previous_id, inference_id, input, response, level, created_at, "
+                "expires_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
                 (
                     row.id,
                     row.owner_id,
@@ -59,6 +64,7 @@ class ResponseRepository:
                     row.inference_id,
                     json.dumps(row.input),
                     json.dumps(row.response),
+                    row.level,
                     row.created_at,
                     row.expires_at,
                 ),
@@ -77,7 +83,7 @@ class ResponseRepository:
                 "SELECT * FROM responses WHERE id = %s AND owner_id = %s", (response_id, owner_id)
             )
             row = await cursor.fetchone()
-        return StoredResponse(**row) if row else None  # type: ignore[arg-type]
+        return _stored(row) if row else None
 
     async def chain(self, response_id: UUID, owner_id: UUID) -> list[StoredResponse]:
         """A response and all that it goes on from, oldest first; empty where there is none of this owner."""
@@ -86,7 +92,7 @@ class ResponseRepository:
                 f"{CHAIN} SELECT r.* FROM responses r JOIN chain USING (id) ORDER BY chain.back DESC",  # noqa: S608
                 {"id": response_id, "owner": owner_id},
             )
-            return [StoredResponse(**row) for row in await cursor.fetchall()]  # type: ignore[arg-type]
+            return [_stored(row) for row in await cursor.fetchall()]
 
     async def chain_bytes(self, response_id: UUID, owner_id: UUID) -> int:
         """How large what `chain` reads is."""
@@ -112,3 +118,7 @@ class ResponseRepository:
         async with self._pool.connection() as connection:
             cursor = await connection.execute("DELETE FROM responses WHERE expires_at <= %s", (now,))
             return cursor.rowcount
+
+
+def _stored(row: Mapping[str, object]) -> StoredResponse:
+    return StoredResponse(**{**row, "level": Level(str(row["level"]))})  # type: ignore[arg-type]

@@ -29,6 +29,7 @@ STATEMENTS = (
         inference_id uuid,
         input json NOT NULL,
         response json NOT NULL,
+        level text NOT NULL DEFAULT 'internal' CHECK (level IN ('public', 'internal', 'confidential', 'secret')),
         created_at timestamptz NOT NULL,
         expires_at timestamptz NOT NULL
     )
