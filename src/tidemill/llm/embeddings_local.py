@@ -10,7 +10,7 @@ from tidemill.core.embedding import EmbeddingRequest, Embeddings, TextKind
 from tidemill.core.errors import ContextTooLong
 
 BATCH_TOKENS = 512
-"""Tokens of one batch, padding included. A CPU works no faster on more (`docs/embeddings.md` has the figures), and a
+"""Tokens of one batch, padding included. A CPU works no faster on more (decision 007 has the figures), and a
 batch is how long another request waits at most."""
 
 SLICE_CHARACTERS = 20_000
