@@ -63,6 +63,7 @@ def test_a_person_is_changed_disabled_and_enabled(command: Command) -> None:
     assert "Core" in command("users", "show", "a@example.org")[1]
     assert shown(command, "teams", "list")[0]["people"] == ["a@example.org"]
     assert "a@example.org" in command("teams", "list")[1]
+    assert "no subject" in command("users", "unlink", "a@example.org")[1]
     assert shown(command, "users", "disable", "a@example.org")["disabled_at"]
     assert shown(command, "users", "enable", "a@example.org")["disabled_at"] is None
     assert command("teams", "leave", "Core", "a@example.org")[0] == 0

@@ -15,11 +15,13 @@ from joserfc.jws import JWSRegistry
 
 from tests.conftest import NOON
 from tests.support.issuer import CLIENT_ID, CLIENT_SECRET, TestIssuer, an_ec_key, running_issuer
+from tests.support.people import make_accounts
 from tests.support.sign_in import SECRET, SignInServices
 from tidemill.accounts.issuer import Issuer, IssuerFailed, SignInRefused
 from tidemill.accounts.oidc import Answer, OidcSignIn, local_path
 from tidemill.accounts.sessions import NewSession
 from tidemill.core.accounts import Role
+from tidemill.core.audit import COMMAND
 from tidemill.core.errors import Configuration, Conflict, InvalidInput, NotPermitted, Unavailable
 from tidemill.settings import OidcSettings
 from tidemill.store.database import Pool
@@ -143,6 +145,17 @@ async def test_an_account_that_another_subject_has_is_not_taken_over_by_its_addr
     await flow.hub.add(EMAIL, oidc_issuer=flow.issuer.url, oidc_subject="6")
     with pytest.raises(NotPermitted, match="as another"):
         await flow.sign_in(create_users=True)
+
+
+async def test_a_person_whom_the_issuer_knows_anew_is_unlinked_and_joined_again(flow: Flow) -> None:
+    user = await flow.hub.add(EMAIL, oidc_issuer="https://moved.example", oidc_subject="7")
+    with pytest.raises(NotPermitted, match="users unlink"):
+        await flow.sign_in()
+    people = make_accounts(flow.hub.pool, flow.hub.time).people
+    assert (await people.unlink(user.id, COMMAND)).oidc_issuer is None
+    await people.unlink(user.id, COMMAND)
+    assert (await flow.sign_in()).user.id == user.id
+    assert await flow.hub.audited() == ["user.unlinked", "user.linked", "user.signed_in"]
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -200,8 +200,8 @@ class OidcSignIn:
             return user
         if known != (None, None) or user.email != found.email:
             raise NotPermitted(
-                "The account with your address belongs to someone whom the issuer knows as another. Ask an admin of "
-                "this hub."
+                "The account with your address belongs to someone whom the issuer knows as another. If it is yours, an "
+                "admin ends that with `tidemill users unlink`."
             )
         user = replace(user, oidc_issuer=identity.issuer, oidc_subject=identity.subject)
         await self._people.update(change.connection, user)

@@ -132,6 +132,22 @@ class People:
         self._check.forget()
         return new
 
+    async def unlink(self, user_id: UUID, actor: Actor) -> User:
+        """Forgets as which subject an issuer knows a person: the next sign-in joins one by the verified address.
+
+        For a person whom the issuer knows anew, and for an issuer that has moved.
+
+        Raises:
+            NotFound: there is no such person.
+        """
+        async with self._audit.change(actor) as change:
+            old = _known(await self._people.lock(change.connection, user_id), user_id)
+            new = replace(old, oidc_issuer=None, oidc_subject=None)
+            if new != old:
+                await self._people.update(change.connection, new)
+                change.note("user.unlinked", "user", user_id)
+        return new
+
     async def remove(self, user_id: UUID, *, revoke_keys: bool, actor: Actor) -> int:
         """Disables a person for good: no session, key or token of theirs is taken any more. What they made stays.
 

@@ -110,6 +110,17 @@ def set_password(email: Email, as_json: Json = False) -> None:
 
 
 @app.command()
+def unlink(email: Email, as_json: Json = False) -> None:
+    """Forget as whom the issuer knows a person: the next sign-in through it joins them anew, by the address."""
+
+    async def work(accounts: Accounts) -> User:
+        return await accounts.people.unlink((await accounts.people.get_by_email(email)).id, COMMAND)
+
+    user = with_accounts(work)
+    _tell(user, as_json=as_json, sentence=f"{user.email} is joined to no subject of an issuer now.")
+
+
+@app.command()
 def disable(email: Email, as_json: Json = False) -> None:
     """Disable a person: sessions, keys and tokens are refused within five seconds."""
     user = _change(email, {"disabled": True})
