@@ -4,6 +4,7 @@ import asyncio
 import errno
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tidemill.store.blobs import BlobStore
 from tidemill.store.database import Pool
 from tidemill.store.files import FileRepository
 from tidemill.store.reviews import ReviewRepository, ReviewRow
+from tidemill.store.shared_blobs import lock_blob
 
 
 class Shelf:
@@ -142,13 +144,69 @@ async def test_a_file_goes_with_its_content_and_no_other_does(shelf: Shelf, end:
 async def test_a_forgotten_review_does_not_take_a_file_s_content_with_it(shelf: Shelf, pool: Pool) -> None:
     made = await shelf.keep(b"a change")
     reviews = ReviewRepository(pool)
-    review = ReviewRow(new_id(), None, None, ReviewState.QUEUED, "t", None, None, made.digest, False, NOON)
-    await reviews.add(review)
-    await reviews.fail(review.id, "no", NOON)
-    assert await reviews.forgettable_changes(later(NOON)) == []
-    await shelf.files.delete(shelf.who, made.id)
-    assert await reviews.forgettable_changes(later(NOON)) == [made.digest]
+    await reviewed(reviews, shelf)
+    assert await reviews.forget_changes(shelf.blobs, later(NOON), NOON) == 1
     assert len(shelf.left()) == 1
+    await shelf.files.delete(shelf.who, made.id)
+    assert shelf.left() == []
+
+
+async def test_a_file_that_is_uploaded_while_a_review_of_the_same_content_is_forgotten_keeps_its_content(
+    shelf: Shelf, pool: Pool
+) -> None:
+    reviews = ReviewRepository(pool)
+    await reviewed(reviews, shelf)
+    async with pool.connection() as holding, holding.transaction():
+        await lock_blob(holding, sha256(b"a change").hexdigest())
+        uploading = asyncio.create_task(shelf.keep(b"a change"))
+        await until_waiting(pool, 1)
+        forgetting = asyncio.create_task(reviews.forget_changes(shelf.blobs, later(NOON), NOON))
+        await until_waiting(pool, 2)
+    made = await uploading
+    assert await forgetting == 1
+    _, content = await shelf.files.open(shelf.who, made.id)
+    with content:
+        assert content.read() == b"a change"
+
+
+async def test_a_review_that_is_asked_for_while_its_change_is_forgotten_has_it(shelf: Shelf, pool: Pool) -> None:
+    reviews = ReviewRepository(pool)
+    await reviewed(reviews, shelf)
+    async with pool.connection() as holding, holding.transaction():
+        await lock_blob(holding, sha256(b"a change").hexdigest())
+        forgetting = asyncio.create_task(reviews.forget_changes(shelf.blobs, later(NOON), NOON))
+        await until_waiting(pool, 1)
+        asking = asyncio.create_task(reviews.add(review_of(b"a change"), shelf.blobs, b"a change"))
+        await until_waiting(pool, 2)
+    assert await forgetting == 1
+    await asking
+    assert [path.read_bytes() for path in shelf.left()] == [b"a change"]
+    assert await reviews.forget_changes(shelf.blobs, later(NOON), NOON) == 0
+
+
+def review_of(change: bytes) -> ReviewRow:
+    return ReviewRow(new_id(), None, None, ReviewState.QUEUED, "t", None, None, sha256(change).hexdigest(), False, NOON)
+
+
+async def reviewed(reviews: ReviewRepository, shelf: Shelf) -> None:
+    """A review of a change that has ended."""
+    review = review_of(b"a change")
+    await reviews.add(review, shelf.blobs, b"a change")
+    await reviews.fail(review.id, "no", NOON)
+
+
+async def until_waiting(pool: Pool, count: int) -> None:
+    """Until so many wait for a lock that is not a row's, in the order in which they came."""
+    async with pool.connection() as connection:
+        for _ in range(500):
+            cursor = await connection.execute(
+                "SELECT count(*) AS n FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
+                "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            )
+            if (await cursor.fetchone() or {})["n"] == count:
+                return
+            await asyncio.sleep(0.02)
+    raise AssertionError("nobody waits")
 
 
 @pytest.mark.parametrize(

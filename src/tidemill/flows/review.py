@@ -9,6 +9,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Protocol
 from uuid import UUID
 
@@ -85,11 +86,11 @@ class ReviewFlow:
             title=storable(change.title)[:SHOWN_TITLE],
             base=storable(change.base) if change.base else None,
             head=storable(change.head) if change.head else None,
-            change_digest=await self._parts.blobs.put(data),
+            change_digest=sha256(data).hexdigest(),
             with_model=with_model,
             created_at=self._parts.clock(),
         )
-        await self._parts.reviews.add(row)
+        await self._parts.reviews.add(row, self._parts.blobs, data)
         await self._jobs.submit(WORKFLOW, str(row.id))
         return row
 
@@ -161,8 +162,4 @@ class ReviewFlow:
 
 async def forget_changes(reviews: ReviewRepository, blobs: BlobStore, before: datetime, now: datetime) -> int:
     """Deletes the changes of reviews that ended before a time; returns how many there were."""
-    digests = await reviews.forgettable_changes(before)
-    for digest in digests:
-        await blobs.delete(digest)
-        await reviews.mark_forgotten(digest, now)
-    return len(digests)
+    return await reviews.forget_changes(blobs, before, now)

@@ -10,19 +10,13 @@ from tidemill.core.classification import Level
 from tidemill.core.file import File, Purpose
 from tidemill.store.blobs import BlobStore, IncomingBlob
 from tidemill.store.database import Connection, Pool
+from tidemill.store.shared_blobs import delete_unreferred, lock_blob
 
 LIVE: LiteralString = "owner_id = %(owner)s AND (expires_at IS NULL OR expires_at > %(now)s)"
-REFERRED: LiteralString = (
-    "SELECT EXISTS (SELECT 1 FROM files WHERE digest = %(digest)s) OR EXISTS "
-    "(SELECT 1 FROM reviews WHERE change_digest = %(digest)s AND change_forgotten_at IS NULL) AS referred"
-)
 
 
 class FileRepository:
-    """Files of owners. A blob goes with the last row that refers to it, whoever's row that is.
-
-    A lock on the digest, held by the transaction, keeps an upload and a deletion of the same content apart.
-    """
+    """Files of owners. A blob goes with the last row that refers to it, whoever's row that is."""
 
     def __init__(self, pool: Pool, blobs: BlobStore) -> None:
         self._pool = pool
@@ -33,7 +27,7 @@ class FileRepository:
         values = {**asdict(file), "owner": file.owner_id, "now": file.created_at}
         async with self._pool.connection() as connection, connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s::text, 1))", (file.owner_id,))
-            await _lock(connection, file.digest)
+            await lock_blob(connection, file.digest)
             if await self._used(connection, file.owner_id, file.created_at) + file.bytes > owner_max_bytes:
                 return False
             await connection.execute(
@@ -93,21 +87,14 @@ class FileRepository:
         return await self._delete("owner_id = ANY(%(owners)s)", {"owners": [*owner_ids]})
 
     async def _delete(self, condition: LiteralString, parameters: Mapping[str, object]) -> int:
-        """One transaction for each file: a blob is unlinked under its digest's lock, and before the row is gone.
-
-        Where the end of the transaction fails, a row is left without a blob, and can be deleted again; the other way
-        round a blob could be left of which nobody knows.
-        """
+        """One transaction for each file, with its blob."""
         rows = await self._all(f"SELECT id, digest FROM files WHERE {condition}", parameters)  # noqa: S608 - constants
         deleted = 0
         for row in rows:
             async with self._pool.connection() as connection, connection.transaction():
-                await _lock(connection, row["digest"])
+                await lock_blob(connection, row["digest"])
                 deleted += (await connection.execute("DELETE FROM files WHERE id = %s", (row["id"],))).rowcount
-                cursor = await connection.execute(REFERRED, {"digest": row["digest"]})
-                found = await cursor.fetchone()
-                if found is not None and not found["referred"]:
-                    await self._blobs.delete(row["digest"])
+                await delete_unreferred(connection, self._blobs, row["digest"])
         return deleted
 
     async def _used(self, connection: Connection, owner_id: UUID, now: datetime) -> int:
@@ -122,10 +109,6 @@ class FileRepository:
     async def _all(self, query: LiteralString, parameters: Mapping[str, object]) -> Sequence[dict[str, Any]]:
         async with self._pool.connection() as connection:
             return await (await connection.execute(query, parameters)).fetchall()
-
-
-async def _lock(connection: Connection, digest: str) -> None:
-    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s::text, 0))", (digest,))
 
 
 def _file(row: Mapping[str, Any]) -> File:

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from tidemill.store.blobs import BlobStore
 from tidemill.store.database import Connection, Pool
+from tidemill.store.shared_blobs import delete_unreferred, lock_blob
 
 PAGE = 10
 """Rows that an export holds in memory at once: a conversation may have `conversations.max_bytes`."""
@@ -110,10 +111,6 @@ TOMBSTONE: Sequence[Erase] = (
 )
 """Last, so that who has to be erased is known until all is done. The id stays, and names nobody."""
 
-REFERRED: LiteralString = (
-    "SELECT EXISTS (SELECT 1 FROM files WHERE digest = %(digest)s) OR EXISTS "
-    "(SELECT 1 FROM reviews WHERE change_digest = %(digest)s AND change_forgotten_at IS NULL) AS referred"
-)
 CLEANED = ("inference_texts", "inferences", "messages", "conversation_summaries", "conversations", "responses",
            "embedding_cache", "reviews", "review_findings", "review_events", "files", "users", "api_keys", "sessions",
            "team_members")  # fmt: skip
@@ -157,26 +154,18 @@ class PersonalData:
             return [str(row["id"]) for row in await cursor.fetchall()]
 
     async def delete_reviews(self, person: Person, blobs: BlobStore) -> int:
-        """Deletes the person's reviews, and the changes that they read where nothing else refers to them.
-
-        Each in one transaction, under the lock that keeps an upload of the same content away: a blob goes before the
-        end of the transaction, so that one that is left over is found again.
-        """
+        """Deletes the person's reviews, and the changes that they read where nothing else refers to them."""
         reviews = await self.review_ids(person)
         for review_id in reviews:
             async with self._pool.connection() as connection, connection.transaction():
-                cursor = await connection.execute(
-                    "SELECT change_digest FROM reviews WHERE id = %s FOR UPDATE", (review_id,)
-                )
+                cursor = await connection.execute("SELECT change_digest FROM reviews WHERE id = %s", (review_id,))
                 row = await cursor.fetchone()
                 if row is None:
                     continue
                 digest = str(row["change_digest"])
-                await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s::text, 0))", (digest,))
+                await lock_blob(connection, digest)
                 await connection.execute("DELETE FROM reviews WHERE id = %s", (review_id,))
-                found = await (await connection.execute(REFERRED, {"digest": digest})).fetchone()
-                if found is not None and not found["referred"]:
-                    await blobs.delete(digest)
+                await delete_unreferred(connection, blobs, digest)
         return len(reviews)
 
     async def clean(self) -> None:

@@ -10,7 +10,9 @@ from uuid import UUID
 from tidemill.core.finding import Finding, Severity
 from tidemill.core.json import Json
 from tidemill.core.review import ReviewState
+from tidemill.store.blobs import BlobStore
 from tidemill.store.database import Pool
+from tidemill.store.shared_blobs import delete_unreferred, lock_blob
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,10 @@ class ReviewRepository:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def add(self, review: ReviewRow) -> None:
-        """Writes a new review."""
-        async with self._pool.connection() as connection:
+    async def add(self, review: ReviewRow, blobs: BlobStore, change: bytes) -> None:
+        """Writes a new review, and the change that it reads, whose digest it has."""
+        async with self._pool.connection() as connection, connection.transaction():
+            await lock_blob(connection, review.change_digest)
             await connection.execute(
                 "INSERT INTO reviews (id, key_id, owner_id, state, title, base, head, change_digest, with_model, "
                 "created_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (id) DO NOTHING",
@@ -69,6 +72,7 @@ class ReviewRepository:
                     review.created_at,
                 ),
             )
+            await blobs.put(change)
 
     async def get(self, review_id: UUID) -> ReviewRow | None:
         """One review, or `None`."""
@@ -113,24 +117,30 @@ class ReviewRepository:
             )
             return [_review(row) for row in await cursor.fetchall()]
 
-    async def forgettable_changes(self, before: datetime) -> list[str]:
-        """Digests of changes that are stored still, and all of whose reviews ended before this time.
-
-        None that an uploaded file of the same content needs.
-        """
+    async def forget_changes(self, blobs: BlobStore, before: datetime, at: datetime) -> int:
+        """Deletes the changes all of whose reviews ended before a time; returns how many. A file's content stays."""
         async with self._pool.connection() as connection:
             cursor = await connection.execute(
-                "SELECT change_digest FROM reviews "
-                "WHERE NOT EXISTS (SELECT 1 FROM files WHERE files.digest = change_digest) GROUP BY change_digest "
+                "SELECT change_digest AS digest FROM reviews GROUP BY change_digest "
                 "HAVING bool_and(finished_at IS NOT NULL AND finished_at < %s) "
                 "AND bool_or(change_forgotten_at IS NULL) LIMIT 1000",
                 (before,),
             )
-            return [str(row["change_digest"]) for row in await cursor.fetchall()]
-
-    async def mark_forgotten(self, digest: str, at: datetime) -> None:
-        """Notes that a change is no longer stored."""
-        await self._execute("UPDATE reviews SET change_forgotten_at = %s WHERE change_digest = %s", (at, digest))
+            digests = [str(row["digest"]) for row in await cursor.fetchall()]
+        forgotten = 0
+        for digest in digests:
+            async with self._pool.connection() as connection, connection.transaction():
+                await lock_blob(connection, digest)
+                cursor = await connection.execute(
+                    "UPDATE reviews SET change_forgotten_at = %(at)s WHERE change_digest = %(digest)s AND NOT EXISTS "
+                    "(SELECT 1 FROM reviews WHERE change_digest = %(digest)s "
+                    "AND (finished_at IS NULL OR finished_at >= %(before)s))",
+                    {"at": at, "digest": digest, "before": before},
+                )
+                if cursor.rowcount:
+                    await delete_unreferred(connection, blobs, digest)
+                    forgotten += 1
+        return forgotten
 
     async def add_findings(self, review_id: UUID, findings: Iterable[Finding]) -> None:
         """Adds findings; one whose fingerprint is there already is left as it is."""
