@@ -10,7 +10,7 @@ from tests.conftest import NOON
 from tests.support.people import MovedClock, actions, make_accounts, person
 from tidemill.accounts.accounts import Accounts
 from tidemill.accounts.api_keys import LOCAL_KEY, NewApiKey, Wanted
-from tidemill.accounts.key_check import MEMORY_SECONDS
+from tidemill.accounts.recent import SECONDS
 from tidemill.core.accounts import RIGHTS, Caller, Right, Role, User
 from tidemill.core.audit import COMMAND, HUB, Actor
 from tidemill.core.classification import Level
@@ -105,9 +105,9 @@ async def test_a_key_revoked_elsewhere_stops_working_within_seconds(
     made = await key(hub)
     await hub.keys.check(made.secret, now=0)
     await make_accounts(pool, clock).keys.revoke(made.key.prefix, COMMAND)
-    assert await hub.keys.check(made.secret, now=MEMORY_SECONDS - 0.1)
+    assert await hub.keys.check(made.secret, now=SECONDS - 0.1)
     with pytest.raises(NotAuthenticated):
-        await hub.keys.check(made.secret, now=MEMORY_SECONDS + 0.1)
+        await hub.keys.check(made.secret, now=SECONDS + 0.1)
 
 
 async def test_a_key_is_not_believed_beyond_its_end(hub: Accounts, clock: MovedClock) -> None:

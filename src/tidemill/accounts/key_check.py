@@ -6,15 +6,13 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from tidemill.accounts.audit import Derive
+from tidemill.accounts.recent import SECONDS, Recent
 from tidemill.core.accounts import ApiKey, Caller, Role, narrowed
 from tidemill.core.classification import Level
 from tidemill.core.clock import Clock
 from tidemill.core.errors import NotAuthenticated
 from tidemill.store.api_keys import ApiKeyRepository, Owner
 
-REMEMBERED = 10_000
-MEMORY_SECONDS = 5.0
-"""How long a key that was checked is believed; a key revoked by another process works for so long at most."""
 USE_SPACING = timedelta(minutes=1)
 """A key's last use is written no more often than this."""
 
@@ -32,7 +30,7 @@ class KeyCheck:
         self._repository = repository
         self._pepper = bytes.fromhex(derive("api keys"))
         self._clock = clock
-        self._known: dict[bytes | UUID, tuple[float, Caller]] = {}
+        self._known: Recent[bytes | UUID, Caller] = Recent()
         self._uses: dict[UUID, datetime] = {}
 
     def hash(self, secret: str) -> bytes:
@@ -47,9 +45,9 @@ class KeyCheck:
                 work, one look by a keyed hash, and gets the same answer.
         """
         hashed = self.hash(secret)
-        known = self._known.get(hashed)
-        if known is not None and now < known[0]:
-            return known[1]
+        known = self._known.get(hashed, now)
+        if known is not None:
+            return known
         return self._remembered(hashed, await self._repository.find_by_hash(hashed), now)
 
     async def check_id(self, key_id: UUID, now: float) -> Caller:
@@ -58,9 +56,9 @@ class KeyCheck:
         Raises:
             NotAuthenticated: as for `check`.
         """
-        known = self._known.get(key_id)
-        if known is not None and now < known[0]:
-            return known[1]
+        known = self._known.get(key_id, now)
+        if known is not None:
+            return known
         return self._remembered(key_id, await self._repository.find(key_id), now)
 
     def forget(self) -> None:
@@ -76,7 +74,6 @@ class KeyCheck:
     def _remembered(self, name: bytes | UUID, found: tuple[ApiKey, Owner | None] | None, now: float) -> Caller:
         moment = self._clock()
         if found is None or not _valid(*found, moment):
-            self._known.pop(name, None)
             raise NotAuthenticated(
                 "This API key is not valid here. Make one with `tidemill keys create NAME` and send it as "
                 "`Authorization: Bearer KEY`."
@@ -84,13 +81,11 @@ class KeyCheck:
         key, owner = found
         if key.last_used_at is None or moment - key.last_used_at >= USE_SPACING:
             self._uses[key.id] = moment
-        seconds = MEMORY_SECONDS
+        seconds = SECONDS
         if key.expires_at is not None:
             seconds = min(seconds, (key.expires_at - moment).total_seconds())
-        if len(self._known) >= REMEMBERED:
-            self._known.clear()
         caller = caller_of_key(key, owner)
-        self._known[name] = (now + seconds, caller)
+        self._known.put(name, caller, now, seconds=seconds)
         return caller
 
 

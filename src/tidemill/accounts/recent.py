@@ -20,13 +20,13 @@ class Recent(Generic[K, V]):
     def get(self, key: K, now: float) -> V | None:
         """The value, unless it is unknown or too old."""
         known = self._known.get(key)
-        return known[1] if known is not None and now - known[0] < SECONDS else None
+        return known[1] if known is not None and now < known[0] else None
 
-    def put(self, key: K, value: V, now: float) -> None:
-        """Remembers a value; everything is forgotten first where there would be too much."""
+    def put(self, key: K, value: V, now: float, *, seconds: float = SECONDS) -> None:
+        """Remembers a value for a while; everything is forgotten first where there would be too much."""
         if len(self._known) >= REMEMBERED:
             self._known.clear()
-        self._known[key] = (now, value)
+        self._known[key] = (now + seconds, value)
 
     def clear(self) -> None:
         """Forgets everything."""
