@@ -1,6 +1,5 @@
 """`POST /v1/chat/completions`, as OpenAI's API has it. `chat_schema` says what a request may hold."""
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator
 
@@ -20,6 +19,7 @@ from tidemill.api.answering import (
     usage_json,
 )
 from tidemill.api.chat_schema import SCHEMA, ChatCompletionRequest, parse_chat, plain_message
+from tidemill.api.request_body import parsed
 from tidemill.api.rights import needs
 from tidemill.api.services import Services, services_of
 from tidemill.api.streaming import ClientGone, EventStream, begin, while_connected
@@ -30,8 +30,6 @@ from tidemill.core.errors import TidemillError
 IGNORED = frozenset({"model", "messages", "stream", "stream_options", "user", "metadata", "store", "service_tier",
                      "safety_identifier", "prompt_cache_key", "max_completion_tokens", "modalities"})  # fmt: skip
 """Fields that the hub reads itself, or takes from its clients and has no use for."""
-LARGE_BYTES = 500_000
-"""A larger body is parsed beside the event loop, so that one request's images hold up no other."""
 
 router = APIRouter(tags=["chat"])
 
@@ -51,8 +49,7 @@ router = APIRouter(tags=["chat"])
 async def create_chat_completion(request: Request) -> Response:
     """Answers with the named model, whole or streamed. Every answer leaves one inference row."""
     services = services_of(request)
-    body = await request.body()
-    asked = parse_chat(body) if len(body) < LARGE_BYTES else await asyncio.to_thread(parse_chat, body)
+    asked = await parsed(parse_chat, await request.body())
     chat = await _chat_request(services, request, asked)
     name = asked["model"]
     try:

@@ -22,7 +22,7 @@ from tidemill.api.answering import (
     usage_json,
 )
 from tidemill.api.chat_schema import FORBID, Biases, ModelName, Penalty, Seed, Stops, StreamOptions, Tokens
-from tidemill.api.request_body import parse_body
+from tidemill.api.request_body import parse_body, parsed
 from tidemill.api.rights import needs
 from tidemill.api.services import Services, services_of
 from tidemill.api.streaming import ClientGone, EventStream, begin, while_connected
@@ -87,7 +87,7 @@ router = APIRouter(tags=["completions"])
 async def create_completion(request: Request) -> Response:
     """Continues each prompt, whole or streamed. Each prompt leaves one inference row."""
     services = services_of(request)
-    asked = _parse(await request.body())
+    asked = await parsed(_parse, await request.body())
     texts = await _text_requests(services, request, asked)
     form = _Form(asked, texts)
     try:

@@ -1,6 +1,8 @@
 """`POST /v1/embeddings`, as OpenAI's API has it."""
 
+import asyncio
 import base64
+from functools import partial
 from typing import Annotated, Literal, Required
 
 from fastapi import APIRouter, Request
@@ -10,7 +12,7 @@ from typing_extensions import TypedDict
 
 from tidemill.api.answering import context_of, json_bytes
 from tidemill.api.chat_schema import FORBID, ModelName
-from tidemill.api.request_body import parse_body
+from tidemill.api.request_body import parse_body, parsed
 from tidemill.api.rights import needs
 from tidemill.api.services import services_of
 from tidemill.api.streaming import ClientGone, while_connected
@@ -21,6 +23,8 @@ from tidemill.core.text import storable
 
 MAX_TEXTS = 2048
 """OpenAI's own limit."""
+FEW_TEXTS = 100
+"""The vectors of more are written beside the event loop: 2,048 take a tenth of a second."""
 TOKENS_REFUSED = (
     "`input` is a text or a list of texts. Tokens are not taken, since each model has its own. "
     "With LangChain's OpenAIEmbeddings, set `check_embedding_ctx_length=False`."
@@ -54,8 +58,8 @@ router = APIRouter(tags=["embeddings"])
 async def create_embeddings(request: Request) -> Response:
     """Turns each text into a vector of unit length. Each request leaves one inference row."""
     services = services_of(request)
-    asked = _parse(await request.body())
-    texts = _texts(asked, services.settings.embeddings.max_input_bytes)
+    read = partial(_read, max_bytes=services.settings.embeddings.max_input_bytes)
+    asked, texts = await parsed(read, await request.body())
     context = context_of(request, services.embedding_deployments.find(asked["model"]))
     wanted = EmbeddingRequest(
         model=context.deployment.model,
@@ -73,7 +77,15 @@ async def create_embeddings(request: Request) -> Response:
         "x-tidemill-model": wanted.model.encode("ascii", "replace").decode(),
     }
     encoded = asked.get("encoding_format") == "base64"
-    return Response(_answer(embeddings, asked["model"], encoded=encoded), 200, headers, "application/json")
+    answer = partial(_answer, embeddings, asked["model"], encoded=encoded)
+    written = answer() if len(texts) <= FEW_TEXTS else await asyncio.to_thread(answer)
+    return Response(written, 200, headers, "application/json")
+
+
+def _read(body: bytes, max_bytes: int) -> tuple[CreateEmbeddingRequest, list[str]]:
+    """The request, and its texts."""
+    asked = _parse(body)
+    return asked, _texts(asked, max_bytes)
 
 
 def _parse(body: bytes) -> CreateEmbeddingRequest:

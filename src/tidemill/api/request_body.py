@@ -3,7 +3,8 @@
 curl sends `-d` as a form unless it is told otherwise; the body is JSON all the same.
 """
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -13,6 +14,8 @@ from tidemill.api.errors import fault, invalid
 from tidemill.core.errors import InvalidInput
 
 T = TypeVar("T")
+LARGE_BYTES = 500_000
+"""A larger body is parsed beside the event loop, so that one request's images or texts hold up no other."""
 MEMBERS = frozenset(
     {
         *("system", "developer", "user", "assistant", "tool"),
@@ -38,6 +41,11 @@ def parse_body(adapter: TypeAdapter[T], body: bytes, refused: Mapping[str, str] 
         return adapter.validate_json(body)
     except ValidationError as error:
         raise _explained(error, refused or {}) from error
+
+
+async def parsed(parse: Callable[[bytes], T], body: bytes) -> T:
+    """What `parse` makes of the body, in a thread where that is large. Raises as `parse` does."""
+    return parse(body) if len(body) < LARGE_BYTES else await asyncio.to_thread(parse, body)
 
 
 def _explained(error: ValidationError, refused: Mapping[str, str]) -> InvalidInput:

@@ -1,6 +1,5 @@
 """`/v1/responses`, as OpenAI's API has it. `responses_schema` says what a request may hold."""
 
-import asyncio
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any, Literal
 
@@ -9,8 +8,8 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from tidemill.api.answering import chunks_of, headers_of, json_bytes, loading, trace_id
-from tidemill.api.chat import LARGE_BYTES
 from tidemill.api.gate import caller_of
+from tidemill.api.request_body import parsed
 from tidemill.api.responses_schema import SCHEMA, parse_response
 from tidemill.api.rights import needs
 from tidemill.api.services import Services, services_of
@@ -56,8 +55,7 @@ class Deleted(BaseModel):
 async def create_response(request: Request) -> Response:
     """Answers with the named model, whole or streamed, and stores the response unless `store` is false."""
     services = services_of(request)
-    body = await request.body()
-    asked = parse_response(body) if len(body) < LARGE_BYTES else await asyncio.to_thread(parse_response, body)
+    asked = await parsed(parse_response, await request.body())
     exchange = await services.responses.prepare(
         asked, caller_of(request.scope), trace_id=trace_id(request.headers.get("traceparent"))
     )
