@@ -421,6 +421,17 @@ async def test_a_lock_out_is_in_the_audit_log_once_and_names_no_address(hub: Sig
     assert HERE not in str(entries)
 
 
+async def test_a_right_password_at_the_last_free_try_is_no_lock_out(hub: SignInServices) -> None:
+    await hub.add()
+    await fail(hub, ACCOUNT.free - 1)
+    await hub.sign_in.with_password(EMAIL, PASSWORD, address=HERE)
+    assert await hub.audited() == ["user.signed_in"]
+    await fail(hub, ACCOUNT.free - 1)
+    with pytest.raises(InvalidInput):
+        await hub.sign_in.with_password(EMAIL, "x" * 2000, address=HERE)
+    assert await hub.audited() == ["user.signed_in", "user.locked_out"]
+
+
 async def test_old_failures_are_forgotten(hub: SignInServices) -> None:
     await fail(hub, 3)
     assert await hub.attempts.forget() == 0

@@ -43,10 +43,18 @@ ADDRESS = Pace(free=50, window=timedelta(hours=1))
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A try that counts as failed until it is said to be right."""
+    """A try that counts as failed until it is said to be right.
+
+    Attributes:
+        account: what its account is counted by.
+        user_id: whose account it is; `None` where there is none.
+        count: which one of the account's failures it will be, from 1.
+    """
 
     id: UUID
     account: bytes
+    user_id: UUID | None
+    count: int
 
 
 class Attempts:
@@ -78,7 +86,7 @@ class Attempts:
         """
         now = self._clock()
         account, place = self._subject("account", email), self._subject("address", _network(address))
-        attempt = Attempt(new_id(), account)
+        counts: dict[bytes, int] = {}
         waits = 0.0
         async with self._audit.change(STRANGER) as change:
             await self._rows.lock(change.connection, (account, place))
@@ -86,8 +94,8 @@ class Attempts:
                 failures = await self._rows.count(change.connection, subject, now - pace.window)
                 if failures.last is not None:
                     waits = max(waits, pace.wait(failures.count) - (now - failures.last).total_seconds())
-                if waits <= 0 and subject == account and failures.count + 1 == ACCOUNT.free:
-                    change.note("user.locked_out", "user", user_id, failures=failures.count + 1)
+                counts[subject] = failures.count
+            attempt = Attempt(new_id(), account, user_id, counts[account] + 1)
             if waits <= 0:
                 await self._rows.add(change.connection, attempt.id, (account, place), now)
         if waits > 0:
@@ -102,6 +110,12 @@ class Attempts:
         """The try was right: it is taken back, and its account has a clean slate."""
         await self._rows.take_back(change.connection, attempt.id)
         await self._rows.clear(change.connection, attempt.account)
+
+    async def failed(self, attempt: Attempt) -> None:
+        """The try was wrong: the audit log hears of the one after which the account has to wait."""
+        if attempt.count == ACCOUNT.free:
+            async with self._audit.change(STRANGER) as change:
+                change.note("user.locked_out", "user", attempt.user_id, failures=attempt.count)
 
     async def withdraw(self, attempt: Attempt) -> None:
         """The try was never made: nothing was found out by it, so it does not count."""

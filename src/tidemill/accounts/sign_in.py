@@ -8,7 +8,7 @@ from tidemill.accounts.passwords import Passwords
 from tidemill.accounts.sessions import NewSession, Sessions
 from tidemill.core.accounts import Caller, User, normal_email
 from tidemill.core.audit import COMMAND, Actor
-from tidemill.core.errors import NotAuthenticated, NotFound, NotPermitted, TooManyRequests
+from tidemill.core.errors import InvalidInput, NotAuthenticated, NotFound, NotPermitted, TooManyRequests
 from tidemill.store.people import PeopleRepository
 
 
@@ -124,10 +124,16 @@ class SignIn:
     async def _check(self, attempt: Attempt, password: str, hashed: str | None) -> bool:
         """Whether the password is right; a flood of others, by which none is checked, counts against nobody."""
         try:
-            return await self._passwords.check(password, hashed)
+            right = await self._passwords.check(password, hashed)
         except TooManyRequests:
             await self._attempts.withdraw(attempt)
             raise
+        except InvalidInput:
+            await self._attempts.failed(attempt)
+            raise
+        if not right:
+            await self._attempts.failed(attempt)
+        return right
 
     async def _renewed(self, user: User, password: str) -> str | None:
         """A hash with today's parameters, where the stored one has others."""
