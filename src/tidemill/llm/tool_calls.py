@@ -18,6 +18,7 @@ from tidemill.llm.port import ChatModel
 
 TAGGED = re.compile(r"<tool_call>(.*?)(?:</tool_call>|\Z)", re.DOTALL)
 FENCED = re.compile(r"```(?:json)?(.*?)```", re.DOTALL)
+BETWEEN = re.compile(r"[ \t\r\n,;]*")
 STARTS = ("<tool_call>", "{", "```json", "```\n{")
 """How a text begins that may be a call."""
 TOOL_FIELDS = frozenset({"tools", "tool_choice", "parallel_tool_calls"})
@@ -184,7 +185,8 @@ def _objects(text: str) -> list[dict[str, Any]] | None:
         if not isinstance(value, dict):
             return None
         found.append(value)
-        position = end + len(text[end:]) - len(text[end:].lstrip(" \t\r\n,;"))
+        between = BETWEEN.match(text, end)
+        position = between.end() if between else end
     return found or None
 
 
