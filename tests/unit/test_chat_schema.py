@@ -2,6 +2,7 @@
 
 import base64
 import json
+import struct
 from typing import Any
 
 import pytest
@@ -9,11 +10,11 @@ import pytest
 from tidemill.api.chat_schema import parse_chat, plain_message
 from tidemill.api.completions import _parse, prompts_at_once
 from tidemill.api.responses_schema import parse_response
-from tidemill.core.errors import InvalidInput
+from tidemill.core.errors import InvalidInput, TooLarge
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n rest").decode()
 JPEG = base64.b64encode(b"\xff\xd8\xff rest").decode()
-GIF = base64.b64encode(b"GIF89a rest").decode()
+GIF = base64.b64encode(b"GIF89a\x01\0\x01\0 rest").decode()
 WEBP = base64.b64encode(b"RIFF1234WEBP rest").decode()
 WAV = base64.b64encode(b"RIFF1234WAVE rest").decode()
 MP3 = base64.b64encode(b"ID3 rest").decode()
@@ -204,3 +205,27 @@ def test_a_request_for_a_response_that_can_not_be_used_is_told_why(
 @pytest.mark.parametrize(("fields", "at_once"), [({}, 8), ({"n": None}, 8), ({"n": 3}, 2), ({"n": 128}, 1)])
 def test_prompts_with_several_answers_each_do_not_fill_a_models_queue(fields: Any, at_once: int) -> None:
     assert prompts_at_once({"model": "m", "prompt": ["a"] * 64, **fields}) == at_once
+
+
+JPEG_HEAD = b"\xff\xd8\xff\xe0\x00\x10" + bytes(14) + b"\xff\xff\xc2\x00\x11\x08"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + struct.pack(">II", 60_000, 60_000),
+        b"GIF89a" + struct.pack("<HH", 60_000, 60_000),
+        JPEG_HEAD + struct.pack(">HH", 60_000, 60_000),
+    ],
+)
+def test_an_image_with_more_pixels_than_memory_is_refused_before_it_is_decoded(head: bytes) -> None:
+    url = f"data:image/x;base64,{base64.b64encode(head + bytes(20)).decode()}"
+    with pytest.raises(TooLarge, match="60,000 × 60,000") as caught:
+        parse_chat(body(messages=[image(url)]))
+    assert caught.value.param == "messages.0.content.0.image_url.url"
+
+
+@pytest.mark.parametrize("cut", range(3, len(JPEG_HEAD) + 4))
+def test_an_image_whose_head_is_cut_off_is_left_to_the_model(cut: int) -> None:
+    head = (JPEG_HEAD + struct.pack(">HH", 600, 600))[:cut]
+    parse_chat(body(messages=[image(f"data:image/jpeg;base64,{base64.b64encode(head).decode()}")]))
