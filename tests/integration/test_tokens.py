@@ -68,6 +68,15 @@ async def test_a_token_does_what_its_key_does_for_an_hour(hub: Hub) -> None:
         await hub.tokens.check(token.token, hub.time.mono)
 
 
+async def test_a_token_is_taken_by_a_hub_whose_clock_is_a_little_behind(hub: Hub) -> None:
+    token = await hub.token_of(await hub.key())
+    hub.time.pass_by(seconds=-30)
+    assert await hub.tokens.check(token, 0)
+    hub.time.pass_by(minutes=-1)
+    with pytest.raises(NotAuthenticated):
+        await hub.tokens.check(token, 0)
+
+
 async def test_its_claims_are_those_of_the_standard_and_name_what_it_stands_for(hub: Hub) -> None:
     made = await hub.key(role=Role.MEMBER)
     decoded = jwt.decode(await hub.token_of(made, Right.MODELS_USE), KEY, algorithms=["HS256"])
@@ -207,8 +216,8 @@ FORGED: dict[str, Callable[[dict[str, Any]], str]] = {
     "over": lambda claims: signed({**claims, "exp": claims["iat"] - 1}),
     "an end that is no number": lambda claims: signed({**claims, "exp": "never"}),
     "an end that is not a number": lambda claims: signed({**claims, "exp": float("nan")}),
-    "not begun": lambda claims: signed({**claims, "nbf": claims["iat"] + 60}),
-    "from the future": lambda claims: signed({**claims, "iat": claims["iat"] + 60}),
+    "not begun": lambda claims: signed({**claims, "nbf": claims["iat"] + 61}),
+    "from the future": lambda claims: signed({**claims, "iat": claims["iat"] + 61}),
     "no end": lambda claims: signed({name: one for name, one in claims.items() if name != "exp"}),
     "no scopes": lambda claims: signed({name: one for name, one in claims.items() if name != "scopes"}),
     "scopes of another version": lambda claims: signed({**claims, "scopes": ["everything"]}),

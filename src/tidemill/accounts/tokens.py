@@ -26,6 +26,8 @@ NAME = "tidemill"
 ALGORITHM = "HS256"
 HEADER = {"alg": ALGORITHM, "typ": "JWT"}
 LONGEST = 4096
+LEEWAY_SECONDS = 60
+"""How far the clock of another hub, which issued the token, may be ahead. An end is an end by each clock."""
 INVALID = "This token is not valid, or has ended. Get another with POST /v1/auth/token."
 
 
@@ -124,8 +126,10 @@ class Tokens:
         # Only the one header that we write is taken, so that no other algorithm is ever considered.
         if len(token) > LONGEST or not token.startswith(self._header):
             raise NotAuthenticated(INVALID)
+        now = int(self._clock().timestamp())
         needed = jwt.JWTClaimsRegistry(
-            now=int(self._clock().timestamp()),
+            now=now,
+            leeway=LEEWAY_SECONDS,
             iss={"essential": True, "value": NAME},
             aud={"essential": True, "value": NAME},
             sub={"essential": True},
@@ -138,4 +142,6 @@ class Tokens:
             needed.validate(claims)
         except (JoseError, ValueError) as error:
             raise NotAuthenticated(INVALID) from error
+        if claims["exp"] <= now:
+            raise NotAuthenticated(INVALID)
         return claims
