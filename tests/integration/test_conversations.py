@@ -641,3 +641,19 @@ async def test_conversations_are_forgotten_by_the_time_of_their_last_message(two
     assert await first.rows.forget(first.now - timedelta(days=7)) == 2
     [left] = await first.service.latest(first.who, limit=5, after=None, query=None)
     assert left.conversation.id == fresh
+
+
+@pytest.mark.parametrize("unit", ["a_", "@1a", "1@a1", "a-1-", "1-a_", "<!--", "<a b ", "&#", "a.", "é-"])
+async def test_no_text_keeps_the_database_busy_with_making_it_searchable(pool: Pool, unit: str) -> None:
+    async with pool.connection() as connection, connection.transaction():
+        await connection.execute("SET LOCAL statement_timeout = '10s'")
+        await connection.execute("SELECT to_tsvector('simple', search_text(%s))", ((unit * 60_000)[:60_000],))
+
+
+async def test_words_in_identifiers_and_in_tags_are_found(pool: Pool) -> None:
+    talk = Talk(pool, echo)
+    conversation = await talk.open()
+    await talk.say(conversation, "class Vec<Heron>: wobbly_bridge = " + "x" * 150 + " # see a@b.co")
+    for words in ("heron", "wobbly_bridge", "bridge", "x" * 150, "a@b.co", "see"):
+        [found] = await talk.service.latest(talk.who, limit=5, after=None, query=words)
+        assert found.conversation.id == conversation, words
