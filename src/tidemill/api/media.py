@@ -71,7 +71,7 @@ def _size(image: bytes) -> tuple[int, int]:
 
     References: https://www.w3.org/TR/png-3/#11IHDR, https://www.w3.org/Graphics/GIF/spec-gif89a.txt.
     """
-    if image[12:16] == b"IHDR" and len(image) >= 24:
+    if image.startswith(b"\x89PNG") and image[12:16] == b"IHDR" and len(image) >= 24:
         width, height = struct.unpack_from(">II", image, 16)
         return width, height
     if image.startswith(b"GIF") and len(image) >= 10:
