@@ -1,1 +1,4 @@
-"""Who may do what: API keys. May import store, analysis, telemetry, settings and core."""
+"""Who may do what: people, teams, API keys, signing in, and the audit log of it all.
+
+May import store, analysis, telemetry, settings and core.
+"""

@@ -93,7 +93,7 @@ async def create_review(request: Request, response: Response, body: ReviewReques
 
 @router.get("/reviews", summary="The newest reviews", dependencies=[needs(Right.REVIEWS_READ)])
 async def list_reviews(request: Request, limit: Annotated[int, Query(ge=1, le=100)] = 20) -> ReviewList:
-    """The caller's own reviews, or all of them with the right `reviews.read_all`. Findings are left out."""
+    """The reviews of the caller and the caller's teams, or all with the right `reviews.read_all`; without findings."""
     rows = await services_of(request).reviews.latest(caller_of(request.scope), limit=limit)
     reviews = [_review(ReviewStatus(row, ())) for row in rows]
     return ReviewList(data=[review.model_copy(update={"result": None}) for review in reviews])
