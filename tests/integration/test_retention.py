@@ -1,5 +1,6 @@
 """What is due goes when its time has come and not before."""
 
+import errno
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -11,13 +12,14 @@ import pytest
 
 from tests.conftest import NOON
 from tidemill.app.data import kept_data
+from tidemill.core.errors import Configuration
 from tidemill.core.ids import new_id
 from tidemill.protection.retention import Kept, Retention
 from tidemill.settings import Settings
 from tidemill.store.blobs import BlobStore
 from tidemill.store.database import Pool
 from tidemill.store.files import FileRepository
-from tidemill.store.log_files import overwrite_in_logs
+from tidemill.store.log_files import PIECE, overwrite_in_logs
 from tidemill.store.retention import RetentionRepository
 
 HOUR = timedelta(hours=1)
@@ -134,7 +136,7 @@ async def test_a_look_says_what_is_due_and_deletes_nothing(keeping: Keeping) -> 
 
 async def test_a_setting_of_zero_keeps_conversations_until_the_next_run(keeping: Keeping) -> None:
     given = {"conversation_days": 0}
-    keeping.settings = Settings(data_dir=keeping.settings.data_dir, retention=given)  # type: ignore[arg-type]
+    keeping.settings = Settings(data_dir=keeping.settings.data_dir, retention=given)
     assert (await keeping.run_after(timedelta(seconds=1)))["conversations"] == 1
 
 
@@ -146,31 +148,61 @@ async def test_two_processes_never_delete_at_once(keeping: Keeping) -> None:
     assert (await keeping.service().run())["conversations"] == 1
 
 
-async def test_a_kind_that_fails_leaves_what_was_done_before_it_and_is_tried_again(pool: Pool) -> None:
+async def test_a_kind_that_fails_keeps_no_other_and_is_tried_again(pool: Pool) -> None:
     done: list[str] = []
 
     def kept(kind: str, forget: Callable[[datetime], Awaitable[int]]) -> Kept:
         return Kept(kind, HOUR, due=lambda before: forget(before), forget=forget)
 
     async def work(kind: str, before: datetime) -> int:
-        if kind == "second" and len(done) < 2:
-            done.append("failed")
-            raise RuntimeError("the disk is full")
         done.append(kind)
+        if kind == "second" and len(done) == 2:
+            raise Configuration("the disk is full")
         return 1
 
-    kinds = [kept(kind, partial(work, kind)) for kind in ("first", "second")]
+    kinds = [kept(kind, partial(work, kind)) for kind in ("first", "second", "third")]
     retention = Retention(kinds, RetentionRepository(pool), clock=lambda: NOON)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(Configuration, match="the disk is full"):
         await retention.run()
-    assert await retention.run() == {"first": 1, "second": 1}
+    assert done == ["first", "second", "third"]
+    assert set(await RetentionRepository(pool).runs()) == {"first", "third"}
+    assert await retention.run() == {"first": 1, "second": 1, "third": 1}
+
+
+async def test_a_log_that_can_not_be_emptied_or_overwritten_is_named_and_one_that_moved_is_passed_over(
+    keeping: Keeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: object, **options: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    def moved(*given: object, **options: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.truncate", refuse)
+        with pytest.raises(Configuration, match=r"old\.log can't be changed: Permission denied"):
+            await keeping.run_after(timedelta(days=31))
+        patched.setattr("pathlib.Path.open", refuse)
+        with pytest.raises(Configuration, match="Permission denied"):
+            overwrite_in_logs(keeping.logs, ["something"])
+        patched.setattr("pathlib.Path.open", moved)
+        assert overwrite_in_logs(keeping.logs, ["something"]) == 0
+    assert (await keeping.run_after(timedelta(days=31)))["log_files"] == 1
+
+
+@pytest.mark.parametrize("before", range(PIECE - 24, PIECE + 2))
+def test_a_word_is_overwritten_wherever_it_stands_in_a_large_log(tmp_path: Path, before: int) -> None:
+    log = tmp_path / "a.log"
+    log.write_bytes(b"." * before + b"heron@congty.vn heron" + b"." * 10)
+    assert overwrite_in_logs(tmp_path, ["heron@congty.vn", "Heron"]) == 2
+    assert log.read_bytes() == b"." * before + b"*" * 15 + b" " + b"*" * 5 + b"." * 10
 
 
 def test_a_word_is_overwritten_in_logs_whatever_its_case_and_nothing_else(tmp_path: Path) -> None:
     log = tmp_path / "deep" / "a.log"
     log.parent.mkdir()
-    log.write_text("Ana Bé, ana bé and ANA BÉ; Anabel stays\n")
+    log.write_text("Ana Bé, ana bé, aNa Bé and ANA BÉ; Anabel stays\n")
     (tmp_path / "empty.log").touch()
-    assert overwrite_in_logs(tmp_path, ["Ana Bé", "An"]) == 3
-    assert log.read_text() == "*******, ******* and *******; Anabel stays\n"
+    assert overwrite_in_logs(tmp_path, ["Ana Bé", "An"]) == 4
+    assert log.read_text() == "*******, *******, ******* and *******; Anabel stays\n"
     assert overwrite_in_logs(tmp_path / "missing", ["Ana Bé"]) == 0

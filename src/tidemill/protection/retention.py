@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tidemill.core.clock import Clock
+from tidemill.core.errors import TidemillError
 from tidemill.store.retention import RetentionRepository, Run
 
 log = logging.getLogger(__name__)
@@ -59,18 +60,31 @@ class Retention:
         self._clock = clock
 
     async def run(self) -> dict[str, int]:
-        """Deletes what is due and returns how many of each kind; nothing where another process is at it."""
+        """Deletes what is due and returns how many of each kind; nothing where another process is at it.
+
+        Raises:
+            TidemillError: some kind could not be deleted; the others are, as far as that goes.
+        """
         deleted: dict[str, int] = {}
+        failed: list[TidemillError] = []
         async with self._rows.alone() as alone:
             if not alone:
                 return deleted
             for kept in self._kinds:
                 now = self._clock()
-                deleted[kept.kind] = await kept.forget(kept.before(now))
+                try:
+                    deleted[kept.kind] = await kept.forget(kept.before(now))
+                except TidemillError as error:
+                    failed.append(error)
+                    continue
                 await self._rows.record(kept.kind, now, deleted[kept.kind])
         told = ", ".join(f"{count} {kind}" for kind, count in deleted.items() if count)
         if told:
             log.info("Deleted what was due: %s.", told)
+        for other in failed[1:]:
+            log.warning("Not deleted this time: %s", other.message)
+        if failed:
+            raise failed[0]
         return deleted
 
     async def state(self) -> list[KeptState]:

@@ -43,8 +43,15 @@ class BlobStore:
         return await asyncio.to_thread(self._get, digest)
 
     async def delete(self, digest: str) -> None:
-        """Deletes a blob; nothing happens where it is gone already."""
-        await asyncio.to_thread(self._path(digest).unlink, missing_ok=True)
+        """Deletes a blob; nothing happens where it is gone already.
+
+        Raises:
+            Configuration: the disk does not let it go.
+        """
+        try:
+            await asyncio.to_thread(self._path(digest).unlink, missing_ok=True)
+        except OSError as error:
+            raise Configuration(f"{self._path(digest)} can't be deleted: {error.strerror}. Mend the folder.") from error
 
     @asynccontextmanager
     async def receive(self) -> AsyncIterator["IncomingBlob"]:

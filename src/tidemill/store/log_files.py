@@ -1,23 +1,30 @@
 """The log files in the data folder: what is old is emptied, and a word can be overwritten where it stands."""
 
 import asyncio
-import mmap
 import os
+import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from tidemill.core.errors import Configuration
+
 SHORTEST = 4
 """Bytes of a word that is overwritten: a shorter one stands in half of all lines, and names nobody."""
+PIECE = 1024 * 1024
 
 
 def overwrite_in_logs(folder: Path, words: Iterable[str]) -> int:
     """Overwrites each word, whatever its case, with asterisks of the same length, and returns how many there were.
 
     In place, since the programs that write these files hold them open.
+
+    Raises:
+        Configuration: a file can't be written to.
     """
     needles = sorted({form for word in words for form in _forms(word)}, key=len, reverse=True)
-    return sum(_overwrite(path, needles) for path in log_files(folder))
+    return sum(_overwrite(path, needles) for path in log_files(folder)) if needles else 0
 
 
 async def count_old_logs(folder: Path, before: datetime) -> int:
@@ -26,10 +33,15 @@ async def count_old_logs(folder: Path, before: datetime) -> int:
 
 
 async def empty_old_logs(folder: Path, before: datetime) -> int:
-    """Empties them, since the programs that write them may hold them open; returns how many there were."""
+    """Empties them, since the programs that write them may hold them open; returns how many there were.
+
+    Raises:
+        Configuration: a file can't be written to.
+    """
     old = await asyncio.to_thread(_old_logs, folder, before)
     for path in old:
-        os.truncate(path, 0)
+        with _moved_or_refused(path):
+            os.truncate(path, 0)
     return len(old)
 
 
@@ -39,8 +51,26 @@ def log_files(folder: Path) -> Iterator[Path]:
 
 
 def _old_logs(folder: Path, before: datetime) -> list[Path]:
-    found = ((path, path.stat()) for path in log_files(folder))
-    return [path for path, stat in found if stat.st_size and stat.st_mtime < before.timestamp()]
+    old = []
+    for path in log_files(folder):
+        with _moved_or_refused(path):
+            stat = path.stat()
+            if stat.st_size and stat.st_mtime < before.timestamp():
+                old.append(path)
+    return old
+
+
+@contextmanager
+def _moved_or_refused(path: Path) -> Iterator[None]:
+    """Goes on where a program has moved its log aside meanwhile."""
+    try:
+        yield
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise Configuration(
+            f"The log file {path} can't be changed: {error.strerror}. Make its folder the hub's user's own."
+        ) from error
 
 
 def _forms(word: str) -> set[bytes]:
@@ -49,14 +79,21 @@ def _forms(word: str) -> set[bytes]:
 
 
 def _overwrite(path: Path, needles: list[bytes]) -> int:
-    if not needles or path.stat().st_size == 0:
-        return 0
-    count = 0
-    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as content:
-        for needle in needles:
-            at = content.find(needle)
-            while at >= 0:
-                content[at : at + len(needle)] = b"*" * len(needle)
-                count += 1
-                at = content.find(needle, at + len(needle))
+    """Reads in pieces rather than through a map: a file that a program empties meanwhile would end the process."""
+    pattern, longest = re.compile(b"|".join(map(re.escape, needles)), re.IGNORECASE), len(needles[0])
+    count, place, window = 0, 0, b""
+    with _moved_or_refused(path), path.open("r+b", buffering=0) as file:
+        while True:
+            piece = os.pread(file.fileno(), PIECE, place + len(window))
+            window += piece
+            sure = len(window) - longest if piece else len(window)
+            done = max(0, sure + 1)
+            for match in pattern.finditer(window):
+                if match.start() > sure:
+                    break
+                os.pwrite(file.fileno(), b"*" * len(match[0]), place + match.start())
+                count, done = count + 1, max(done, match.end())
+            if not piece:
+                return count
+            place, window = place + done, window[done:]
     return count
