@@ -263,6 +263,11 @@ def test_an_endpoints_vectors_are_put_in_order_and_to_unit_length() -> None:
         body([1, 2], ["a"]),
         body([1, 2], []),
         body([1, 2], [0, 0]),
+        b"[" * 200_000,
+        *(
+            body([1, 2], [1, 2]).replace(b'"prompt_tokens": 7', b'"prompt_tokens": ' + n)
+            for n in (b"-5", b"99999999999")
+        ),
     ],
 )
 def test_an_endpoint_that_answers_with_something_else_has_failed(answer: bytes) -> None:

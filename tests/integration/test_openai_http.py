@@ -222,6 +222,8 @@ async def test_an_unusable_answer_is_the_models_failure(wire, model, body):
     "choice",
     [
         {"index": [0], "delta": {}},
+        {"index": 1, "delta": {}},
+        {"index": -1, "delta": {}},
         {"index": 0, "delta": "x"},
         {"index": 0, "delta": {"tool_calls": {"index": 0}}},
         {"index": 0, "delta": {"tool_calls": [{"index": "0"}]}},
@@ -233,6 +235,12 @@ async def test_a_piece_that_can_not_be_read_is_the_models_failure(wire, model, c
     wire.streams(event(choices=[choice]))
     with pytest.raises(ModelFailed):
         await collect(model)
+
+
+async def test_counts_that_can_not_be_are_not_counted(wire, model):
+    choice = {"index": 0, "message": {"content": "Hi"}, "finish_reason": "stop"}
+    wire.answers({"choices": [choice], "usage": {"prompt_tokens": 10**14, "completion_tokens": -1}})
+    assert (await model.complete(ASK)).usage == Usage()
 
 
 async def test_numbers_that_json_has_not_are_numbers_that_it_has(wire, model):

@@ -13,7 +13,7 @@ import httpx
 from tidemill.core.embedding import FLOAT_BYTES, EmbeddingRequest, Embeddings, TextKind, floats_of, unit_vector
 from tidemill.core.errors import ModelFailed, TidemillError
 from tidemill.llm.openai_http import Serve, transport_error
-from tidemill.llm.openai_wire import decode_error
+from tidemill.llm.openai_wire import MOST_TOKENS, decode_error
 
 BATCH_TEXTS = 128
 """Texts in one request, so that a long list neither meets a server's limit nor waits for one answer."""
@@ -74,10 +74,10 @@ def decode_embeddings(body: bytes, count: int, model: str) -> tuple[list[bytes],
         answer = json.loads(body)
         items = sorted(answer["data"], key=lambda item: item["index"])
         tokens = int(answer.get("usage", {}).get("prompt_tokens", 0))
-        if [item["index"] for item in items] != list(range(count)):
+        if [item["index"] for item in items] != list(range(count)) or not 0 <= tokens <= MOST_TOKENS:
             raise _unusable(model)
         return [unit_vector(_numbers(item["embedding"]), model) for item in items], tokens
-    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error, OverflowError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error, OverflowError, RecursionError) as error:
         raise _unusable(model) from error
 
 

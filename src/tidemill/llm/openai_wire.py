@@ -23,6 +23,8 @@ from tidemill.core.json import Json
 from tidemill.llm.text_wire import infill_body, infill_choice, infill_usage, is_infill, text_body
 
 MAX_MESSAGE = 300
+MOST_TOKENS = 2**31 - 1
+"""What a row can count."""
 MAX_EVENT_BYTES = 16 * 2**20
 DONE = b"[DONE]"
 BAD_REQUEST = (400, 404, 405, 413, 422)
@@ -90,7 +92,7 @@ def decode_completion(body: bytes, request: ModelRequest) -> ChatCompletion:
         raise too_few_choices(request, len(choices))
     _drop_alternatives(choices, request)
     for choice in choices:
-        _check_form(choice, "message", name)
+        _check_form(choice, "message", request)
         _check_tool_calls(choice, name)
     return ChatCompletion(choices, decode_usage(answer.get("usage")) or Usage())
 
@@ -121,7 +123,7 @@ def decode_chunk(data: bytes, request: ModelRequest) -> ChatChunk:
         raise ModelFailed(f"The server of the model {name} streamed an event without choices.")
     _drop_alternatives(choices, request)
     for choice in choices:
-        _check_form(choice, "delta", name)
+        _check_form(choice, "delta", request)
         _check_called(choice.get("delta") or {}, name)
     usage = event.get("usage")
     return ChatChunk(choices, decode_usage(usage) if usage else None)
@@ -224,10 +226,12 @@ def _drop_alternatives(choices: list[dict[str, Any]], request: ModelRequest) -> 
                 token["top_logprobs"] = []
 
 
-def _check_form(choice: dict[str, Any], said: str, name: str) -> None:
-    """Sees to it that a choice has a place, and that what it says is an object."""
-    if not isinstance(choice.get("index", 0), int) or not isinstance(choice.get(said) or {}, dict):
-        raise ModelFailed(f"The server of the model {name} answered with a choice that can't be read.")
+def _check_form(choice: dict[str, Any], said: str, request: ModelRequest) -> None:
+    """Sees to it that a choice is one of those that were asked for, and that what it says is an object."""
+    index = choice.get("index", 0)
+    placed = isinstance(index, int) and 0 <= index < wanted_choices(request)
+    if not placed or not isinstance(choice.get(said) or {}, dict):
+        raise ModelFailed(f"The server of the model {request.model} answered with a choice that can't be read.")
 
 
 def _check_called(delta: dict[str, Any], name: str) -> None:
@@ -330,4 +334,4 @@ def _object(body: bytes, name: str) -> dict[str, Any]:
 
 
 def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST_TOKENS else 0
