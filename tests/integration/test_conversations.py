@@ -657,3 +657,18 @@ async def test_words_in_identifiers_and_in_tags_are_found(pool: Pool) -> None:
     for words in ("heron", "wobbly_bridge", "bridge", "x" * 150, "a@b.co", "see"):
         [found] = await talk.service.latest(talk.who, limit=5, after=None, query=words)
         assert found.conversation.id == conversation, words
+
+
+async def test_a_question_whose_conversation_is_deleted_as_it_is_asked_is_told_so(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk = Talk(pool, echo)
+    conversation = await talk.open()
+    ask = talk.rows.ask
+
+    async def asked_and_deleted(question: Message) -> bool:
+        return await ask(question) and await talk.rows.delete(conversation, talk.who.owner_id)
+
+    monkeypatch.setattr(talk.rows, "ask", asked_and_deleted)
+    with pytest.raises(NotFound, match="no conversation"):
+        await talk.say(conversation, "Is it still here?")

@@ -269,9 +269,12 @@ class Conversations:
         else:
             question = await self._new_question(conversation, post)
             conversation = replace(conversation, leaf_id=question.id)
+        path = await self._repository.path(question.id)
+        if not path:  # deleted since
+            raise _unknown(conversation_id)
         return Turn(
             conversation=conversation,
-            path=await self._repository.path(question.id),
+            path=path,
             leaf_id=conversation.leaf_id,
             deployment=deployment,
             options=post.options,
