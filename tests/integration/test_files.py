@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -68,6 +69,23 @@ async def test_a_full_disk_is_said_and_leaves_nothing(shelf: Shelf, monkeypatch:
         await shelf.keep(b"x" * 3_000_000)
     assert shelf.left() == []
     assert await shelf.rows.used(shelf.who.owner_id, NOON) == 0
+
+
+async def test_what_another_upload_takes_away_meanwhile_is_no_fault(shelf: Shelf) -> None:
+    shelf.folder.mkdir(parents=True)
+    (shelf.folder / "incoming-gone").symlink_to(shelf.folder / "taken away")
+    assert (await shelf.keep(b"mine")).bytes == 4
+
+
+async def test_a_blob_that_a_killed_hub_was_writing_is_removed_a_day_later(shelf: Shelf) -> None:
+    await shelf.blobs.put(b"whole")
+    left = shelf.folder / "incoming-half"
+    left.write_bytes(b"ha")
+    await shelf.blobs.put(b"another")
+    assert left.exists()
+    os.utime(left, (0, 0))
+    await shelf.blobs.put(b"a third")
+    assert sorted(path.read_bytes() for path in shelf.left()) == [b"a third", b"another", b"whole"]
 
 
 async def test_an_upload_that_is_cancelled_leaves_nothing(shelf: Shelf) -> None:

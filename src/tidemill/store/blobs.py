@@ -82,8 +82,9 @@ class BlobStore:
     def _open_incoming(self) -> IO[bytes]:
         make_private_folder(self._folder)
         for left in self._folder.glob(f"{INCOMING}*"):
-            if time.time() - left.stat().st_mtime > LEFT_SECONDS:
-                left.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # what another receives has come to its end
+                if time.time() - left.stat().st_mtime > LEFT_SECONDS:
+                    left.unlink()
         try:
             return tempfile.NamedTemporaryFile(dir=self._folder, prefix=INCOMING, delete=False)
         except OSError as error:
@@ -119,27 +120,13 @@ class BlobStore:
         path = self._path(digest)
         if path.exists():
             return digest
-        make_private_folder(make_private_folder(self._folder) / digest[:2])
+        incoming = IncomingBlob(self._open_incoming())
         try:
-            self._write(path, data)
-        except OSError as error:
-            raise Configuration(
-                f"The data folder {self._folder} does not take a file of {len(data):,} bytes: {error.strerror}. "
-                "Make room, then try again."
-            ) from error
+            incoming.put(data)
+            self._place(incoming)
+        finally:
+            incoming.discard()
         return digest
-
-    def _write(self, path: Path, data: bytes) -> None:
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            try:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-                inherit_owner(Path(file.name))
-                Path(file.name).rename(path)
-            except OSError:
-                Path(file.name).unlink(missing_ok=True)
-                raise
 
     def _get(self, digest: str) -> bytes:
         try:
@@ -183,6 +170,11 @@ class IncomingBlob:
     async def finish(self) -> None:
         """Makes it durable; nothing is written after this. Raises as `write` does."""
         await asyncio.to_thread(self._finish)
+
+    def put(self, data: bytes) -> None:
+        """Takes a whole blob, and makes it durable. Raises as `write` does."""
+        self.size, self._held = len(data), bytearray(data)
+        self._finish()
 
     async def text(self, limit: int) -> str | None:
         """What was finished, where it is UTF-8 text of at most so many bytes; `None` for anything else."""
