@@ -1,6 +1,5 @@
 """Files: received in pieces, kept within limits, and shown to their owner alone."""
 
-import logging
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -19,8 +18,6 @@ from tidemill.llm.outside import Classify, classified
 from tidemill.settings import FileSettings
 from tidemill.store.blobs import BlobStore, IncomingBlob
 from tidemill.store.files import FileRepository
-
-log = logging.getLogger(__name__)
 
 LONGEST_NAME = 255
 MOST_READ = 1_000_000
@@ -166,11 +163,6 @@ class Files:
         """
         if not await self._repository.delete(file_id, caller.owner_id):
             raise _unknown(file_id)
-
-    async def expire(self) -> None:
-        """Deletes the files whose time is over."""
-        if gone := await self._repository.expire(self._clock()):
-            log.info("Deleted %s files, whose time was over.", gone)
 
     def _no_room_left(self) -> TooLarge:
         return TooLarge(
