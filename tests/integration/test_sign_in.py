@@ -17,7 +17,7 @@ from tidemill.core.audit import COMMAND
 from tidemill.core.classification import Level
 from tidemill.core.errors import InvalidInput, NotAuthenticated, NotFound, NotPermitted, TooManyRequests
 from tidemill.settings import AuthSettings, PasswordSettings
-from tidemill.store.database import Pool
+from tidemill.store.database import Pool, make_pool
 
 HERE = "192.0.2.1"
 EMAIL = "an@mill.example"
@@ -453,6 +453,21 @@ async def test_a_password_changed_while_another_was_checked_lets_the_old_one_in_
     monkeypatch.setattr(hub.passwords, "check", slow)
     with pytest.raises(WrongPassword):
         await hub.sign_in.with_password(EMAIL, PASSWORD, address=HERE)
+
+
+async def test_a_flood_of_tries_leaves_connections_to_everybody_else(hub: SignInServices, database_url: str) -> None:
+    user = await hub.add()
+    async with (
+        make_pool(database_url, size=1) as elsewhere,
+        elsewhere.connection() as connection,
+        connection.transaction(),
+    ):
+        await connection.execute("LOCK TABLE sign_in_failures")
+        flood = [asyncio.create_task(fail(hub, 1)) for _ in range(ACCOUNT.free)]
+        await asyncio.wait(flood, timeout=0.5)
+        assert not any(one.done() for one in flood)
+        assert await hub.people.find(user.id) == user
+    await asyncio.gather(*flood)
 
 
 async def test_a_flood_that_keeps_passwords_from_being_checked_locks_nobody_out(

@@ -4,6 +4,7 @@ After a few, each further one has to wait twice as long as the one before. An ac
 as one that does, so that no answer says which it is.
 """
 
+import asyncio
 import hashlib
 import hmac
 import ipaddress
@@ -20,6 +21,9 @@ from tidemill.core.ids import new_id
 from tidemill.store.sign_in_failures import SignInFailureRepository
 
 LONGEST_WAIT = 900
+AT_ONCE = 2
+"""Tries that one process begins at once. Those on one account wait for one another, each with a connection to the
+database: without a limit, a flood of them would leave none to anybody else."""
 NETWORK_BITS = 64
 """Of an IPv6 address: a household or a machine has as many addresses in one such network as it likes."""
 
@@ -72,6 +76,7 @@ class Attempts:
         self._audit = audit
         self._pepper = bytes.fromhex(derive("sign-in failures"))
         self._clock = clock
+        self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def begin(self, email: str, address: str, *, user_id: UUID | None) -> Attempt:
         """Counts a try as failed before it is made, so that many at once are no way around the pace.
@@ -84,12 +89,12 @@ class Attempts:
         Raises:
             TooManyRequests: it has to wait; the right password, too.
         """
-        now = self._clock()
         account, place = self._subject("account", email), self._subject("address", _network(address))
         counts: dict[bytes, int] = {}
         waits = 0.0
-        async with self._audit.change(STRANGER) as change:
+        async with self._turns, self._audit.change(STRANGER) as change:
             await self._rows.lock(change.connection, (account, place))
+            now = self._clock()
             for subject, pace in ((account, ACCOUNT), (place, ADDRESS)):
                 failures = await self._rows.count(change.connection, subject, now - pace.window)
                 if failures.last is not None:
