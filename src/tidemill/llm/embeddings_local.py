@@ -8,6 +8,7 @@ from typing import Protocol
 
 from tidemill.core.embedding import EmbeddingRequest, Embeddings, TextKind
 from tidemill.core.errors import ContextTooLong
+from tidemill.llm.runtime.traffic import Traffic
 
 BATCH_TOKENS = 512
 """Tokens of one batch, padding included. A CPU works no faster on more (decision 007 has the figures), and a
@@ -55,15 +56,22 @@ class LocalEmbedder:
 
     Args:
         load: makes the engine; heavy, called once in its thread. A failure is raised, and the next request tries anew.
+        name: the model's, for messages.
+        max_queue: requests that may be at work or wait beside one; the next is told when to come back.
     """
 
-    def __init__(self, load: Callable[[], Engine]) -> None:
+    def __init__(self, load: Callable[[], Engine], *, name: str, max_queue: int) -> None:
         self._load = load
+        self._traffic = Traffic(name, 1, max_queue)
         self._engine: Engine | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="embedding")
 
     async def embed(self, request: EmbeddingRequest) -> Embeddings:
-        """As the port says."""
+        """As the port says; `TooManyRequests` where the queue is full."""
+        with self._traffic.admit():
+            return await self._embed(request)
+
+    async def _embed(self, request: EmbeddingRequest) -> Embeddings:
         run = asyncio.get_running_loop().run_in_executor
         prepared: list[Prepared] = []
         for texts in slices(request.texts):

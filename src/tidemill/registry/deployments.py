@@ -19,7 +19,6 @@ class Deployments:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._versions: dict[str, str] = {}
         self._named: dict[tuple[Task, str], tuple[float, Deployment]] = {}
 
     def models(self) -> list[ModelEntry]:
@@ -65,10 +64,8 @@ class Deployments:
         )
 
     async def _version(self, entry: ModelEntry) -> str:
-        """Which exact model it is; a file's digest is computed once, off the event loop."""
-        if entry.name not in self._versions:
-            self._versions[entry.name] = await asyncio.to_thread(model_version, self._settings, entry)
-        return self._versions[entry.name]
+        """Which exact model it is; off the event loop, since a file that is new or was replaced is read whole."""
+        return await asyncio.to_thread(model_version, self._settings, entry)
 
     async def _adapter(self, entry: ModelEntry) -> str | None:
         """Which exact adapter is applied, for a name such as `base:adapter`."""

@@ -131,5 +131,5 @@ class EmbeddingSettings(Section):
     endpoints: dict[str, EmbeddingEndpointSettings] = Field(
         default_factory=dict, description="Embedding models behind a URL, by name."
     )
-    max_input_bytes: int = Field(200_000, ge=1, description="A larger text is refused.")
+    max_input_bytes: int = Field(50_000, ge=1, description="A larger text is refused.")
     threads: int | None = Field(None, ge=1, description="CPU threads of a local model; all cores when absent.")
