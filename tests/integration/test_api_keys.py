@@ -296,6 +296,15 @@ class TestByRequest:
         made = await hub.keys.create_as(narrow, Wanted("same", Role.MEMBER, an.id, scopes))
         assert (await hub.keys.check(made.secret, now=0)).rights == scopes
 
+    async def test_a_key_makes_none_that_sees_more_sensitive_texts(self, hub: Accounts) -> None:
+        an = await person(hub, "An", Role.ADMIN)
+        narrow = await hub.keys.check((await key(hub, owner_id=an.id)).secret, now=0)
+        scopes = frozenset({Right.MODELS_USE})
+        narrow = replace(narrow, rights=scopes | {Right.KEYS_MANAGE})
+        with pytest.raises(NotPermitted, match="up to `secret`, and the one who asks sees them up to `internal`"):
+            await hub.keys.create_as(narrow, Wanted("wide", Role.ADMIN, scopes=scopes))
+        assert (await hub.keys.create_as(narrow, Wanted("ci", Role.MEMBER, scopes=scopes))).key.owner_id is None
+
     async def test_a_key_that_ends_makes_none_that_outlives_it(self, hub: Accounts) -> None:
         an = await person(hub, "An")
         ends = NOON + DAY

@@ -18,7 +18,7 @@ from tidemill.core.errors import InvalidInput, ModelNotFound, NotFound, TooLarge
 from tidemill.core.finding import Finding, Severity
 from tidemill.core.ids import new_id
 from tidemill.core.review import ReviewState
-from tidemill.flows.review import ReviewFlow, ReviewStatus, Visibility
+from tidemill.flows.review import ReviewFlow, ReviewStatus, Visibility, forget_changes
 from tidemill.flows.review_run import BUDGET_SPENT, ReviewParts
 from tidemill.jobs.direct import DirectJobs, Interrupted
 from tidemill.llm.recording import RecordedModel, TextPolicy
@@ -123,7 +123,6 @@ class Reviews:
             settings=ReviewSettings(**settings),
             clock=lambda: self.now,
             observe=self.told.append,
-            change_days=30,
         )
         self.blobs = parts.blobs
         self.flow = ReviewFlow(self.jobs, parts, visibility or Alone())
@@ -399,16 +398,21 @@ async def test_a_change_is_deleted_a_month_after_its_last_review_and_the_result_
     pool: Pool, tmp_path: Path
 ) -> None:
     reviews = Reviews(pool, tmp_path)
+
+    async def forgotten() -> int:
+        before = reviews.now - timedelta(days=30)
+        return await forget_changes(ReviewRepository(pool), reviews.blobs, before, reviews.now)
+
     member = await caller(pool, Role.MEMBER)
     first = await reviews.review(member)
     reviews.now = NOON + timedelta(days=20)
     await reviews.review(member)
     reviews.now = NOON + timedelta(days=31)
-    assert await reviews.flow.forget_changes() == 0
+    assert await forgotten() == 0
     assert await reviews.blobs.get(first.row.change_digest)
     reviews.now = NOON + timedelta(days=51)
-    assert await reviews.flow.forget_changes() == 1
-    assert await reviews.flow.forget_changes() == 0
+    assert await forgotten() == 1
+    assert await forgotten() == 0
     with pytest.raises(NotFound):
         await reviews.blobs.get(first.row.change_digest)
     kept = await reviews.flow.status(first.row.id, member)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from tidemill.accounts.audit import Audit, Change
-from tidemill.accounts.key_check import KeyCheck
+from tidemill.accounts.key_check import KeyCheck, caller_of_key
 from tidemill.core.accounts import ApiKey, Caller, Right, Role, User, narrowed, proper_name
 from tidemill.core.audit import Actor
 from tidemill.core.clock import Clock
@@ -273,12 +273,18 @@ class ApiKeys:
 
     @staticmethod
     def _refuse_more(caller: Caller, key: ApiKey) -> None:
-        """Refuses a key that could do more than whoever asks for it, or live longer."""
+        """Refuses a key that could do or see more than whoever asks for it, or live longer."""
         more = narrowed(key.role, key.scopes) - caller.rights
         if more:
             raise NotPermitted(
                 f"The key would have rights that the one who asks does not have: {', '.join(sorted(more))}. "
                 "Give it a lesser role, or `scopes` within your own."
+            )
+        seen = caller_of_key(key, None).level if key.owner_id is None else caller.level
+        if seen.rank > caller.level.rank and not caller.may(Right.PEOPLE_MANAGE):
+            raise NotPermitted(
+                f"The key would see texts up to `{seen}`, and the one who asks sees them up to `{caller.level}`. "
+                "Give it a lesser role."
             )
         if caller.expires_at is not None and (key.expires_at is None or key.expires_at > caller.expires_at):
             raise NotPermitted(

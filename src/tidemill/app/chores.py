@@ -31,7 +31,8 @@ def chores_of(
     entrance: Entrance,
 ) -> Iterator[Coroutine[None, None, None]]:
     """The chores of one hub, each an endless task."""
-    yield _regularly(RETENTION_SECONDS, lambda: _look_after(data))
+    yield _regularly(RETENTION_SECONDS, data.retention.run)
+    yield _regularly(RETENTION_SECONDS, data.erasures.resume)
     yield _regularly(RETENTION_SECONDS, entrance.forget)
     yield _regularly(SETTLE_SECONDS, reviews.settle)
     yield _regularly(TEND_SECONDS, runtime.tend)
@@ -41,13 +42,15 @@ def chores_of(
         yield _regularly(WATCH_SECONDS, lambda: _watch(embedded))
 
 
-async def _regularly(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-    """Does the work now and then every so many seconds; one of our own errors waits for the next turn."""
+async def _regularly(seconds: float, work: Callable[[], Awaitable[object]]) -> None:
+    """Does the work now and then every so many seconds; what fails is told, and tried again at the next turn."""
     while True:
         try:
             await work()
         except TidemillError as error:
             log.warning("Not done this time: %s", error.message)
+        except Exception:
+            log.exception("A chore of the hub failed; it is tried again in %.0f s.", seconds)
         await asyncio.sleep(seconds)
 
 
@@ -55,12 +58,6 @@ async def _watch(embedded: EmbeddedPostgres) -> None:
     """Starts the embedded server again when it is gone."""
     if await asyncio.to_thread(embedded.ensure_alive):
         log.warning("The database was gone and has been started again.")
-
-
-async def _look_after(data: DataServices) -> None:
-    """Deletes what is due, and finishes erasures that were broken off."""
-    await data.retention.run()
-    await data.erasures.resume()
 
 
 async def stop(tasks: list[asyncio.Task[None]]) -> None:

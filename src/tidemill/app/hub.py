@@ -10,7 +10,7 @@ from tidemill.api.services import Services
 from tidemill.app.chores import chores_of, stop
 from tidemill.app.data import data_of, secrets_of
 from tidemill.app.database import Database, ready
-from tidemill.app.models import chat_of, embedder_of, model_client, serve_embeddings, serve_models
+from tidemill.app.models import chat_of, embedder_of, model_client, protection_of, serve_embeddings, serve_models
 from tidemill.app.people import accounts_of, entrance_of, issuer_of
 from tidemill.conversations.answering import Answering
 from tidemill.conversations.service import Conversations
@@ -67,7 +67,8 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
         embedder = embedder_of(settings, embeddings, pool, inferences, metrics)
         responses = _responses(settings, pool, chat, deployments)
         blobs = BlobStore(settings.blobs_dir)
-        files = Files(FileRepository(pool, blobs), blobs, settings.files, system_clock)
+        _, classify = protection_of(settings)
+        files = Files(FileRepository(pool, blobs), blobs, settings.files, system_clock, classify=classify)
         conversations = _conversations(settings, pool, chat, deployments)
         stack.push_async_callback(conversations.aclose)
         jobs = DurableJobs(database.url)
@@ -80,7 +81,6 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
             settings=settings.review,
             clock=system_clock,
             observe=metrics.observe_review,
-            change_days=settings.retention.review_change_days,
         )
         reviews = ReviewFlow(jobs, parts, accounts.people)
         await jobs.start()
@@ -112,7 +112,8 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
 
 def _responses(settings: Settings, pool: Pool, chat: ChatModel, deployments: Deployments) -> Responses:
     days = settings.retention.conversation_days
-    return Responses(chat, deployments, ResponseRepository(pool), days=days, clock=system_clock)
+    _, classify = protection_of(settings)
+    return Responses(chat, deployments, ResponseRepository(pool), days=days, clock=system_clock, classify=classify)
 
 
 def _conversations(settings: Settings, pool: Pool, chat: ChatModel, deployments: Deployments) -> Conversations:
@@ -128,4 +129,5 @@ def _conversations(settings: Settings, pool: Pool, chat: ChatModel, deployments:
         deployments,
         settings.conversations,
         system_clock,
+        classify=protection_of(settings)[1],
     )

@@ -29,6 +29,7 @@ from tidemill.cli.models import pull_with_progress
 from tidemill.cli.review import review_on_hub
 from tidemill.core.accounts import Role
 from tidemill.core.audit import HUB
+from tidemill.core.clock import system_clock
 from tidemill.core.errors import Configuration, Conflict, TidemillError, Unavailable
 from tidemill.forges.bundle import clone_bundle
 from tidemill.forges.local_git import read_change, recent_commits
@@ -165,7 +166,9 @@ async def _local_key(services: Services) -> AsyncIterator[str]:
     if note.exists():
         await services.keys.revoke_id(UUID(note.read_text()), HUB)
     made = await services.keys.create(Wanted(LOCAL_KEY, Role.ADMIN), HUB)
-    note.write_text(str(made.key.id))
+    fresh = note.with_suffix(".new")
+    fresh.write_text(str(made.key.id))
+    fresh.replace(note)
     try:
         yield made.secret
     finally:
@@ -178,7 +181,8 @@ async def _local_key(services: Services) -> AsyncIterator[str]:
 
 async def _greet(services: Services, url: str) -> None:
     console.print(f"\n[bold]Tidemill is up at {url}[/bold]\n")
-    keys = [key for key in await services.keys.list() if key.name != LOCAL_KEY and key.revoked_at is None]
+    now = system_clock()
+    keys = [key for key in await services.keys.list() if key.name != LOCAL_KEY and key.live(now)]
     if keys:
         console.print("Your API keys still work; `tidemill keys list` shows them, `tidemill keys create` makes more.")
         shown = "KEY"

@@ -137,12 +137,6 @@ class ReviewFlow:
             elif row.state is ReviewState.QUEUED and row.created_at < now - SETTLING:
                 await self._jobs.submit(WORKFLOW, str(row.id))
 
-    async def forget_changes(self) -> int:
-        """Deletes the changes, which hold sources, of reviews that ended long enough ago; returns how many."""
-        now = self._parts.clock()
-        before = now - timedelta(days=self._parts.change_days)
-        return await forget_changes(self._parts.reviews, self._parts.blobs, before, now)
-
     async def _owners(self, caller: Caller) -> Sequence[UUID] | None:
         """Whose reviews the caller sees; `None` for everyone's."""
         return None if caller.may(Right.REVIEWS_READ_ALL) else await self._visibility.visible_owners(caller)

@@ -58,7 +58,6 @@ class ReviewParts:
         settings: limits and budget.
         clock: gives times.
         observe: is told the state in which a review ended.
-        change_days: how long the change itself is kept after a review's end.
     """
 
     reviews: ReviewRepository
@@ -69,7 +68,6 @@ class ReviewParts:
     settings: ReviewSettings
     clock: Clock
     observe: Callable[[str], None]
-    change_days: float = 30.0
 
 
 class StepFailed(Exception):
