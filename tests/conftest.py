@@ -48,11 +48,11 @@ def database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
 
 
 @contextmanager
-def fresh_database(postgres: EmbeddedPostgres) -> Iterator[str]:
-    """An empty, migrated database for the block."""
+def fresh_database(postgres: EmbeddedPostgres, *, migrated: bool = True) -> Iterator[str]:
+    """An empty database for the block, with all tables or with none."""
     name = f"test_{uuid4().hex}"
     with psycopg.connect(postgres.admin_url, autocommit=True) as admin:
-        template = conninfo_to_dict(postgres.url)["dbname"]
+        template = conninfo_to_dict(postgres.url)["dbname"] if migrated else "template0"
         admin.execute(
             sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER tidemill").format(
                 sql.Identifier(name), sql.Identifier(str(template))

@@ -2,15 +2,22 @@
 
 import os
 import stat
+from importlib.resources import files
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 import pytest
+import sqlalchemy
+from alembic import command
+from alembic.config import Config
 
+from tests.conftest import NOON, fresh_database
 from tidemill.core.errors import Configuration, DataFolderNewer, NotFound, TidemillError
 from tidemill.store.blobs import BlobStore
 from tidemill.store.data_folder import make_scratch_folder
-from tidemill.store.database import check_key, migrate, schema_revision
+from tidemill.store.database import check_key, migrate, schema_revision, sqlalchemy_url
+from tidemill.store.embedded import EmbeddedPostgres
 
 
 def test_migrating_twice_changes_nothing(database_url: str) -> None:
@@ -18,6 +25,52 @@ def test_migrating_twice_changes_nothing(database_url: str) -> None:
     migrate(database_url)
     assert schema_revision(database_url) == before
     assert before[0] == before[1] is not None
+
+
+def test_a_database_of_the_first_version_keeps_its_rows_and_gains_their_owners(postgres: EmbeddedPostgres) -> None:
+    with fresh_database(postgres, migrated=False) as url:
+        migrate_to(url, "0001")
+        key, review, inference = uuid4(), uuid4(), uuid4()
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(
+                "INSERT INTO api_keys (id, name, role, prefix, hash, created_at) "
+                "VALUES (%s, 'ci', 'admin', 'tm-12345', 'x', %s)",
+                (key, NOON),
+            )
+            connection.execute(
+                "INSERT INTO reviews (id, key_id, state, title, change_digest, with_model, created_at) "
+                "VALUES (%s, %s, 'done', 'A title', 'd', false, %s)",
+                (review, key, NOON),
+            )
+            connection.execute(
+                "INSERT INTO inferences (id, task, variant, model, model_version, config_hash, request_hash, key_id, "
+                "trace_id, status, streamed, prompt_tokens, completion_tokens, cached_tokens, cost_usd, latency_ms, "
+                "created_at) VALUES (%s, 'chat', 'v', 'm', 'mv', 'c', 'r', %s, 't', 'ok', false, 1, 1, 0, 0, 1, %s)",
+                (inference, key, NOON),
+            )
+            connection.execute(
+                "INSERT INTO inference_texts (inference_id, request, response, expires_at) VALUES (%s, '{}', '{}', %s)",
+                (inference, NOON),
+            )
+        migrate(url)
+        assert schema_revision(url)[0] == schema_revision(url)[1]
+        with psycopg.connect(url) as connection:
+            assert connection.execute("SELECT owner_id, title FROM reviews").fetchall() == [(key, "A title")]
+            assert connection.execute("SELECT owner_id FROM inferences").fetchall() == [(key,)]
+            assert connection.execute("SELECT level FROM inference_texts").fetchall() == [("internal",)]
+            row = connection.execute("SELECT owner_id, scopes, expires_at, role FROM api_keys").fetchone()
+    assert row == (None, None, None, "admin")
+
+
+def migrate_to(url: str, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(files("tidemill.store") / "migrations"))
+    config.set_main_option("path_separator", "os")
+    engine = sqlalchemy.create_engine(sqlalchemy_url(url), poolclass=sqlalchemy.NullPool)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    engine.dispose()
 
 
 def test_a_database_of_a_later_version_is_left_alone(database_url: str) -> None:
