@@ -16,10 +16,11 @@ from tidemill.app import Database, open_accounts, open_data
 from tidemill.core.accounts import Role
 from tidemill.core.audit import COMMAND, Actor
 from tidemill.core.chat import Usage
+from tidemill.core.context import InferenceContext
 from tidemill.core.deployment import Deployment, Task
 from tidemill.core.errors import Conflict, NotFound
 from tidemill.core.ids import new_id
-from tidemill.core.inference import Inference, InferenceContext, InferenceStatus, InferenceText
+from tidemill.core.inference import Inference, InferenceStatus, InferenceText
 from tidemill.flows.data import DataServices
 from tidemill.flows.personal_data import receipt_digest
 from tidemill.settings import Settings

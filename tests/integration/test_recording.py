@@ -13,10 +13,11 @@ import pytest
 
 from tests.conftest import NOON
 from tidemill.core.chat import ChatChunk, ChatCompletion, ChatRequest, TextRequest, Usage
+from tidemill.core.context import InferenceContext
 from tidemill.core.deployment import Deployment, Task
 from tidemill.core.errors import ModelFailed, TidemillError, Unavailable
 from tidemill.core.ids import new_id
-from tidemill.core.inference import Inference, InferenceContext, InferenceStatus, InferenceText
+from tidemill.core.inference import Inference, InferenceStatus, InferenceText
 from tidemill.llm.port import ChatModel
 from tidemill.llm.recording import RecordedModel, TextPolicy
 from tidemill.llm.scripted import ScriptedAnswer, ScriptedCall, ScriptedModel

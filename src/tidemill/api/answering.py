@@ -13,10 +13,10 @@ from tidemill.api.gate import caller_of
 from tidemill.api.services import Services
 from tidemill.api.streaming import comments
 from tidemill.core.chat import ChatChunk, ModelRequest, Usage
+from tidemill.core.context import InferenceContext
 from tidemill.core.deployment import Deployment
 from tidemill.core.errors import TidemillError
 from tidemill.core.ids import new_id
-from tidemill.core.inference import InferenceContext
 
 DONE = b"data: [DONE]\n\n"
 

@@ -6,10 +6,10 @@ from uuid import UUID
 
 from tidemill.core.accounts import Caller
 from tidemill.core.chat import ChatChunk, Usage
+from tidemill.core.context import InferenceContext
 from tidemill.core.conversation import Conversation, Message
 from tidemill.core.deployment import Deployment, Task
 from tidemill.core.ids import new_id
-from tidemill.core.inference import InferenceContext
 from tidemill.core.json import Json
 from tidemill.llm.prompts import conversation as prompts
 

@@ -2,12 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from tidemill.core.context import InferenceContext
 from tidemill.core.json import Json, JsonObject
-
-if TYPE_CHECKING:
-    from tidemill.core.inference import InferenceContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +23,7 @@ class ChatRequest:
     model: str
     messages: Sequence[JsonObject]
     options: Mapping[str, Json] = field(default_factory=dict)
-    context: "InferenceContext | None" = None
+    context: InferenceContext | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +42,7 @@ class TextRequest:
     prompt: str
     suffix: str | None = None
     options: Mapping[str, Json] = field(default_factory=dict)
-    context: "InferenceContext | None" = None
+    context: InferenceContext | None = None
 
 
 ModelRequest = ChatRequest | TextRequest

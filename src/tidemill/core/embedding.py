@@ -5,12 +5,9 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
+from tidemill.core.context import InferenceContext
 from tidemill.core.errors import InvalidInput, ModelFailed
-
-if TYPE_CHECKING:
-    from tidemill.core.inference import InferenceContext
 
 FLOAT_BYTES = 4
 
@@ -38,7 +35,7 @@ class EmbeddingRequest:
     texts: Sequence[str]
     kind: TextKind = TextKind.PASSAGE
     dimensions: int | None = None
-    context: "InferenceContext | None" = None
+    context: InferenceContext | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from tidemill.analysis.classification import classify_all, texts_in
 from tidemill.core.accounts import Caller
 from tidemill.core.chat import ChatChunk, ChatRequest
 from tidemill.core.clock import Clock
+from tidemill.core.context import InferenceContext
 from tidemill.core.errors import NotFound, TidemillError, TooLarge
 from tidemill.core.ids import new_id
-from tidemill.core.inference import InferenceContext
 from tidemill.core.json import JsonObject
 from tidemill.flows.response_items import chat_options, to_messages, whole_items
 from tidemill.flows.response_writer import ResponseWriter

@@ -11,10 +11,11 @@ from datetime import timedelta
 from tidemill.core.chat import Usage
 from tidemill.core.classification import Use, UseLimits
 from tidemill.core.clock import Clock
+from tidemill.core.context import InferenceContext
 from tidemill.core.embedding import EmbeddingRequest, Embeddings, shortened
 from tidemill.core.errors import TidemillError
 from tidemill.core.ids import digest
-from tidemill.core.inference import Inference, InferenceContext, InferenceStatus
+from tidemill.core.inference import Inference, InferenceStatus
 from tidemill.llm.embeddings import Embedder
 from tidemill.llm.outside import Classify, OutsideLimit
 from tidemill.llm.recording import Observer

@@ -14,9 +14,10 @@ from tidemill.analysis.classification import classify_all, texts_in
 from tidemill.core.chat import ChatChunk, ChatCompletion, ModelRequest, TextRequest, Usage
 from tidemill.core.classification import Level, Use, UseLimits
 from tidemill.core.clock import Clock
+from tidemill.core.context import InferenceContext
 from tidemill.core.errors import TidemillError
 from tidemill.core.ids import digest
-from tidemill.core.inference import Inference, InferenceContext, InferenceStatus, InferenceText
+from tidemill.core.inference import Inference, InferenceStatus, InferenceText
 from tidemill.core.json import Json, JsonObject
 from tidemill.llm.classified import said_in
 from tidemill.llm.outside import Classify, classified

@@ -8,11 +8,11 @@ from uuid import UUID
 from tidemill.analysis.syntax import enclosing_definition
 from tidemill.core.change import ChangeSet, Hunk
 from tidemill.core.chat import ChatRequest
+from tidemill.core.context import InferenceContext
 from tidemill.core.deployment import Deployment
 from tidemill.core.errors import InvalidInput, ModelFailed, TidemillError
 from tidemill.core.finding import Finding
 from tidemill.core.ids import new_id
-from tidemill.core.inference import InferenceContext
 from tidemill.llm.port import ChatModel
 from tidemill.llm.prompts import review_comment
 from tidemill.review.comment import ENGINE, Accepted, accept_comments
