@@ -3,7 +3,6 @@
 import asyncio
 import os
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -182,14 +181,12 @@ async def test_a_program_that_fails_is_an_error_that_names_the_engine(
     fake = tmp_path / "python"
     script = tmp_path / "script.py"
     script.write_text(program)
-    fake.write_text(f"#!/bin/sh\nexec {sys.executable} {script}\n")
+    fake.write_text(f"#!/bin/sh\nexec '{sys.executable}' '{script}'\n")
     fake.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(fake))
-    started = time.monotonic()
     with pytest.raises(EngineFailed, match=said) as caught:
         await run(engine, change_of({"a.py": SOURCE}))
     assert engine.name in str(caught.value)
-    assert time.monotonic() - started < 5
 
 
 def cpu_seconds() -> float:

@@ -20,8 +20,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, emp
         sys.stdout.write(empty + "\n")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for number, column in enumerate(columns):
+        table.add_column(column, overflow="fold", no_wrap=number == 0)  # an id or a name, to be copied whole
     for row in rows:
         table.add_row(*("–" if cell is None else str(cell) for cell in row))
     Console(soft_wrap=True).print(table)
