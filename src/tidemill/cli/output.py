@@ -9,6 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 
+WIDE = 10_000
+"""Columns of what is not a terminal: a program that reads a table finds each row on one line."""
+
+
 def print_json(value: Any) -> None:
     """One JSON document on the standard output, for programs."""
     sys.stdout.write(json.dumps(value, indent=2, default=str, ensure_ascii=False) + "\n")
@@ -24,7 +28,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, emp
         table.add_column(column, overflow="fold", no_wrap=number == 0)  # an id or a name, to be copied whole
     for row in rows:
         table.add_row(*("–" if cell is None else str(cell) for cell in row))
-    Console(soft_wrap=True).print(table)
+    width = None if sys.stdout.isatty() else WIDE
+    Console(soft_wrap=True, width=width).print(table)
 
 
 def human_bytes(size: int | None) -> str:
