@@ -1,5 +1,8 @@
 // OpenAI's client for Node against a hub: an answer, a stream, a tool call, a response, embeddings, a file.
+import { File } from "node:buffer";
 import OpenAI, { toFile } from "openai";
+
+globalThis.File ??= File; // Node 18 has it, but not as a global
 
 const client = new OpenAI({ maxRetries: 0, timeout: 60_000 });
 const model = process.env.MODEL;
