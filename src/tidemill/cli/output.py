@@ -8,7 +8,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-
 WIDE = 10_000
 """Columns of what is not a terminal: a program that reads a table finds each row on one line."""
 
