@@ -150,7 +150,7 @@ async def test_a_stream_that_is_closed_in_the_middle_stops_the_model_and_is_a_ca
     inner = Watched()
     recorder = Recorder(inner, pool)
     chunks = recorder.model.stream(asked())
-    async with aclosing(chunks):  # type: ignore[type-var]
+    async with aclosing(chunks):
         for _ in range(3):
             await anext(chunks)
     assert inner.stopped.is_set()

@@ -136,5 +136,5 @@ async def test_closing_the_stream_stops_the_model() -> None:
     model = ClassifiedModel(Endless([]), OutsideLimit(ENDPOINTS, limits=UseLimits(), classify=classify_all))
     chunks = model.stream(asked("far", HARMLESS))
     await anext(chunks)
-    await chunks.aclose()  # type: ignore[attr-defined]
+    await chunks.aclose()
     assert closed == ["far"]

@@ -90,7 +90,6 @@ class Endless:
 async def test_a_stream_that_is_closed_ends_every_answer_and_only_so_many_run_at_once() -> None:
     endless = Endless()
     stream = SeveralChoices(endless, one_by_one=lambda name: True).stream(ChatRequest("tiny", [], {"n": 50}))
-    assert isinstance(stream, AsyncGenerator)
     for _ in range(200):
         await anext(stream)
     await stream.aclose()

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from uuid import UUID
 
 from pydantic_core import PydanticSerializationError, to_json
@@ -89,7 +89,7 @@ def loading(services: Services, model: str) -> Callable[[], bool]:
 
 
 async def chunks_of(
-    first: "asyncio.Task[ChatChunk | None]", rest: AsyncIterator[ChatChunk], model: str
+    first: "asyncio.Task[ChatChunk | None]", rest: AsyncGenerator[ChatChunk, None], model: str
 ) -> AsyncGenerator[ChatChunk | bytes, None]:
     """The chunks of an answer, and before the first one comments, as bytes, while its model is being loaded."""
     try:
@@ -102,5 +102,4 @@ async def chunks_of(
     finally:
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
-        if isinstance(rest, AsyncGenerator):
-            await rest.aclose()
+        await rest.aclose()

@@ -77,14 +77,11 @@ class Answering:
     async def _pieces(self, turn: Turn, messages: list[JsonObject], draft: Draft) -> AsyncGenerator[str, None]:
         assert draft.inference_id is not None  # noqa: S101 - stream has set it
         context = turn.context(draft.inference_id)
-        chunks = self._chat.stream(ChatRequest(turn.deployment.model, messages, turn.options, context))
-        try:
+        asked = ChatRequest(turn.deployment.model, messages, turn.options, context)
+        async with aclosing(self._chat.stream(asked)) as chunks:
             async for chunk in chunks:
                 if text := draft.add(chunk):
                     yield text
-        finally:
-            if isinstance(chunks, AsyncGenerator):
-                await chunks.aclose()
 
     async def _fitted(self, turn: Turn, context_tokens: int | None, rate: float) -> list[JsonObject]:
         """The messages that the model is given; all of them where nothing is known of its context."""

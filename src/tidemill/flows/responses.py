@@ -1,6 +1,6 @@
 """Responses: one exchange with a model, kept so that the next can go on from it."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -111,7 +111,7 @@ class Responses:
         await self._store(exchange, response)
         return response
 
-    def stream(self, exchange: Exchange) -> AsyncIterator[ChatChunk]:
+    def stream(self, exchange: Exchange) -> AsyncGenerator[ChatChunk, None]:
         """The pieces of the model's answer, of which `events` makes the response's."""
         return self._chat.stream(exchange.chat)
 

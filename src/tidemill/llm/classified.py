@@ -1,6 +1,7 @@
 """A wrapper of the model port: no model outside is sent a text whose level may not leave."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from tidemill.analysis.classification import texts_in
 from tidemill.core.chat import ChatChunk, ChatCompletion, ModelRequest, TextRequest
@@ -25,19 +26,15 @@ class ClassifiedModel:
         await self._check(request)
         return await self._inner.complete(request)
 
-    def stream(self, request: ModelRequest) -> AsyncIterator[ChatChunk]:
+    def stream(self, request: ModelRequest) -> AsyncGenerator[ChatChunk, None]:
         """As the port says; raises `NotPermitted` for a text that may not leave."""
         return self._checked(request) if self._limit.covers(request.model) else self._inner.stream(request)
 
     async def _checked(self, request: ModelRequest) -> AsyncGenerator[ChatChunk, None]:
         await self._check(request)
-        chunks = self._inner.stream(request)
-        try:
+        async with aclosing(self._inner.stream(request)) as chunks:
             async for chunk in chunks:
                 yield chunk
-        finally:
-            if isinstance(chunks, AsyncGenerator):
-                await chunks.aclose()
 
     async def _check(self, request: ModelRequest) -> None:
         if self._limit.covers(request.model):

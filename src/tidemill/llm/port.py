@@ -1,6 +1,6 @@
 """The one port through which a model is asked for text. Wrappers and adapters all have this shape."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from tidemill.core.chat import ChatChunk, ChatCompletion, ModelRequest
@@ -20,9 +20,9 @@ class ChatModel(Protocol):
         """
         ...
 
-    def stream(self, request: ModelRequest) -> AsyncIterator[ChatChunk]:
+    def stream(self, request: ModelRequest) -> AsyncGenerator[ChatChunk, None]:
         """The answer as it is decoded; the last chunk carries the usage.
 
-        Closing the iterator stops the decoding. Raises as `complete` does, on the first or any later chunk.
+        Closing the generator stops the decoding. Raises as `complete` does, on the first or any later chunk.
         """
         ...

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from datetime import timedelta
@@ -102,7 +102,7 @@ class RecordedModel:
         await entry.succeed(answer.choices, answer.usage)
         return answer
 
-    async def stream(self, request: ModelRequest) -> AsyncIterator[ChatChunk]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ChatChunk, None]:
         """As the port says. The row is committed before the last chunk is passed on."""
         entry = _Entry(self, request, streamed=True)
         transcript = Transcript()
@@ -119,8 +119,7 @@ class RecordedModel:
                     yield held
                 held = chunk
         except BaseException as error:
-            if isinstance(chunks, AsyncGenerator):
-                await chunks.aclose()
+            await chunks.aclose()
             await entry.fail(error, transcript.choices(), usage)
             raise
         await entry.succeed(transcript.choices(), usage)

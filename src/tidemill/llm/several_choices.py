@@ -5,7 +5,7 @@ asked once for each answer, several times at once. Endpoints are given `n` itsel
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -41,7 +41,7 @@ class SeveralChoices:
         choices = [{**choice, "index": index} for index, answer in enumerate(answers) for choice in answer.choices[:1]]
         return ChatCompletion(choices, total([answer.usage for answer in answers]))
 
-    def stream(self, request: ModelRequest) -> AsyncIterator[ChatChunk]:
+    def stream(self, request: ModelRequest) -> AsyncGenerator[ChatChunk, None]:
         """As the port says. The answers come mixed; the `index` of a choice says to which one it belongs."""
         if wanted_choices(request) == 1 or not self._one_by_one(request.model):
             return self._inner.stream(request)
@@ -99,20 +99,19 @@ async def all_of(work: Sequence[Coroutine[Any, Any, T]], *, at_once: int = AT_ON
 
 
 async def merged(
-    streams: Sequence[AsyncIterator[ChatChunk]], *, at_once: int = AT_ONCE
+    streams: Sequence[AsyncGenerator[ChatChunk, None]], *, at_once: int = AT_ONCE
 ) -> AsyncGenerator[tuple[int, ChatChunk], None]:
     """The chunks of several streams as they come, each with its stream's number. The first failure ends them all."""
     limit = asyncio.Semaphore(at_once)
     found: asyncio.Queue[tuple[int, ChatChunk | None]] = asyncio.Queue()
 
-    async def pump(index: int, stream: AsyncIterator[ChatChunk]) -> None:
+    async def pump(index: int, stream: AsyncGenerator[ChatChunk, None]) -> None:
         try:
             async with limit:
                 async for chunk in stream:
                     found.put_nowait((index, chunk))
         finally:
-            if isinstance(stream, AsyncGenerator):
-                await stream.aclose()
+            await stream.aclose()
             found.put_nowait((index, None))
 
     tasks = [asyncio.create_task(pump(index, stream)) for index, stream in enumerate(streams)]

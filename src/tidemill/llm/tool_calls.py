@@ -7,7 +7,8 @@ is demanded is held to its form by a grammar, and a text that consists of calls,
 
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,7 +55,7 @@ class ToolCalls:
         answer = await self._inner.complete(_demanding(request, offer))
         return replace(answer, choices=[_read_choice(choice, offer) for choice in answer.choices])
 
-    def stream(self, request: ModelRequest) -> AsyncIterator[ChatChunk]:
+    def stream(self, request: ModelRequest) -> AsyncGenerator[ChatChunk, None]:
         """As the port says. A text that begins as a call is held back until it shows whether it is one."""
         offer = self._offer(request)
         if offer is None:
@@ -85,8 +86,7 @@ class ToolCalls:
 
     async def _read_stream(self, request: ModelRequest, offer: _Offer) -> AsyncGenerator[ChatChunk, None]:
         held: dict[int, _Held] = {}
-        chunks = self._inner.stream(request)
-        try:
+        async with aclosing(self._inner.stream(request)) as chunks:
             async for chunk in chunks:
                 choices: list[JsonObject] = []
                 for choice in chunk.choices:
@@ -95,9 +95,6 @@ class ToolCalls:
                     choices += mine.pass_on(choice)
                 if choices or chunk.usage is not None:
                     yield ChatChunk(choices, chunk.usage)
-        finally:
-            if isinstance(chunks, AsyncGenerator):
-                await chunks.aclose()
 
 
 class _Held:
