@@ -1,15 +1,14 @@
 """What the commands about people, teams and keys share."""
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TypeVar
 
 from tidemill.accounts.accounts import Accounts
-from tidemill.app import open_accounts, open_database
+from tidemill.app import open_accounts
+from tidemill.cli.database import on_database
 from tidemill.core.errors import InvalidInput
-from tidemill.settings import load_settings
 
 T = TypeVar("T")
 UNITS = {"d": "days", "h": "hours", "m": "minutes"}
@@ -17,13 +16,7 @@ UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 def with_accounts(work: Callable[[Accounts], Awaitable[T]]) -> T:
     """The result of some work on people, teams or keys, in the database itself."""
-
-    async def run() -> T:
-        async with open_accounts(database) as accounts:
-            return await work(accounts)
-
-    with open_database(load_settings()) as database:
-        return asyncio.run(run())
+    return on_database(lambda _, database: open_accounts(database), work)
 
 
 def duration(text: str, option: str) -> timedelta:

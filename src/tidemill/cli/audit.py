@@ -11,7 +11,7 @@ import typer
 from tidemill.accounts.accounts import Accounts
 from tidemill.accounts.audit import entry_json
 from tidemill.cli.accounts import duration, with_accounts
-from tidemill.cli.output import print_json
+from tidemill.cli.output import Json, print_json
 from tidemill.core.clock import system_clock
 from tidemill.core.errors import InvalidInput
 
@@ -40,7 +40,7 @@ def export(
 
 
 @app.command()
-def verify(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def verify(as_json: Json = False) -> None:
     """Check that no entry was changed, left out or put in. Ends with 1 where one was."""
     found = with_accounts(lambda accounts: accounts.audit.verify())
     if as_json:

@@ -2,17 +2,17 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 from uuid import UUID
 
 import typer
 
-from tidemill.app import open_data, open_database
-from tidemill.cli.output import human_bytes, print_json, print_table
+from tidemill.app import open_data
+from tidemill.cli.database import on_database
+from tidemill.cli.output import Json, human_bytes, print_json, print_table
 from tidemill.core.audit import COMMAND
 from tidemill.core.errors import Conflict, InvalidInput
 from tidemill.flows.data import DataServices
@@ -20,8 +20,6 @@ from tidemill.protection.retention import KeptState
 from tidemill.settings import load_settings
 from tidemill.store.search import search_files, search_tables
 
-T = TypeVar("T")
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Who = Annotated[str, typer.Argument(help="The person's email address, or id.")]
 app = typer.Typer(help="Export, erase and search data, and delete what is due.", no_args_is_help=True,
                   add_completion=False)  # fmt: skip
@@ -48,7 +46,7 @@ def export(
                 to.unlink()
                 raise
 
-    _with_data(work)
+    on_database(open_data, work)
     if as_json:
         print_json({"path": to, "size_bytes": to.stat().st_size})
     else:
@@ -66,7 +64,7 @@ def retention(
             await services.retention.run()
         return await services.retention.state()
 
-    states = _with_data(work)
+    states = on_database(open_data, work)
     if as_json:
         print_json(
             [
@@ -102,7 +100,7 @@ def erase(
     async def work(services: DataServices) -> object:
         return await services.erasures.erase(await _user_id(services, who), COMMAND)
 
-    receipt = _with_data(work)
+    receipt = on_database(open_data, work)
     if not as_json:
         typer.echo("Erased. Old backups still hold it. This is the receipt:")
     print_json(receipt)
@@ -122,7 +120,7 @@ def search(
         files = await asyncio.to_thread(search_files, settings.data_dir, text)
         return [asdict(place) for place in (*tables, *files)]
 
-    found = _with_data(work)
+    found = on_database(open_data, work)
     if as_json:
         print_json(found)
     else:
@@ -134,14 +132,3 @@ async def _user_id(services: DataServices, who: str) -> UUID:
         return UUID(who)
     except ValueError:
         return (await services.people.get_by_email(who)).id
-
-
-def _with_data(work: Callable[[DataServices], Awaitable[T]]) -> T:
-    settings = load_settings()
-
-    async def run() -> T:
-        async with open_data(settings, database) as services:
-            return await work(services)
-
-    with open_database(settings) as database:
-        return asyncio.run(run())

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tidemill.app import open_database
-from tidemill.cli.output import human_bytes, print_json
+from tidemill.cli.output import Json, human_bytes, print_json
 from tidemill.settings import Settings, load_settings
 from tidemill.store.backup import backup as make_backup
 from tidemill.store.backup import restore as restore_backup
@@ -14,7 +14,6 @@ from tidemill.store.database import schema_revision
 from tidemill.store.embedded import EmbeddedPostgres, inspect
 from tidemill.store.secret_key import load_secret_key
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 app = typer.Typer(
     help="Look after the database: status, upgrade, backup, restore.", no_args_is_help=True, add_completion=False
 )

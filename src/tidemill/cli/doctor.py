@@ -9,13 +9,12 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
-from typing import Annotated
 
 import psutil
 import psycopg
 import typer
 
-from tidemill.cli.output import human_bytes, print_json
+from tidemill.cli.output import Json, human_bytes, print_json
 from tidemill.core.errors import Configuration, TidemillError, Unavailable
 from tidemill.jobs.durable import APPLICATION_VERSION, pending_workflows
 from tidemill.llm.catalog import SourceKind, list_models
@@ -38,7 +37,7 @@ class Check:
     mend: str | None = None
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def doctor(as_json: Json = False) -> None:
     """Check everything that can be missing, and say how to mend it. Exits with 6 if something is broken."""
     checks = list(_checks())
     if as_json:

@@ -8,12 +8,11 @@ import typer
 from tidemill.accounts.accounts import Accounts
 from tidemill.accounts.api_keys import NewApiKey, Wanted
 from tidemill.cli.accounts import duration, with_accounts
-from tidemill.cli.output import print_json, print_table
+from tidemill.cli.output import Json, print_json, print_table
 from tidemill.core.accounts import ApiKey, Right, Role
 from tidemill.core.audit import COMMAND
 from tidemill.core.clock import system_clock
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Named = Annotated[
     str, typer.Argument(help="The key's id, or its name or first characters if only one has them.", metavar="KEY")
 ]

@@ -8,7 +8,7 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from tidemill.cli.hub import hub
-from tidemill.cli.output import human_bytes, print_json, print_table
+from tidemill.cli.output import Json, human_bytes, print_json, print_table
 from tidemill.llm.artifacts import Artifact
 from tidemill.llm.catalog import default_name, list_models
 from tidemill.llm.download import pull as download
@@ -16,7 +16,6 @@ from tidemill.llm.download import pull_artifact
 from tidemill.llm.embedding_catalog import EMBEDDING_ARTIFACTS
 from tidemill.settings import Settings, load_settings
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 app = typer.Typer(help="List, fetch, load and unload models.", no_args_is_help=True, add_completion=False)
 adapters = typer.Typer(help="List, add and remove LoRA adapters.", no_args_is_help=True, add_completion=False)
 app.add_typer(adapters, name="adapters")

@@ -3,11 +3,14 @@
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+"""The option of a command that prints for programs, too."""
 WIDE = 10_000
 """Columns of what is not a terminal: a program that reads a table finds each row on one line."""
 

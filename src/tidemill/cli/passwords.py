@@ -1,14 +1,14 @@
 """`tidemill users set-password`: works on the database itself, whether or not a hub is running."""
 
-import asyncio
 import sys
 
 import typer
 
-from tidemill.app import open_database, open_entrance
+from tidemill.accounts.entrance import Entrance
+from tidemill.app import open_entrance
+from tidemill.cli.database import on_database
 from tidemill.core.accounts import User
 from tidemill.core.errors import InvalidInput
-from tidemill.settings import load_settings
 
 
 def set_password(email: str) -> User:
@@ -29,11 +29,8 @@ def set_password(email: str) -> User:
             password = sys.stdin.readline().rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise InvalidInput("The password on standard input is not UTF-8.") from error
-    settings = load_settings()
 
-    async def run() -> User:
-        async with open_entrance(settings, database) as entrance:
-            return await entrance.sign_in.set_password(email, password)
+    async def work(entrance: Entrance) -> User:
+        return await entrance.sign_in.set_password(email, password)
 
-    with open_database(settings) as database:
-        return asyncio.run(run())
+    return on_database(open_entrance, work)

@@ -7,13 +7,13 @@ from fastapi import FastAPI
 
 from tidemill.api.app import add_routes
 from tidemill.api.rights import route_rights
-from tidemill.cli.output import print_json, print_table
+from tidemill.cli.output import Json, print_json, print_table
 from tidemill.core.accounts import RIGHTS, Right, Role
 
 
 def rights(
     routes: Annotated[bool, typer.Option("--routes", help="Show which route needs which right.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show what each role may do, or which route needs what."""
     app = FastAPI(openapi_url=None)

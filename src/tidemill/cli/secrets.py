@@ -1,21 +1,19 @@
 """`tidemill secrets`: works on the database itself, whether or not a hub is running."""
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
 
 import typer
 
-from tidemill.app import open_database, open_secrets
-from tidemill.cli.output import print_json, print_table
+from tidemill.app import open_secrets
+from tidemill.cli.database import on_database
+from tidemill.cli.output import Json, print_json, print_table
 from tidemill.core.audit import COMMAND
 from tidemill.core.errors import InvalidInput
 from tidemill.protection.secrets import LARGEST, Secrets
-from tidemill.settings import load_settings
 
 T = TypeVar("T")
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(help="The secret's name.")]
 app = typer.Typer(help="Store secrets encrypted, and rotate their key.", no_args_is_help=True, add_completion=False)
 
@@ -74,11 +72,4 @@ def _from_stdin() -> str:
 
 
 def _with_secrets(work: Callable[[Secrets], Awaitable[T]]) -> T:
-    settings = load_settings()
-
-    async def run() -> T:
-        async with open_secrets(settings, database) as secrets:
-            return await work(secrets)
-
-    with open_database(settings) as database:
-        return asyncio.run(run())
+    return on_database(open_secrets, work)

@@ -9,14 +9,13 @@ import typer
 
 from tidemill.accounts.accounts import Accounts
 from tidemill.cli.accounts import with_accounts
-from tidemill.cli.output import print_json, print_table
+from tidemill.cli.output import Json, print_json, print_table
 from tidemill.core.accounts import Department, Team, User
 from tidemill.core.audit import COMMAND
 
 T = TypeVar("T", User, Team, Department)
 PAGE = 500
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Named = Annotated[str, typer.Argument(help="The team's name.", metavar="TEAM")]
 Email = Annotated[str, typer.Argument(help="The person's email address.", metavar="EMAIL")]
 app = typer.Typer(

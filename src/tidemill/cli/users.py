@@ -9,7 +9,7 @@ import typer
 from tidemill.accounts.accounts import Accounts
 from tidemill.accounts.people import NewPerson, PersonChanges
 from tidemill.cli.accounts import with_accounts
-from tidemill.cli.output import print_json, print_table
+from tidemill.cli.output import Json, print_json, print_table
 from tidemill.cli.passwords import set_password as read_and_set_password
 from tidemill.core.accounts import Role, Team, User
 from tidemill.core.audit import COMMAND
@@ -17,7 +17,6 @@ from tidemill.core.classification import Level
 
 PAGE = 500
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Email = Annotated[str, typer.Argument(help="The person's email address.", metavar="EMAIL")]
 app = typer.Typer(help="Add, list, change and disable people.", no_args_is_help=True, add_completion=False)
 

@@ -1,16 +1,12 @@
 """`tidemill version`."""
 
-from typing import Annotated
-
 import typer
 
 from tidemill import __version__
-from tidemill.cli.output import print_json
+from tidemill.cli.output import Json, print_json
 
 
-def version(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
+def version(as_json: Json = False) -> None:
     """Print the version."""
     if as_json:
         print_json({"version": __version__})
