@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from uuid import UUID
 
 from pydantic_core import PydanticSerializationError, to_json
@@ -15,6 +15,7 @@ from tidemill.api.streaming import comments
 from tidemill.core.chat import ChatChunk, ModelRequest, Usage
 from tidemill.core.context import InferenceContext
 from tidemill.core.deployment import Deployment
+from tidemill.core.embedding import EmbeddingRequest
 from tidemill.core.errors import TidemillError
 from tidemill.core.ids import new_id
 
@@ -41,13 +42,13 @@ def trace_id(traceparent: str | None) -> str:
     return new_id().hex
 
 
-def inference_id(asked: ModelRequest) -> UUID:
+def inference_id(asked: ModelRequest | EmbeddingRequest) -> UUID:
     """The id of the row that a request leaves."""
     assert asked.context is not None  # noqa: S101 - the route has set it
     return asked.context.inference_id
 
 
-def headers_of(asked: Sequence[ModelRequest]) -> dict[str, str]:
+def headers_of(asked: Sequence[ModelRequest | EmbeddingRequest]) -> dict[str, str]:
     """Which inferences answer, and of which model."""
     return {
         "x-tidemill-inference-id": ", ".join(str(inference_id(one)) for one in asked),
@@ -103,3 +104,37 @@ async def chunks_of(
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
         await rest.aclose()
+
+
+async def stream_events(
+    pieces: AsyncGenerator[ChatChunk | bytes, None],
+    head: Mapping[str, object],
+    choices_of: Callable[[ChatChunk], Iterable[Sequence[Mapping[str, object]]]],
+    *,
+    include_usage: bool,
+) -> AsyncGenerator[bytes, None]:
+    """The events of a stream, to OpenAI's last; an error of the hub's takes the place of what was still to come.
+
+    Args:
+        pieces: what `chunks_of` gives.
+        head: the fields that every event has.
+        choices_of: the `choices` of each event that a chunk becomes.
+        include_usage: whether an event with the usage follows the last of the answer's.
+    """
+    extra = {"usage": None} if include_usage else {}
+    usage = Usage()
+    try:
+        async for piece in pieces:
+            if isinstance(piece, bytes):
+                yield piece
+                continue
+            usage = piece.usage or usage
+            for choices in choices_of(piece):
+                yield event_bytes({**head, "choices": choices, **extra})
+        if include_usage:
+            yield event_bytes({**head, "choices": [], "usage": usage_json(usage)})
+        yield DONE
+    except TidemillError as error:
+        yield error_event(error)
+    finally:
+        await pieces.aclose()

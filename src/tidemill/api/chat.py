@@ -1,21 +1,18 @@
 """`POST /v1/chat/completions`, as OpenAI's API has it. `chat_schema` says what a request may hold."""
 
 import time
-from collections.abc import AsyncGenerator
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from tidemill.api.answering import (
-    DONE,
     chunks_of,
     context_of,
-    error_event,
-    event_bytes,
     headers_of,
     inference_id,
     json_bytes,
     loading,
+    stream_events,
     usage_json,
 )
 from tidemill.api.chat_schema import SCHEMA, ChatCompletionRequest, parse_chat, plain_message
@@ -24,8 +21,7 @@ from tidemill.api.rights import needs
 from tidemill.api.services import Services, services_of
 from tidemill.api.streaming import ClientGone, EventStream, begin, while_connected
 from tidemill.core.accounts import Right
-from tidemill.core.chat import ChatChunk, ChatCompletion, ChatRequest, Usage
-from tidemill.core.errors import TidemillError
+from tidemill.core.chat import ChatCompletion, ChatRequest
 
 IGNORED = frozenset({"model", "messages", "stream", "stream_options", "user", "metadata", "store", "service_tier",
                      "safety_identifier", "prompt_cache_key", "max_completion_tokens", "modalities"})  # fmt: skip
@@ -82,44 +78,17 @@ async def _streamed(
     chunks = services.chat.stream(chat)
     first = await begin(request, chunks, may_wait=loading(services, chat.model))
     pieces = chunks_of(first, chunks, chat.model)
-    return EventStream(_events(chat, name, pieces, include_usage=include_usage), headers_of([chat]))
-
-
-async def _events(
-    chat: ChatRequest, name: str, pieces: AsyncGenerator[ChatChunk | bytes, None], *, include_usage: bool
-) -> AsyncGenerator[bytes, None]:
-    base = {"id": _completion_id(chat), "object": "chat.completion.chunk", "created": int(time.time()), "model": name}
-    extra = {"usage": None} if include_usage else {}
-    usage = Usage()
-    try:
-        async for piece in pieces:
-            if isinstance(piece, bytes):
-                yield piece
-                continue
-            usage = piece.usage or usage
-            if piece.choices:
-                yield event_bytes({**base, "choices": piece.choices, **extra})
-        if include_usage:
-            yield event_bytes({**base, "choices": [], "usage": usage_json(usage)})
-        yield DONE
-    except TidemillError as error:
-        yield error_event(error)
-    finally:
-        await pieces.aclose()
+    head = _head(chat, name, "chat.completion.chunk")
+    events = stream_events(
+        pieces, head, lambda chunk: [chunk.choices] if chunk.choices else [], include_usage=include_usage
+    )
+    return EventStream(events, headers_of([chat]))
 
 
 def _completion(chat: ChatRequest, answer: ChatCompletion, name: str) -> bytes:
-    return json_bytes(
-        {
-            "id": _completion_id(chat),
-            "object": "chat.completion",
-            "created": int(time.time()),
-            "model": name,
-            "choices": answer.choices,
-            "usage": usage_json(answer.usage),
-        }
-    )
+    head = _head(chat, name, "chat.completion")
+    return json_bytes({**head, "choices": answer.choices, "usage": usage_json(answer.usage)})
 
 
-def _completion_id(chat: ChatRequest) -> str:
-    return f"chatcmpl-{inference_id(chat).hex}"
+def _head(chat: ChatRequest, name: str, kind: str) -> dict[str, object]:
+    return {"id": f"chatcmpl-{inference_id(chat).hex}", "object": kind, "created": int(time.time()), "model": name}

@@ -1,7 +1,7 @@
 """`POST /v1/completions`, as OpenAI's API has it: a text continued, or what is missing between two texts."""
 
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Required
 
 from fastapi import APIRouter, Request
@@ -10,15 +10,13 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from tidemill.api.answering import (
-    DONE,
     chunks_of,
     context_of,
-    error_event,
-    event_bytes,
     headers_of,
     inference_id,
     json_bytes,
     loading,
+    stream_events,
     usage_json,
 )
 from tidemill.api.chat_schema import FORBID, Biases, ModelName, Penalty, Seed, Stops, StreamOptions, Tokens
@@ -28,7 +26,7 @@ from tidemill.api.services import Services, services_of
 from tidemill.api.streaming import ClientGone, EventStream, begin, while_connected
 from tidemill.core.accounts import Right
 from tidemill.core.chat import ChatChunk, ChatCompletion, TextRequest, Usage
-from tidemill.core.errors import InvalidInput, TidemillError
+from tidemill.core.errors import InvalidInput
 from tidemill.core.json import JsonObject
 from tidemill.llm.several_choices import AT_ONCE, all_of, merged
 from tidemill.llm.text_wire import token_logprobs
@@ -187,27 +185,15 @@ class _Form:
         usage = _sum([answer.usage for answer in answers])
         return json_bytes({**self._head, "choices": choices, "usage": usage_json(usage)})
 
-    async def events(self, pieces: AsyncGenerator[ChatChunk | bytes, None]) -> AsyncGenerator[bytes, None]:
-        """The events of a stream."""
-        extra = {"usage": None} if self._include_usage else {}
-        usage = Usage()
-        try:
-            async for piece in pieces:
-                if isinstance(piece, bytes):
-                    yield piece
-                    continue
-                usage = piece.usage or usage
-                for choice in piece.choices:
-                    number = choice["index"]
-                    assert isinstance(number, int)  # noqa: S101 - _numbered has set it
-                    yield event_bytes({**self._head, "choices": [self._choice(choice, number)], **extra})
-            if self._include_usage:
-                yield event_bytes({**self._head, "choices": [], "usage": usage_json(usage)})
-            yield DONE
-        except TidemillError as error:
-            yield error_event(error)
-        finally:
-            await pieces.aclose()
+    def events(self, pieces: AsyncGenerator[ChatChunk | bytes, None]) -> AsyncGenerator[bytes, None]:
+        """The events of a stream, each with one choice."""
+        return stream_events(pieces, self._head, self._one_by_one, include_usage=self._include_usage)
+
+    def _one_by_one(self, chunk: ChatChunk) -> Iterator[list[Mapping[str, object]]]:
+        for choice in chunk.choices:
+            number = choice["index"]
+            assert isinstance(number, int)  # noqa: S101 - _numbered has set it
+            yield [self._choice(choice, number)]
 
     def _choice(self, choice: JsonObject, index: int) -> Mapping[str, object]:
         """One choice, or the next piece of one; the prompt goes before its first piece where it is echoed."""

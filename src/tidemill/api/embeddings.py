@@ -10,7 +10,7 @@ from pydantic import Field, TypeAdapter, with_config
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from tidemill.api.answering import context_of, json_bytes
+from tidemill.api.answering import context_of, headers_of, json_bytes
 from tidemill.api.chat_schema import FORBID, ModelName
 from tidemill.api.request_body import parse_body, parsed
 from tidemill.api.rights import needs
@@ -72,14 +72,10 @@ async def create_embeddings(request: Request) -> Response:
         embeddings = await while_connected(request, services.embedder.embed(wanted))
     except ClientGone:
         return Response(status_code=499)
-    headers = {
-        "x-tidemill-inference-id": str(context.inference_id),
-        "x-tidemill-model": wanted.model.encode("ascii", "replace").decode(),
-    }
     encoded = asked.get("encoding_format") == "base64"
     answer = partial(_answer, embeddings, asked["model"], encoded=encoded)
     written = answer() if len(texts) <= FEW_TEXTS else await asyncio.to_thread(answer)
-    return Response(written, 200, headers, "application/json")
+    return Response(written, 200, headers_of([wanted]), "application/json")
 
 
 def _read(body: bytes, max_bytes: int) -> tuple[CreateEmbeddingRequest, list[str]]:
