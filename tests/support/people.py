@@ -18,6 +18,7 @@ from tidemill.store.audit import AuditRepository
 from tidemill.store.database import Pool
 from tidemill.store.people import PeopleRepository
 from tidemill.store.secret_key import SecretKey
+from tidemill.store.sessions import SessionRepository
 from tidemill.store.teams import TeamRepository
 
 SECRET = SecretKey("5" * 64)
@@ -44,7 +45,7 @@ def make_accounts(pool: Pool, clock: Callable[[], datetime], secret: SecretKey =
     check = KeyCheck(keys, derive=secret.derive, clock=clock)
     api_keys = ApiKeys(keys, people, check=check, audit=audit, clock=clock)
     return Accounts(
-        people=People(people, keys, keys=api_keys, check=check, audit=audit, clock=clock),
+        people=People(people, keys, SessionRepository(pool), keys=api_keys, check=check, audit=audit, clock=clock),
         teams=Teams(TeamRepository(pool), people, audit=audit, clock=clock),
         keys=api_keys,
         audit=audit,

@@ -17,6 +17,7 @@ from tidemill.core.ids import new_id
 from tidemill.core.json import Json
 from tidemill.store.api_keys import ApiKeyRepository
 from tidemill.store.people import PeopleRepository
+from tidemill.store.sessions import SessionRepository
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class People:
     Args:
         people: their rows.
         key_rows: the rows of their keys.
+        session_rows: the rows of their sessions, which end when they are disabled.
         keys: revokes their keys.
         check: is told to believe no key any more when a person changes.
         audit: hears of each change.
@@ -57,6 +59,7 @@ class People:
         self,
         people: PeopleRepository,
         key_rows: ApiKeyRepository,
+        session_rows: SessionRepository,
         *,
         keys: ApiKeys,
         check: KeyCheck,
@@ -65,6 +68,7 @@ class People:
     ) -> None:
         self._people = people
         self._key_rows = key_rows
+        self._session_rows = session_rows
         self._keys = keys
         self._check = check
         self._audit = audit
@@ -198,7 +202,7 @@ class People:
         await self._people.update(change.connection, new)
         if old.enabled and not new.enabled:
             # Or whoever was to be kept out by it would be in again once the person is enabled.
-            await self._people.end_sessions(change.connection, new.id, self._clock())
+            await self._session_rows.end_all(change.connection, new.id, self._clock())
         _note(change, old, new)
 
     def _changed(self, old: User, changes: PersonChanges) -> User:

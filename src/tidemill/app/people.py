@@ -51,11 +51,12 @@ async def open_entrance(settings: Settings, database: Database) -> AsyncIterator
 def accounts_of(database: Database, pool: Pool) -> Accounts:
     """The services for people, teams, keys and the audit log."""
     derive, people, keys = database.key.derive, PeopleRepository(pool), ApiKeyRepository(pool)
+    sessions = SessionRepository(pool)
     audit = Audit(AuditRepository(pool), derive=derive, clock=system_clock)
     check = KeyCheck(keys, derive=derive, clock=system_clock)
     api_keys = ApiKeys(keys, people, check=check, audit=audit, clock=system_clock)
     return Accounts(
-        people=People(people, keys, keys=api_keys, check=check, audit=audit, clock=system_clock),
+        people=People(people, keys, sessions, keys=api_keys, check=check, audit=audit, clock=system_clock),
         teams=Teams(TeamRepository(pool), people, audit=audit, clock=system_clock),
         keys=api_keys,
         audit=audit,

@@ -91,13 +91,6 @@ class PeopleRepository:
         except psycopg.errors.ForeignKeyViolation as error:
             raise _no_department(user) from error
 
-    async def end_sessions(self, connection: Connection, user_id: UUID, now: datetime) -> int:
-        """Ends every session of a person. How many there were."""
-        cursor = await connection.execute(
-            "UPDATE sessions SET ended_at = %s WHERE user_id = %s AND ended_at IS NULL", (now, user_id)
-        )
-        return cursor.rowcount
-
     async def lock_admins(self, connection: Connection) -> list[UUID]:
         """The enabled admins; until the transaction ends, no one else changes who they are."""
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", (ADMINS,))
