@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,11 +17,9 @@ from tidemill.core.ids import digest
 from tidemill.core.inference import Inference, InferenceStatus
 from tidemill.llm.embeddings import Embedder
 from tidemill.llm.outside import Classify, OutsideLimit
-from tidemill.llm.recording import Observer
+from tidemill.llm.recording import Observer, record_failure
 from tidemill.store.embedding_cache import CachedVector, EmbeddingCacheRepository
 from tidemill.store.inferences import InferenceRepository
-
-log = logging.getLogger(__name__)
 
 CACHED = "embedding"
 """The cache tier of an inference whose vectors were all there."""
@@ -144,19 +141,14 @@ class RecordedEmbedder:
         try:
             embeddings = await self._inner.embed(request)
         except BaseException as error:
-            await self._fail(request, error, started)
+            await record_failure(
+                error,
+                lambda status, code: self._write(request, status, started, error_code=code),
+                what="An embedding",
+            )
             raise
         await self._write(request, InferenceStatus.OK, started, embeddings=embeddings)
         return embeddings
-
-    async def _fail(self, request: EmbeddingRequest, error: BaseException, started: float) -> None:
-        gone = isinstance(error, asyncio.CancelledError)
-        status = InferenceStatus.CANCELLED if gone else InferenceStatus.ERROR
-        code = error.code if isinstance(error, TidemillError) else type(error).__name__
-        try:
-            await asyncio.shield(self._write(request, status, started, error_code=None if gone else code))
-        except TidemillError as unrecorded:
-            log.warning("An embedding that ended as %s left no row: %s", status, unrecorded.message)
 
     async def _write(
         self,

@@ -4,11 +4,11 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from datetime import timedelta
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from tidemill.analysis.classification import classify_all, texts_in
 from tidemill.core.chat import ChatChunk, ChatCompletion, ModelRequest, TextRequest, Usage
@@ -156,14 +156,10 @@ class _Entry:
         await self._write(InferenceStatus.OK, choices, usage, None)
 
     async def fail(self, error: BaseException, choices: object = (), usage: Usage | None = None) -> None:
-        """Records how it ended. The caller raises `error`, also where the database is away and takes no row."""
-        gone = isinstance(error, asyncio.CancelledError | GeneratorExit)
-        status = InferenceStatus.CANCELLED if gone else InferenceStatus.ERROR
-        code = error.code if isinstance(error, TidemillError) else type(error).__name__
-        try:
-            await asyncio.shield(self._write(status, choices, usage or Usage(), None if gone else code))
-        except TidemillError as unrecorded:
-            log.warning("An inference that ended as %s left no row: %s", status, unrecorded.message)
+        """Records how it ended. The caller raises `error`."""
+        await record_failure(
+            error, lambda status, code: self._write(status, choices, usage or Usage(), code), what="An inference"
+        )
 
     async def _write(self, status: InferenceStatus, choices: object, usage: Usage, error_code: str | None) -> None:
         model = self._model
@@ -186,6 +182,28 @@ class _Entry:
         text = InferenceText(self._request, json.dumps({"choices": choices}), level) if level else None
         await model._inferences.add(inference, text, now + timedelta(days=model._texts.days) if text else None)
         model._observe(inference)
+
+
+async def record_failure(
+    error: BaseException,
+    write: Callable[[InferenceStatus, str | None], Coroutine[Any, Any, None]],
+    *,
+    what: str,
+) -> None:
+    """Commits the row of what ended with `error`, which the caller raises, also where the database takes no row.
+
+    Args:
+        error: an error, or that nobody waits for the answer any more.
+        write: commits the row, given its status and the error's code. It goes on where the caller is cancelled.
+        what: what ended, for the log.
+    """
+    gone = isinstance(error, asyncio.CancelledError | GeneratorExit)
+    status = InferenceStatus.CANCELLED if gone else InferenceStatus.ERROR
+    code = error.code if isinstance(error, TidemillError) else type(error).__name__
+    try:
+        await asyncio.shield(write(status, None if gone else code))
+    except TidemillError as unrecorded:
+        log.warning("%s that ended as %s left no row: %s", what, status, unrecorded.message)
 
 
 def _said(request: ModelRequest) -> dict[str, Json]:
