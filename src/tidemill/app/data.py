@@ -19,7 +19,6 @@ from tidemill.flows.steps import forget_steps
 from tidemill.protection.retention import Kept, Retention
 from tidemill.protection.secrets import Secrets
 from tidemill.settings import Settings
-from tidemill.store.audit import AuditRepository
 from tidemill.store.blobs import BlobStore
 from tidemill.store.conversations import ConversationRepository
 from tidemill.store.data_folder import make_data_folder, make_private_folder, make_scratch_folder
@@ -40,7 +39,7 @@ from tidemill.store.secrets import SecretRepository
 async def open_secrets(settings: Settings, database: Database) -> AsyncIterator[Secrets]:
     """The service for secrets alone, for the commands that need no more."""
     async with make_pool(database.url, size=2) as pool:
-        yield secrets_of(settings, database, pool)
+        yield secrets_of(settings, pool, accounts_of(database, pool).audit)
 
 
 @asynccontextmanager
@@ -50,9 +49,8 @@ async def open_data(settings: Settings, database: Database) -> AsyncIterator[Dat
         yield data_of(settings, pool, accounts_of(database, pool))
 
 
-def secrets_of(settings: Settings, database: Database, pool: Pool) -> Secrets:
+def secrets_of(settings: Settings, pool: Pool, audit: Audit) -> Secrets:
     """The service for secrets."""
-    audit = Audit(AuditRepository(pool), derive=database.key.derive, clock=system_clock)
     return Secrets(SecretRepository(pool), open_key_file(settings), audit=audit, clock=system_clock)
 
 

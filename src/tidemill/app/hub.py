@@ -47,8 +47,8 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(make_pool(database.url, size=settings.database.pool_size))
         fast = await stack.enter_async_context(make_pool(database.url, size=2, synchronous_commit=False))
-        secrets = secrets_of(settings, database, pool)
         accounts = accounts_of(database, pool)
+        secrets = secrets_of(settings, pool, accounts.audit)
         issuer = issuer_of(settings, await stack.enter_async_context(httpx.AsyncClient(trust_env=False)), secrets)
         entrance = entrance_of(settings, database, pool, accounts, issuer)
         runtime = LocalRuntime(settings)
