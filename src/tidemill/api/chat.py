@@ -16,7 +16,7 @@ from tidemill.api.answering import (
     usage_json,
 )
 from tidemill.api.chat_schema import SCHEMA, ChatCompletionRequest, parse_chat, plain_message
-from tidemill.api.request_body import parsed
+from tidemill.api.request_body import json_body, parsed
 from tidemill.api.rights import needs
 from tidemill.api.services import Services, services_of
 from tidemill.api.streaming import ClientGone, EventStream, begin, while_connected
@@ -35,12 +35,7 @@ router = APIRouter(tags=["chat"])
     summary="Answer a conversation",
     dependencies=[needs(Right.MODELS_USE)],
     response_description="A `chat.completion`, or with `stream` server-sent `chat.completion.chunk`s.",
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": {k: v for k, v in SCHEMA.items() if k != "$defs"}}},
-        }
-    },
+    openapi_extra=json_body(SCHEMA),
 )
 async def create_chat_completion(request: Request) -> Response:
     """Answers with the named model, whole or streamed. Every answer leaves one inference row."""

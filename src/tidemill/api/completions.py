@@ -20,7 +20,7 @@ from tidemill.api.answering import (
     usage_json,
 )
 from tidemill.api.chat_schema import FORBID, Biases, ModelName, Penalty, Seed, Stops, StreamOptions, Tokens
-from tidemill.api.request_body import parse_body, parsed
+from tidemill.api.request_body import json_body, parse_body, parsed
 from tidemill.api.rights import needs
 from tidemill.api.services import Services, services_of
 from tidemill.api.streaming import ClientGone, EventStream, begin, while_connected
@@ -75,12 +75,7 @@ router = APIRouter(tags=["completions"])
     summary="Continue a text",
     dependencies=[needs(Right.MODELS_USE)],
     response_description="A `text_completion`, or with `stream` server-sent ones.",
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": {k: v for k, v in SCHEMA.items() if k != "$defs"}}},
-        }
-    },
+    openapi_extra=json_body(SCHEMA),
 )
 async def create_completion(request: Request) -> Response:
     """Continues each prompt, whole or streamed. Each prompt leaves one inference row."""

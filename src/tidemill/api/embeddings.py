@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 
 from tidemill.api.answering import context_of, headers_of, json_bytes
 from tidemill.api.chat_schema import FORBID, ModelName
-from tidemill.api.request_body import parse_body, parsed
+from tidemill.api.request_body import json_body, parse_body, parsed
 from tidemill.api.rights import needs
 from tidemill.api.services import services_of
 from tidemill.api.streaming import ClientGone, while_connected
@@ -53,7 +53,7 @@ router = APIRouter(tags=["embeddings"])
     summary="Embed texts",
     dependencies=[needs(Right.MODELS_USE)],
     response_description="A `list` of `embedding`s, in the order of the texts.",
-    openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": SCHEMA}}}},
+    openapi_extra=json_body(SCHEMA),
 )
 async def create_embeddings(request: Request) -> Response:
     """Turns each text into a vector of unit length. Each request leaves one inference row."""

@@ -1,13 +1,14 @@
 """The models that can be asked, and the local ones' coming and going."""
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fastapi import APIRouter, Request
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from tidemill.api.errors import invalid
 from tidemill.api.gate import caller_of
+from tidemill.api.request_body import json_body
 from tidemill.api.rights import needs
 from tidemill.api.services import services_of
 from tidemill.core.accounts import Right
@@ -140,11 +141,6 @@ class ModelStatusList(BaseModel):
     vram: Memory | None
 
 
-def _body(model: type[BaseModel]) -> dict[str, Any]:
-    """Says in OpenAPI what a route parses itself, which takes it with any content type, as `curl -d` sends it."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}}
-
-
 @router.get("/models", summary="List the models", dependencies=[needs(Right.MODELS_READ)])
 async def list_models(request: Request) -> ModelList:
     """The models that can be asked now."""
@@ -164,7 +160,7 @@ async def model_status(request: Request) -> ModelStatusList:
     "/models/load",
     summary="Load a local model",
     dependencies=[needs(Right.MODELS_MANAGE)],
-    openapi_extra=_body(LoadRequest),
+    openapi_extra=json_body(LoadRequest.model_json_schema()),
 )
 async def load_model(request: Request) -> ModelStatusList:
     """Loads a local model and answers when it is ready. Needs the right `models.manage`."""
@@ -182,7 +178,7 @@ async def load_model(request: Request) -> ModelStatusList:
     "/models/unload",
     summary="Unload a local model",
     dependencies=[needs(Right.MODELS_MANAGE)],
-    openapi_extra=_body(ModelToLoad),
+    openapi_extra=json_body(ModelToLoad.model_json_schema()),
 )
 async def unload_model(request: Request) -> ModelStatusList:
     """Ends a local model's process, once its answers are read, and so frees its memory. Needs `models.manage`."""
@@ -203,7 +199,7 @@ async def list_adapters(request: Request) -> AdapterList:
     "/models/adapters",
     summary="Register a LoRA adapter",
     dependencies=[needs(Right.MODELS_MANAGE)],
-    openapi_extra=_body(NewAdapter),
+    openapi_extra=json_body(NewAdapter.model_json_schema()),
 )
 async def add_adapter(request: Request) -> AdapterInfo:
     """Registers an adapter for a local model. Where that runs, a process with it takes over without a pause."""

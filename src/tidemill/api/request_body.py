@@ -5,7 +5,7 @@ curl sends `-d` as a form unless it is told otherwise; the body is JSON all the 
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -24,6 +24,15 @@ MEMBERS = frozenset(
     }
 )
 """The roles and types by which members of unions are told apart; pydantic puts them into an error's path."""
+
+
+def json_body(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """What OpenAPI says of a body that a route parses itself, since it takes it with any content type.
+
+    The schema's `$defs` are left out: they stand among the document's components.
+    """
+    shown = {name: value for name, value in schema.items() if name != "$defs"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": shown}}}}
 
 
 def parse_body(adapter: TypeAdapter[T], body: bytes, refused: Mapping[str, str] | None = None) -> T:

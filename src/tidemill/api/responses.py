@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from tidemill.api.answering import chunks_of, headers_of, json_bytes, loading, trace_id
 from tidemill.api.gate import caller_of
-from tidemill.api.request_body import parsed
+from tidemill.api.request_body import json_body, parsed
 from tidemill.api.responses_schema import SCHEMA, parse_response
 from tidemill.api.rights import needs
 from tidemill.api.services import Services, services_of
@@ -45,12 +45,7 @@ class Deleted(BaseModel):
     summary="Respond to items",
     dependencies=[needs(Right.MODELS_USE)],
     response_description="A `response`, or with `stream` the server-sent events that lead to one.",
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": {k: v for k, v in SCHEMA.items() if k != "$defs"}}},
-        }
-    },
+    openapi_extra=json_body(SCHEMA),
 )
 async def create_response(request: Request) -> Response:
     """Answers with the named model, whole or streamed, and stores the response unless `store` is false."""
