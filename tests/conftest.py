@@ -58,6 +58,9 @@ def fresh_database(postgres: EmbeddedPostgres, *, migrated: bool = True) -> Iter
                 sql.Identifier(name), sql.Identifier(str(template))
             )
         )
+    if not migrated:  # whoever makes a database for Tidemill gives it the extension (docs/database.md)
+        with psycopg.connect(_with_database(postgres.admin_url, name), autocommit=True) as admin:
+            admin.execute("CREATE EXTENSION vector")
     yield _with_database(postgres.url, name)
     with psycopg.connect(postgres.admin_url, autocommit=True) as admin:
         admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

@@ -21,6 +21,7 @@ from tidemill.conversations.summaries import Summaries
 from tidemill.core.accounts import RIGHTS, Caller, Role
 from tidemill.core.chat import ChatRequest
 from tidemill.core.classification import Level
+from tidemill.core.context import Asker
 from tidemill.core.conversation import Conversation, History, Message, Speaker, TitledBy
 from tidemill.core.deployment import Deployment, Task
 from tidemill.core.errors import (
@@ -53,6 +54,10 @@ async def pool(postgres: EmbeddedPostgres) -> AsyncIterator[Pool]:
 
 def caller() -> Caller:
     return Caller(new_id(), Role.MEMBER, RIGHTS[Role.MEMBER], key_id=new_id())
+
+
+def asker(caller: Caller) -> Asker:
+    return Asker("0" * 32, key_id=caller.key_id, owner_id=caller.owner_id)
 
 
 class Deployments:
@@ -93,7 +98,7 @@ class Talk:
         return (await self.service.create(self.who, Opening(**opening))).id
 
     async def say(self, conversation: UUID, content: str | None, **post: Any) -> Message:
-        turn = await self.service.ask(self.who, conversation, Post(content, **post))
+        turn = await self.service.ask(self.who, conversation, Post(content, asker(self.who), **post))
         async with aclosing(self.service.answer(turn)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, Answered):
@@ -248,7 +253,7 @@ async def test_who_turns_to_another_branch_while_an_answer_comes_stays_there(poo
     talk = Talk(pool, echo)
     conversation = await talk.open()
     first = await talk.say(conversation, "one")
-    turn = await talk.service.ask(talk.who, conversation, Post("two"))
+    turn = await talk.service.ask(talk.who, conversation, Post("two", asker(talk.who)))
     async with aclosing(talk.service.answer(turn)) as pieces:
         await anext(pieces)
         await talk.service.change(talk.who, conversation, Change(leaf_id=first.id))
@@ -294,7 +299,7 @@ async def test_an_answer_that_breaks_off_is_kept_as_far_as_it_came(pool: Pool) -
 async def test_an_answer_whose_client_goes_is_kept_as_far_as_it_came(pool: Pool, way: str) -> None:
     talk = Talk(pool, lambda _: ScriptedAnswer("one two " * 50, delay=20))
     conversation = await talk.open()
-    turn = await talk.service.ask(talk.who, conversation, Post("Count."))
+    turn = await talk.service.ask(talk.who, conversation, Post("Count.", asker(talk.who)))
     pieces = talk.service.answer(turn)
     if way == "close":
         assert await anext(pieces) == "one "
@@ -326,7 +331,7 @@ async def test_a_client_that_goes_before_the_first_word_leaves_the_question_alon
 async def test_a_conversation_deleted_while_its_answer_comes_takes_no_answer(pool: Pool) -> None:
     talk = Talk(pool, echo)
     conversation = await talk.open()
-    turn = await talk.service.ask(talk.who, conversation, Post("one"))
+    turn = await talk.service.ask(talk.who, conversation, Post("one", asker(talk.who)))
     async with aclosing(talk.service.answer(turn)) as pieces:
         await anext(pieces)
         await talk.service.delete(talk.who, conversation)

@@ -12,6 +12,7 @@ from tests.conftest import NOON
 from tidemill.core.accounts import RIGHTS, Caller, Role
 from tidemill.core.chat import ChatChunk, ChatRequest
 from tidemill.core.classification import Level
+from tidemill.core.context import Asker
 from tidemill.core.deployment import Deployment, Task
 from tidemill.core.errors import InvalidInput, ModelFailed, NotFound, TidemillError, TooLarge
 from tidemill.core.ids import new_id
@@ -32,6 +33,10 @@ class OneModel:
         return Deployment(Task.CHAT, name, "1")
 
 
+def asker(caller: Caller) -> Asker:
+    return Asker("0" * 32, owner_id=caller.owner_id)
+
+
 class Hub:
     """The service over a script, with a clock that tests set."""
 
@@ -48,12 +53,12 @@ class Hub:
         )
 
     async def ask(self, given: Any, caller: Caller = MAI, **fields: Any) -> dict[str, Any]:
-        exchange = await self.responses.prepare({"model": "m", "input": given, **fields}, caller, trace_id="0" * 32)
+        exchange = await self.responses.prepare({"model": "m", "input": given, **fields}, caller, asker(caller))
         self.now += timedelta(seconds=1)
         return dict(await self.responses.answer(exchange))
 
     async def stream(self, given: Any, **fields: Any) -> list[Any]:
-        exchange = await self.responses.prepare({"model": "m", "input": given, **fields}, MAI, trace_id="0" * 32)
+        exchange = await self.responses.prepare({"model": "m", "input": given, **fields}, MAI, asker(MAI))
 
         async def pieces() -> Any:
             yield b": loading\n\n"
@@ -175,7 +180,7 @@ async def test_a_stream_that_fails_before_its_first_piece_has_its_first_events_a
         raise ModelFailed("It babbles.")
         yield ChatChunk([])
 
-    exchange = await hub.responses.prepare({"model": "m", "input": "a"}, MAI, trace_id="0" * 32)
+    exchange = await hub.responses.prepare({"model": "m", "input": "a"}, MAI, asker(MAI))
     events: list[Any] = [event async for event in hub.responses.events(exchange, pieces())]
     assert [event["type"] for event in events] == ["response.created", "response.in_progress", "response.failed"]
 

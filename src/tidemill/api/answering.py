@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from uuid import UUID
 
@@ -13,25 +14,59 @@ from tidemill.api.gate import caller_of
 from tidemill.api.services import Services
 from tidemill.api.streaming import comments
 from tidemill.core.chat import ChatChunk, ModelRequest, Usage
-from tidemill.core.context import InferenceContext
+from tidemill.core.context import Asker, CacheUse, InferenceContext
 from tidemill.core.deployment import Deployment
 from tidemill.core.embedding import EmbeddingRequest
-from tidemill.core.errors import TidemillError
+from tidemill.core.errors import InvalidInput, TidemillError
 from tidemill.core.ids import new_id
+from tidemill.core.served import Served
 
+LONGEST_TIMEOUT = 86_400
+"""Seconds: a day."""
 DONE = b"data: [DONE]\n\n"
 
 
 def context_of(request: Request, deployment: Deployment) -> InferenceContext:
-    """The context of a new inference: who asks comes from the key, never from the body."""
+    """The context of a new inference."""
+    return asker_of(request).context(new_id(), deployment)
+
+
+def asker_of(request: Request) -> Asker:
+    """Who asks, and under which conditions: both come from the key and the headers, never from the body."""
     caller = caller_of(request.scope)
-    return InferenceContext(
-        inference_id=new_id(),
-        deployment=deployment,
+    return Asker(
         trace_id=trace_id(request.headers.get("traceparent")),
         key_id=caller.key_id,
         owner_id=caller.owner_id,
+        user_id=caller.user_id,
+        request_id=request.scope["state"].get("request_id"),
+        level=caller.level,
+        cache=_cache_use(request.headers.get("cache-control", "")),
+        deadline=_deadline(request.headers.get("x-tidemill-timeout")),
+        language="vi" if request.headers.get("accept-language", "").lower().startswith("vi") else "en",
     )
+
+
+def _cache_use(cache_control: str) -> CacheUse:
+    """What a `Cache-Control` of a request (RFC 9111 §5.2.1) allows; other directives mean nothing here."""
+    directives = {one.strip().lower() for one in cache_control.split(",")}
+    return next((use for use in (CacheUse.NONE, CacheUse.REFRESH) if use in directives), CacheUse.ALLOWED)
+
+
+def _deadline(timeout: str | None) -> float | None:
+    """When an answer is of no use any more to who sent `X-Tidemill-Timeout: SECONDS`, by the monotonic clock."""
+    if timeout is None:
+        return None
+    try:
+        seconds = float(timeout)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= LONGEST_TIMEOUT:
+        raise InvalidInput(
+            f"`X-Tidemill-Timeout` is a number of seconds above 0, and {LONGEST_TIMEOUT} at most.",
+            param="X-Tidemill-Timeout",
+        )
+    return time.monotonic() + seconds
 
 
 def trace_id(traceparent: str | None) -> str:
@@ -48,12 +83,30 @@ def inference_id(asked: ModelRequest | EmbeddingRequest) -> UUID:
     return asked.context.inference_id
 
 
-def headers_of(asked: Sequence[ModelRequest | EmbeddingRequest]) -> dict[str, str]:
-    """Which inferences answer, and of which model."""
-    return {
+def headers_of(asked: Sequence[ModelRequest | EmbeddingRequest], served: Served | None = None) -> dict[str, str]:
+    """Which inferences answer, of which model and by whom, as far as that is known when the headers are sent.
+
+    Headers of a stream go out with its first chunk, so they can't say what the answer will cost.
+    """
+    headers = {
         "x-tidemill-inference-id": ", ".join(str(inference_id(one)) for one in asked),
-        "x-tidemill-model": asked[0].model.encode("ascii", "replace").decode(),
+        "x-tidemill-model": served.model if served else asked[0].model,
     }
+    if served is not None:
+        headers |= {
+            "x-tidemill-provider": served.provider,
+            "x-tidemill-model-version": served.version,
+            "x-tidemill-attempts": str(served.attempts),
+        }
+        if served.cache_tier is not None:
+            headers["x-tidemill-cache"] = served.cache_tier
+        if served.cost_usd is not None:
+            headers["x-tidemill-cost-usd"] = f"{served.cost_usd:.9f}"
+        if served.recovery:
+            headers["x-tidemill-recovery"] = ", ".join(served.recovery)
+        if served.fallback is not None:
+            headers["x-tidemill-fallback"] = served.fallback
+    return {name: value.encode("ascii", "replace").decode() for name, value in headers.items()}
 
 
 def json_bytes(value: Mapping[str, object]) -> bytes:
@@ -87,6 +140,12 @@ def usage_json(usage: Usage) -> dict[str, object]:
 def loading(services: Services, model: str) -> Callable[[], bool]:
     """Says whether this model is a local one that is being loaded."""
     return lambda: services.runtime.is_loading(model)
+
+
+def served_by(first: "asyncio.Task[ChatChunk | None]") -> Served | None:
+    """Who answers a stream, where its first chunk is there already."""
+    chunk = first.result() if first.done() else None
+    return chunk.served if chunk is not None else None
 
 
 async def chunks_of(

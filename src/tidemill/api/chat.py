@@ -12,6 +12,7 @@ from tidemill.api.answering import (
     inference_id,
     json_bytes,
     loading,
+    served_by,
     stream_events,
     usage_json,
 )
@@ -50,7 +51,7 @@ async def create_chat_completion(request: Request) -> Response:
         answer = await while_connected(request, services.chat.complete(chat))
     except ClientGone:
         return Response(status_code=499)
-    return Response(_completion(chat, answer, name), 200, headers_of([chat]), "application/json")
+    return Response(_completion(chat, answer, name), 200, headers_of([chat], answer.served), "application/json")
 
 
 async def _chat_request(services: Services, request: Request, asked: ChatCompletionRequest) -> ChatRequest:
@@ -77,7 +78,7 @@ async def _streamed(
     events = stream_events(
         pieces, head, lambda chunk: [chunk.choices] if chunk.choices else [], include_usage=include_usage
     )
-    return EventStream(events, headers_of([chat]))
+    return EventStream(events, headers_of([chat], served_by(first)))
 
 
 def _completion(chat: ChatRequest, answer: ChatCompletion, name: str) -> bytes:

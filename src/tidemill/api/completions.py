@@ -16,6 +16,7 @@ from tidemill.api.answering import (
     inference_id,
     json_bytes,
     loading,
+    served_by,
     stream_events,
     usage_json,
 )
@@ -90,7 +91,7 @@ async def create_completion(request: Request) -> Response:
         answers = await while_connected(request, work)
     except ClientGone:
         return Response(status_code=499)
-    return Response(form.whole(answers), 200, headers_of(texts), "application/json")
+    return Response(form.whole(answers), 200, headers_of(texts, answers[0].served), "application/json")
 
 
 def _parse(body: bytes) -> CompletionRequest:
@@ -131,7 +132,7 @@ def prompts_at_once(asked: CompletionRequest) -> int:
 async def _streamed(services: Services, request: Request, texts: Sequence[TextRequest], form: "_Form") -> Response:
     chunks = _numbered(services, texts, form)
     first = await begin(request, chunks, may_wait=loading(services, texts[0].model))
-    return EventStream(form.events(chunks_of(first, chunks, texts[0].model)), headers_of(texts))
+    return EventStream(form.events(chunks_of(first, chunks, texts[0].model)), headers_of(texts, served_by(first)))
 
 
 async def _numbered(services: Services, texts: Sequence[TextRequest], form: "_Form") -> AsyncGenerator[ChatChunk, None]:

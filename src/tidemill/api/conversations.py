@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from tidemill.api.answering import trace_id
+from tidemill.api.answering import asker_of
 from tidemill.api.errors import error_body
 from tidemill.api.gate import caller_of
 from tidemill.api.rights import needs
@@ -253,11 +253,11 @@ async def create_message(request: Request, conversation_id: UUID, body: NewMessa
     service = _service(request)
     post = Post(
         content=body.content,
+        asker=asker_of(request),
         parent_id=body.parent_id,
         at_leaf="parent_id" not in body.model_fields_set,
         model=body.model,
         options=body.options.model_dump(exclude_none=True),
-        trace_id=trace_id(request.headers.get("traceparent")),
     )
     turn = await service.ask(caller_of(request.scope), conversation_id, post)
     if body.stream:

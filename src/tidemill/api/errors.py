@@ -1,6 +1,7 @@
 """Every error leaves in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`."""
 
 import logging
+import math
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -24,7 +25,7 @@ def error_body(status: int, message: str, *, code: str, param: str | None = None
 
 def error_response(error: TidemillError) -> Response:
     """The response for one of our own errors."""
-    headers = {"retry-after": str(getattr(error, "retry_after", 1))} if error.transient else None
+    headers = {"retry-after": str(math.ceil(error.retry_after or 1))} if error.transient else None
     if error.status == 401:
         headers = {"www-authenticate": "Bearer"}
     body = error_body(error.status, error.message, code=error.code, param=error.param)

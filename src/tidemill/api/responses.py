@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from tidemill.api.answering import chunks_of, headers_of, json_bytes, loading, trace_id
+from tidemill.api.answering import asker_of, chunks_of, headers_of, json_bytes, loading, served_by
 from tidemill.api.gate import caller_of
 from tidemill.api.request_body import json_body, parsed
 from tidemill.api.responses_schema import SCHEMA, parse_response
@@ -51,9 +51,7 @@ async def create_response(request: Request) -> Response:
     """Answers with the named model, whole or streamed, and stores the response unless `store` is false."""
     services = services_of(request)
     asked = await parsed(parse_response, await request.body())
-    exchange = await services.responses.prepare(
-        asked, caller_of(request.scope), trace_id=trace_id(request.headers.get("traceparent"))
-    )
+    exchange = await services.responses.prepare(asked, caller_of(request.scope), asker_of(request))
     try:
         if asked.get("stream"):
             return await _streamed(services, request, exchange)
@@ -105,7 +103,7 @@ async def _streamed(services: Services, request: Request, exchange: Exchange) ->
     chunks = services.responses.stream(exchange)
     first = await begin(request, chunks, may_wait=loading(services, exchange.chat.model))
     events = services.responses.events(exchange, chunks_of(first, chunks, exchange.chat.model))
-    return EventStream(_written(events), headers_of([exchange.chat]))
+    return EventStream(_written(events), headers_of([exchange.chat], served_by(first)))
 
 
 async def _written(events: AsyncGenerator[JsonObject | bytes, None]) -> AsyncGenerator[bytes, None]:

@@ -16,6 +16,7 @@ from tidemill.conversations.turn import Draft, Turn
 from tidemill.core.accounts import Caller
 from tidemill.core.classification import Level
 from tidemill.core.clock import Clock
+from tidemill.core.context import Asker
 from tidemill.core.conversation import BROKEN_OFF, CANCELLED, Conversation, History, Message, Speaker, TitledBy
 from tidemill.core.deployment import Deployment
 from tidemill.core.errors import InvalidInput, NotFound, TidemillError, TooLarge
@@ -69,6 +70,7 @@ class Post:
 
     Attributes:
         content: the question; `None` asks the one that `parent_id` names once more.
+        asker: who asks, and under which conditions.
         parent_id: the answer that the question follows; `None` for the beginning of the conversation.
         at_leaf: the question follows the last answer of the current path, and `parent_id` says nothing.
         model: another one than the conversation's, for this answer.
@@ -76,11 +78,11 @@ class Post:
     """
 
     content: str | None
+    asker: Asker
     parent_id: UUID | None = None
     at_leaf: bool = True
     model: str | None = None
     options: Mapping[str, Json] = field(default_factory=dict)
-    trace_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +281,7 @@ class Conversations:
             deployment=deployment,
             options=post.options,
             caller=caller,
-            trace_id=post.trace_id,
+            asker=post.asker,
         )
 
     async def answer(self, turn: Turn) -> AsyncGenerator[str | Answered, None]:

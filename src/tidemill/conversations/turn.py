@@ -6,7 +6,7 @@ from uuid import UUID
 
 from tidemill.core.accounts import Caller
 from tidemill.core.chat import ChatChunk, Usage
-from tidemill.core.context import InferenceContext
+from tidemill.core.context import Asker, InferenceContext
 from tidemill.core.conversation import Conversation, Message
 from tidemill.core.deployment import Deployment, Task
 from tidemill.core.ids import new_id
@@ -22,7 +22,7 @@ class Turn:
         path: the messages from the first one to the question, which is the last.
         leaf_id: with which message the current path of the conversation ended when the question was asked.
         options: what the model is given beside the messages, such as `max_tokens`.
-        trace_id: joins the inferences to the caller's trace.
+        asker: who asks, and under which conditions.
     """
 
     conversation: Conversation
@@ -31,7 +31,7 @@ class Turn:
     deployment: Deployment
     options: Mapping[str, Json]
     caller: Caller
-    trace_id: str
+    asker: Asker
 
     @property
     def question(self) -> Message:
@@ -46,14 +46,7 @@ class Turn:
 
     def context(self, inference_id: UUID) -> InferenceContext:
         """Of the answer itself."""
-        return InferenceContext(
-            inference_id=inference_id,
-            deployment=self.deployment,
-            trace_id=self.trace_id,
-            key_id=self.caller.key_id,
-            owner_id=self.caller.owner_id,
-            subject=str(self.conversation.id),
-        )
+        return self.asker.context(inference_id, self.deployment, str(self.conversation.id))
 
     def side_context(self, task: Task, sampling: Mapping[str, Json]) -> InferenceContext:
         """Of what is asked beside the answer: a title or a summary, of the same model."""

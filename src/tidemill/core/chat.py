@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from tidemill.core.context import InferenceContext
 from tidemill.core.json import Json, JsonObject
+from tidemill.core.served import Served
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,8 @@ class ChatRequest:
         options: the other fields of OpenAI's request that this model is to be given (`temperature`,
             `max_tokens`, `response_format`, `stop`, `seed`, `logprobs`, …); never `model`, `messages`,
             `stream` or `stream_options`.
-        context: who asks and for what; the wrappers of the port read it, adapters ignore it.
+        context: who asks and for what; the wrappers of the port read it; of adapters, those of
+            providers read its `attempt` alone.
     """
 
     model: str
@@ -62,11 +64,12 @@ class Usage:
 class ChatCompletion:
     """A whole answer: OpenAI's `choices` array as it came, and what it cost.
 
-    The choices hold a `message`, or, where a `TextRequest` was asked, a `text`.
+    The choices hold a `message`, or, where a `TextRequest` was asked, a `text`. `served` says who answered.
     """
 
     choices: Sequence[JsonObject]
     usage: Usage
+    served: Served | None = None
 
     @property
     def text(self) -> str:
@@ -79,7 +82,11 @@ class ChatCompletion:
 
 @dataclass(frozen=True, slots=True)
 class ChatChunk:
-    """One piece of a streamed answer: OpenAI's `choices` (deltas, or pieces of text), and on the last one the usage."""
+    """One piece of a streamed answer: OpenAI's `choices` (deltas, or pieces of text), and on the last one the usage.
+
+    `served` says who answers on the first one, and on the last one what it cost.
+    """
 
     choices: Sequence[JsonObject]
     usage: Usage | None = None
+    served: Served | None = None

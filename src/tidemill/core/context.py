@@ -1,9 +1,51 @@
 """Who asks a model, and for what."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum, StrEnum
 from uuid import UUID
 
+from tidemill.core.classification import Level
 from tidemill.core.deployment import Deployment
+
+
+class Priority(IntEnum):
+    """Who goes first where requests wait: the least."""
+
+    INTERACTIVE = 0
+    REVIEW = 1
+    BATCH = 2
+
+
+class CacheUse(StrEnum):
+    """What a request allows the cache: `Cache-Control` as a client sends it."""
+
+    ALLOWED = "allowed"
+    REFRESH = "no-cache"
+    """The answer is made anew, and kept."""
+    NONE = "no-store"
+    """It is made anew, and not kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A retrieved text that an answer may rest on, and what to call its source."""
+
+    text: str
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at a target, as recovery wants it made.
+
+    Attributes:
+        endpoint: which of the provider's addresses, counted round.
+        timeout: seconds that it may take; the provider's own where `None`.
+    """
+
+    endpoint: int = 0
+    timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +58,17 @@ class InferenceContext:
         trace_id: 32 hexadecimal digits that join it to the caller's trace.
         key_id: the API key that asked, `None` for a session and for the hub's own work.
         owner_id: to whom the inference belongs (see `Caller.owner_id`), `None` for the hub's own work.
+        user_id: the person who asked, `None` where no person stands behind it.
         subject: what it was for, such as a review's id.
         reuse: whether an answer that was committed for the same input may be given again.
+        request_id: the HTTP request's, which logs have, too; `None` for the hub's own work.
+        level: the highest level of text that the asker may see; answers are shared with nobody of another.
+        priority: who goes first where requests wait.
+        cache: what the request allows the cache.
+        deadline: when an answer is of no use any more, by `time.monotonic()`; `None` for the setting's.
+        passages: what was retrieved for it, for the fallback that shows just that.
+        attempt: how the adapter is to make this try.
+        language: of the texts that the hub itself writes, such as a fallback's: `en` or `vi`.
     """
 
     inference_id: UUID
@@ -27,3 +78,46 @@ class InferenceContext:
     owner_id: UUID | None = None
     subject: str | None = None
     reuse: bool = False
+    user_id: UUID | None = None
+    request_id: str | None = None
+    level: Level = Level.INTERNAL
+    priority: Priority = Priority.INTERACTIVE
+    cache: CacheUse = CacheUse.ALLOWED
+    deadline: float | None = None
+    passages: Sequence[Passage] = ()
+    language: str = "en"
+    attempt: Attempt = Attempt()
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks, and under which conditions, before it is clear of what: see `InferenceContext`."""
+
+    trace_id: str
+    key_id: UUID | None = None
+    owner_id: UUID | None = None
+    user_id: UUID | None = None
+    request_id: str | None = None
+    level: Level = Level.INTERNAL
+    priority: Priority = Priority.INTERACTIVE
+    cache: CacheUse = CacheUse.ALLOWED
+    deadline: float | None = None
+    language: str = "en"
+
+    def context(self, inference_id: UUID, deployment: Deployment, subject: str | None = None) -> InferenceContext:
+        """The context of one inference."""
+        return InferenceContext(
+            inference_id=inference_id,
+            deployment=deployment,
+            trace_id=self.trace_id,
+            key_id=self.key_id,
+            owner_id=self.owner_id,
+            subject=subject,
+            user_id=self.user_id,
+            request_id=self.request_id,
+            level=self.level,
+            priority=self.priority,
+            cache=self.cache,
+            deadline=self.deadline,
+            language=self.language,
+        )

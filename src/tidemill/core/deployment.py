@@ -20,9 +20,58 @@ class Task(StrEnum):
     CONVERSATION_SUMMARY = "conversation.summary"
 
 
+class Strategy(StrEnum):
+    """How one of a route's targets is chosen."""
+
+    ORDERED = "ordered"
+    ROUND_ROBIN = "round_robin"
+    LEAST_COST = "least_cost"
+    FASTEST = "fastest"
+    BY_COMPLEXITY = "by_complexity"
+
+
+class Fallback(StrEnum):
+    """What answers when no target did. Another provider is always tried before: that is what a route is."""
+
+    LOCAL = "local"
+    TEMPLATE = "template"
+    SEARCH = "search"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One of a route's models.
+
+    Attributes:
+        model: a local model, an endpoint, or `provider/model`.
+        weight: its share under `round_robin`.
+        max_complexity: under `by_complexity`, it is asked up to here (0 to 1).
+        min_budget_usd: under `by_complexity`, it is asked only where the request may cost this much.
+    """
+
+    model: str
+    weight: int = 1
+    max_complexity: float = 1.0
+    min_budget_usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The models that serve one name, and what follows when they fail."""
+
+    name: str
+    targets: tuple[Target, ...]
+    strategy: Strategy = Strategy.ORDERED
+    fallbacks: tuple[Fallback, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """An immutable choice of model, adapter, prompt and sampling for a task. A change makes a new deployment."""
+    """An immutable choice of model, adapter, prompt and sampling for a task. A change makes a new deployment.
+
+    `route` has the models where several may serve it; `model` is then the route's name, and `model_version` a digest
+    of its targets.
+    """
 
     task: Task
     model: str
@@ -31,6 +80,7 @@ class Deployment:
     prompt_version: str | None = None
     sampling: Mapping[str, Json] = field(default_factory=dict)
     variant: str = "default"
+    route: Route | None = None
 
     @property
     def config_hash(self) -> str:

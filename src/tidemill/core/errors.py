@@ -3,7 +3,9 @@
     TidemillError                    500  something in Tidemill itself is wrong
     ├── InvalidInput                 400  the request or the file can't be used as it is
     │   └── ContextTooLong           400  more tokens than the model's context holds
+    │   └── ContentRefused           400  a guardrail, or a provider's filter, does not let it pass
     ├── NotAuthenticated             401  no key, or not a valid one
+    ├── BudgetExceeded               402  a budget does not hold what this may cost
     ├── NotPermitted                 403  a valid key that may not do this
     ├── NotFound                     404  the thing that was named does not exist
     │   └── ModelNotFound            404  no model of this name is installed or configured
@@ -14,12 +16,16 @@
     │   └── DataFolderNewer          500  the data was written by a later Tidemill
     ├── ModelFailed                  502  the model answered with something unusable
     └── Unavailable                  503  it may work later (transient)
+        ├── AllFailed                503  no provider and no fallback could answer
+        └── DeadlineExceeded         504  there was no time left to go on
 
 Each error is classified once, where the outside world is touched. Its message is one or two sentences for a
 person: what went wrong, on what, and what to do.
 """
 
 from typing import ClassVar
+
+from tidemill.core.failure import Failure
 
 
 class TidemillError(Exception):
@@ -28,6 +34,8 @@ class TidemillError(Exception):
     Args:
         message: what went wrong, on what, and what to do; shown to the person as it is.
         param: the name of the request field at fault, where there is one.
+        failure: where a provider failed, how: the recovery tree says what to do about it.
+        retry_after: seconds after which a new try may work, where whoever refused said so.
     """
 
     status: ClassVar[int] = 500
@@ -35,10 +43,19 @@ class TidemillError(Exception):
     code: ClassVar[str] = "internal_error"
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, message: str, *, param: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        failure: Failure | None = None,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
+        self.failure = failure
+        self.retry_after = retry_after
 
 
 class InvalidInput(TidemillError):
@@ -69,9 +86,24 @@ class ContextTooLong(InvalidInput):
             f"This model's context holds {context_tokens} tokens, and {what} {have} {prompt_tokens}. "
             f"Shorten {what}, or use a model with a longer context.",
             param=param,
+            failure=Failure.CONTENT_LENGTH,
         )
         self.prompt_tokens = prompt_tokens
         self.context_tokens = context_tokens
+
+
+class ContentRefused(InvalidInput):
+    """A guardrail, or a provider's filter, does not let the request or the answer pass."""
+
+    code = "content_policy_violation"
+
+
+class BudgetExceeded(TidemillError):
+    """A budget does not hold what the request may cost; nothing was sent. Trying again does not help."""
+
+    status = 402
+    code = "budget_exceeded"
+    exit_code = 3
 
 
 class NotAuthenticated(TidemillError):
@@ -121,21 +153,22 @@ class TooLarge(TidemillError):
 
 
 class TooManyRequests(TidemillError):
-    """A queue is full, or someone asks faster than they may.
-
-    Args:
-        message: as for every error.
-        retry_after: seconds after which a new try may work; sent as `Retry-After`.
-    """
+    """A queue is full, or someone asks faster than they may. `retry_after` is sent as `Retry-After`."""
 
     status = 429
     transient = True
     code = "rate_limit_exceeded"
     exit_code = 7
 
-    def __init__(self, message: str, *, retry_after: int = 1, param: str | None = None) -> None:
-        super().__init__(message, param=param)
-        self.retry_after = retry_after
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        failure: Failure | None = None,
+        retry_after: float | None = 1,
+    ) -> None:
+        super().__init__(message, param=param, failure=failure, retry_after=retry_after)
 
 
 class Configuration(TidemillError):
@@ -166,3 +199,16 @@ class Unavailable(TidemillError):
     transient = True
     code = "unavailable"
     exit_code = 7
+
+
+class AllFailed(Unavailable):
+    """No provider of the route answered, and no fallback did."""
+
+    code = "all_providers_failed"
+
+
+class DeadlineExceeded(Unavailable):
+    """The request's deadline left no time to go on."""
+
+    status = 504
+    code = "deadline_exceeded"

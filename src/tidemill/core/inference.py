@@ -7,6 +7,7 @@ from enum import StrEnum
 from tidemill.core.chat import Usage
 from tidemill.core.classification import Level
 from tidemill.core.context import InferenceContext
+from tidemill.core.served import Served
 
 
 class InferenceStatus(StrEnum):
@@ -19,7 +20,10 @@ class InferenceStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Inference:
-    """One row: what was asked of which exact versions, and what it cost. Latencies in milliseconds."""
+    """One row: what was asked of which exact versions, and what it cost. Latencies in milliseconds.
+
+    `cost_usd` is `None` where a price is not known. `served` says who answered; `None` where nobody did.
+    """
 
     context: InferenceContext
     request_hash: str
@@ -30,9 +34,10 @@ class Inference:
     streamed: bool
     finish_reason: str | None
     error_code: str | None
-    cost_usd: float
+    cost_usd: float | None
     cache_tier: str | None
     created_at: datetime
+    served: Served | None = None
 
 
 @dataclass(frozen=True, slots=True)

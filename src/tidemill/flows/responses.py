@@ -10,7 +10,7 @@ from tidemill.analysis.classification import classify_all, texts_in
 from tidemill.core.accounts import Caller
 from tidemill.core.chat import ChatChunk, ChatRequest
 from tidemill.core.clock import Clock
-from tidemill.core.context import InferenceContext
+from tidemill.core.context import Asker
 from tidemill.core.errors import NotFound, TidemillError, TooLarge
 from tidemill.core.ids import new_id
 from tidemill.core.json import JsonObject
@@ -71,7 +71,7 @@ class Responses:
         self._clock = clock
         self._classify = classify
 
-    async def prepare(self, fields: Mapping[str, Any], caller: Caller, *, trace_id: str) -> Exchange:
+    async def prepare(self, fields: Mapping[str, Any], caller: Caller, asker: Asker) -> Exchange:
         """The exchange that OpenAI's fields ask for, after all that it goes on from.
 
         Raises:
@@ -87,14 +87,7 @@ class Responses:
         if instructions := fields.get("instructions"):
             messages.insert(0, {"role": "system", "content": instructions})
         response_id = new_id()
-        context = InferenceContext(
-            inference_id=new_id(),
-            deployment=deployment,
-            trace_id=trace_id,
-            key_id=caller.key_id,
-            owner_id=caller.owner_id,
-            subject=shown_id(response_id),
-        )
+        context = asker.context(new_id(), deployment, shown_id(response_id))
         return Exchange(
             id=response_id,
             chat=ChatRequest(deployment.model, messages, chat_options(fields), context),

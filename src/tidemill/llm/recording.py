@@ -19,6 +19,7 @@ from tidemill.core.errors import TidemillError
 from tidemill.core.ids import digest
 from tidemill.core.inference import Inference, InferenceStatus, InferenceText
 from tidemill.core.json import Json, JsonObject
+from tidemill.core.served import Served
 from tidemill.llm.classified import said_in
 from tidemill.llm.outside import Classify, classified
 from tidemill.llm.port import ChatModel
@@ -90,7 +91,7 @@ class RecordedModel:
         """As the port says. With `context.reuse`, a committed answer to the same request is given again."""
         entry = _Entry(self, request, streamed=False)
         if entry.context.reuse and (answer := await self._committed(entry)) is not None:
-            entry.cache_tier = COMMITTED
+            entry.served = answer.served
             await entry.succeed(answer.choices, Usage())
             return answer
         try:
@@ -99,6 +100,7 @@ class RecordedModel:
             await entry.fail(error)
             raise
         entry.first_token_ms = entry.elapsed_ms()
+        entry.served = answer.served
         await entry.succeed(answer.choices, answer.usage)
         return answer
 
@@ -114,6 +116,7 @@ class RecordedModel:
                 if entry.first_token_ms is None:
                     entry.first_token_ms = entry.elapsed_ms()
                 transcript.add(chunk)
+                entry.served = chunk.served or entry.served
                 usage = chunk.usage or usage
                 if held is not None:
                     yield held
@@ -130,7 +133,13 @@ class RecordedModel:
         found = await self._inferences.find_answer(
             config_hash=entry.context.deployment.config_hash, request_hash=entry.request_hash, now=self._clock()
         )
-        return ChatCompletion(choices=json.loads(found)["choices"], usage=Usage()) if found else None
+        if found is None:
+            return None
+        deployment = entry.context.deployment
+        served = Served(
+            COMMITTED, deployment.model, deployment.model_version, cost_usd=0.0, attempts=0, cache_tier=COMMITTED
+        )
+        return ChatCompletion(choices=json.loads(found)["choices"], usage=Usage(), served=served)
 
 
 class _Entry:
@@ -141,7 +150,7 @@ class _Entry:
             raise TidemillError("A request reached the recorder without saying who asks.")
         self.context: InferenceContext = request.context
         self.first_token_ms: float | None = None
-        self.cache_tier: str | None = None
+        self.served: Served | None = None
         self._model = model
         self._streamed = streamed
         self._started = model._timer()
@@ -174,9 +183,10 @@ class _Entry:
             streamed=self._streamed,
             finish_reason=_finish_reason(choices),
             error_code=error_code,
-            cost_usd=0.0,
-            cache_tier=self.cache_tier,
+            cost_usd=self.served.cost_usd if self.served else None,
+            cache_tier=self.served.cache_tier if self.served else None,
             created_at=now,
+            served=self.served,
         )
         level = await model._texts.level(self._asked, choices)
         text = InferenceText(self._request, json.dumps({"choices": choices}), level) if level else None

@@ -8,7 +8,7 @@ from uuid import UUID
 from tidemill.analysis.syntax import enclosing_definition
 from tidemill.core.change import ChangeSet, Hunk
 from tidemill.core.chat import ChatRequest
-from tidemill.core.context import InferenceContext
+from tidemill.core.context import InferenceContext, Priority
 from tidemill.core.deployment import Deployment
 from tidemill.core.errors import InvalidInput, ModelFailed, TidemillError
 from tidemill.core.finding import Finding
@@ -105,5 +105,6 @@ def _request(
             trace_id=review_id.hex,
             subject=f"review:{review_id}",
             reuse=True,
+            priority=Priority.REVIEW,
         ),
     )

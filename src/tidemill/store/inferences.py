@@ -13,8 +13,10 @@ ROW = """
 INSERT INTO inferences (
     id, task, variant, model, model_version, adapter, prompt_version, config_hash, request_hash, key_id, owner_id,
     subject, trace_id, status, finish_reason, error_code, streamed, prompt_tokens, completion_tokens, cached_tokens,
-    cost_usd, latency_ms, first_token_ms, cache_tier, created_at
-) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+    cost_usd, latency_ms, first_token_ms, cache_tier, created_at, user_id, request_id, route, provider, attempts,
+    recovery, fallback
+) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
+    %s, %s, %s, %s, %s)
 """
 ROW_WITH_TEXT = (
     f"WITH row AS ({ROW}) "  # noqa: S608 - the statement above, no input
@@ -139,12 +141,13 @@ def _unwritable(cause: Exception) -> TidemillError:
 def _row(inference: Inference) -> tuple[object, ...]:
     context = inference.context
     deployment = context.deployment
+    served = inference.served
     return (
         context.inference_id,
         deployment.task,
         deployment.variant,
-        deployment.model,
-        deployment.model_version,
+        served.model if served else deployment.model,
+        served.version if served else deployment.model_version,
         deployment.adapter,
         deployment.prompt_version,
         deployment.config_hash,
@@ -165,4 +168,11 @@ def _row(inference: Inference) -> tuple[object, ...]:
         inference.first_token_ms,
         inference.cache_tier,
         inference.created_at,
+        context.user_id,
+        context.request_id,
+        deployment.route.name if deployment.route else None,
+        served.provider if served else None,
+        served.attempts if served else 1,
+        list(served.recovery) if served else [],
+        served.fallback if served else None,
     )
