@@ -4,22 +4,23 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from datetime import timedelta
 from typing import Any, Protocol, cast
 
 from tidemill.analysis.classification import classify_all, texts_in
-from tidemill.core.chat import ChatChunk, ChatCompletion, ModelRequest, TextRequest, Usage
+from tidemill.core.chat import ChatChunk, ChatCompletion, ModelRequest, Usage
 from tidemill.core.classification import Level, Use, UseLimits
 from tidemill.core.clock import Clock
 from tidemill.core.context import InferenceContext
 from tidemill.core.errors import TidemillError
 from tidemill.core.ids import digest
 from tidemill.core.inference import Inference, InferenceStatus, InferenceText
-from tidemill.core.json import Json, JsonObject
+from tidemill.core.json import Json
 from tidemill.core.served import Served
+from tidemill.llm.asked import asked_of
 from tidemill.llm.classified import said_in
 from tidemill.llm.outside import Classify, classified
 from tidemill.llm.port import ChatModel
@@ -155,7 +156,7 @@ class _Entry:
         self._streamed = streamed
         self._started = model._timer()
         self._asked = request
-        self._request = json.dumps(_said(request), ensure_ascii=True, separators=(",", ":"), sort_keys=True)
+        self._request = json.dumps(asked_of(request), ensure_ascii=True, separators=(",", ":"), sort_keys=True)
         self.request_hash = digest(self._request)
 
     def elapsed_ms(self) -> float:
@@ -214,32 +215,6 @@ async def record_failure(
         await asyncio.shield(write(status, None if gone else code))
     except TidemillError as unrecorded:
         log.warning("%s that ended as %s left no row: %s", what, status, unrecorded.message)
-
-
-def _said(request: ModelRequest) -> dict[str, Json]:
-    """What was asked, as it is stored: an image or a sound by its digest, which stands for it as well."""
-    if isinstance(request, TextRequest):
-        suffix = {} if request.suffix is None else {"suffix": request.suffix}
-        return {"prompt": request.prompt, **suffix, **request.options}
-    return {"messages": [_without_media(message) for message in request.messages], **request.options}
-
-
-def _without_media(message: JsonObject) -> JsonObject:
-    parts = message.get("content")
-    if not isinstance(parts, list):
-        return message
-    return {**message, "content": [_by_digest(part) for part in parts]}
-
-
-def _by_digest(part: Json) -> Json:
-    if not isinstance(part, Mapping):
-        return part
-    for kind, field in (("image_url", "url"), ("input_audio", "data")):
-        medium = part.get(kind)
-        data = medium.get(field) if isinstance(medium, Mapping) else None
-        if isinstance(medium, Mapping) and isinstance(data, str):
-            return {**part, kind: {**medium, field: f"sha256:{digest(data)}"}}
-    return part
 
 
 def _finish_reason(choices: object) -> str | None:
