@@ -35,11 +35,11 @@ def asker_of(request: Request) -> Asker:
     """Who asks, and under which conditions: both come from the key and the headers, never from the body."""
     caller = caller_of(request.scope)
     return Asker(
-        trace_id=trace_id(request.headers.get("traceparent")),
+        trace_id=request.scope["state"]["trace_id"],
         key_id=caller.key_id,
         owner_id=caller.owner_id,
         user_id=caller.user_id,
-        request_id=request.scope["state"].get("request_id"),
+        request_id=request.scope["state"]["request_id"],
         level=caller.level,
         cache=_cache_use(request.headers.get("cache-control", "")),
         deadline=_deadline(request.headers.get("x-tidemill-timeout")),
@@ -67,14 +67,6 @@ def _deadline(timeout: str | None) -> float | None:
             param="X-Tidemill-Timeout",
         )
     return time.monotonic() + seconds
-
-
-def trace_id(traceparent: str | None) -> str:
-    """The caller's trace id from a W3C `traceparent`, or a new one."""
-    parts = (traceparent or "").split("-")
-    if len(parts) == 4 and len(parts[1]) == 32 and set(parts[1]) <= set("0123456789abcdef") and set(parts[1]) != {"0"}:
-        return parts[1]
-    return new_id().hex
 
 
 def inference_id(asked: ModelRequest | EmbeddingRequest) -> UUID:

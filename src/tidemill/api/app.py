@@ -23,6 +23,7 @@ from tidemill.api import (
     oidc,
     people,
     personal_data,
+    prompts,
     responses,
     responses_schema,
     reviews,
@@ -52,6 +53,7 @@ def create_app(services: Services) -> FastAPI:
         sessions=services.entrance.sessions,
         origin=origin,
         metrics=services.metrics,
+        traces=services.traces,
         max_bytes=services.settings.max_request_bytes,
         max_upload_bytes=services.settings.files.max_bytes,
     )
@@ -84,6 +86,7 @@ def add_routes(app: FastAPI) -> None:
             rights.router,
             people.router,
             personal_data.router,
+            prompts.router,
             teams.router,
             keys.router,
             audit.router,

@@ -17,6 +17,8 @@ from tidemill.api.origin import SAFE, SESSION, RequestOrigin
 from tidemill.core.accounts import Caller
 from tidemill.core.errors import NotAuthenticated, NotPermitted, TidemillError, TooLarge
 from tidemill.telemetry.metrics import Metrics
+from tidemill.telemetry.request import on_behalf_of, request_id_of
+from tidemill.telemetry.spans import NO_SPAN, NoSpan, Span, Traces, parse_traceparent
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +26,8 @@ PREFIXES = ("/v1", "/api/v1")
 SIGN_IN = ("/auth/sign-in", "/auth/oidc/start", "/auth/oidc/callback")
 OPEN = frozenset({"/health", "/ready", *(prefix + path for prefix in PREFIXES for path in SIGN_IN)})
 """The routes that everyone may call; each other one needs a caller."""
+UNTRACED = frozenset({"/health", "/ready", "/metrics"})
+"""What machines ask every few seconds."""
 TOKEN = "eyJ"  # noqa: S105 - how every JWT begins: the start of a JSON object, in base64
 CSRF = b"x-csrf-token"
 MISSING = (
@@ -65,6 +69,8 @@ class SessionCheck(Check, Protocol):
 class Gate:
     """Lets in who has a key, a token or a session, and counts what passes.
 
+    It gives each request an id, the client's own where that can be used, and its trace, and says both in the response.
+
     Args:
         app: the application behind it.
         keys: checks keys.
@@ -72,6 +78,7 @@ class Gate:
         sessions: checks sessions.
         origin: says where a request comes from.
         metrics: counts requests by route, never by path, so that no one can fill it with names.
+        traces: keeps what was done for a request.
         max_bytes: the largest request body.
         max_upload_bytes: the largest file in the body of an upload, which is read as it comes and never held.
     """
@@ -85,6 +92,7 @@ class Gate:
         sessions: SessionCheck,
         origin: RequestOrigin,
         metrics: Metrics,
+        traces: Traces,
         max_bytes: int,
         max_upload_bytes: int,
     ) -> None:
@@ -94,6 +102,7 @@ class Gate:
         self._sessions = sessions
         self._origin = origin
         self._metrics = metrics
+        self._traces = traces
         self._max_bytes = max_bytes
         self._max_upload_bytes = max_upload_bytes + FORM_BYTES
 
@@ -102,6 +111,29 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        headers = dict(scope["headers"])
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id_of(_text(headers.get(b"x-request-id")))
+        named = [(b"x-request-id", state["request_id"].encode())]
+        span: Span | NoSpan = NO_SPAN
+        if scope["path"] not in UNTRACED:
+            span = self._traces.begin(scope["method"], parent=parse_traceparent(_text(headers.get(b"traceparent"))))
+            state["trace_id"] = span.trace.trace_id
+            named.append((b"x-tidemill-trace-id", state["trace_id"].encode()))
+
+        async def naming(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), *named]}
+            await send(message)
+
+        with on_behalf_of(state["request_id"]), span:
+            status = await self._pass(scope, receive, naming, headers)
+            span.name = f"{scope['method']} {_route(scope)}"
+            span.set(**{"http.request.method": scope["method"], "http.route": _route(scope)})
+            span.set(**{"http.response.status_code": status, "tidemill.request_id": state["request_id"]})
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send, headers: MutableMapping[bytes, bytes]) -> int:
+        """Checks one request, lets it through where it may go, counts it, and returns its status."""
         started = time.perf_counter()
         status, started_response = 500, False
 
@@ -112,7 +144,6 @@ class Gate:
             await send(message)
 
         try:
-            headers = dict(scope["headers"])
             if scope["path"] in OPEN:
                 if scope["method"] not in SAFE:
                     self._origin.refuse_foreign(scope, must_say=False)
@@ -120,11 +151,11 @@ class Gate:
                 secret = _secret(authorization)
                 check = self._tokens.check if secret.startswith(TOKEN) else self._keys.check
                 try:
-                    scope.setdefault("state", {})["caller"] = await check(secret, started)
+                    scope["state"]["caller"] = await check(secret, started)
                 except NotAuthenticated as error:
                     raise NotAuthenticated(INVALID) from error
             else:
-                scope.setdefault("state", {})["caller"] = await self._by_session(scope, headers, started)
+                scope["state"]["caller"] = await self._by_session(scope, headers, started)
             limit = self._limit(scope)
             _refuse_large(headers, limit)
             await self._app(scope, _limited(receive, limit), counted)
@@ -143,6 +174,7 @@ class Gate:
                 status=status,
                 seconds=time.perf_counter() - started,
             )
+        return status
 
     def _limit(self, scope: Scope) -> int:
         """The largest body that the route takes."""
@@ -201,6 +233,10 @@ def _route(scope: Scope) -> str:
         return "unmatched"
     prefix = next((one for one in PREFIXES if scope["path"].startswith(f"{one}/")), "")
     return template if template.startswith(prefix) else prefix + template
+
+
+def _text(header: bytes | None) -> str | None:
+    return None if header is None else header.decode("latin-1")
 
 
 def _secret(authorization: bytes) -> str:

@@ -19,8 +19,10 @@ from tidemill.llm.runtime.local import LocalRuntime
 from tidemill.protection.secrets import Secrets
 from tidemill.registry.deployments import Deployments
 from tidemill.registry.embeddings import EmbeddingDeployments
+from tidemill.registry.prompts import PromptLibrary
 from tidemill.settings import Settings
 from tidemill.telemetry.metrics import Metrics
+from tidemill.telemetry.spans import Traces
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class Services:
     entrance: Entrance
     chat: ChatModel
     deployments: Deployments
+    prompts: PromptLibrary
     embedder: Embedder
     embedding_deployments: EmbeddingDeployments
     runtime: LocalRuntime
@@ -41,6 +44,7 @@ class Services:
     conversations: Conversations
     files: Files
     metrics: Metrics
+    traces: Traces
     secrets: Secrets
     data: DataServices
     ready: Callable[[], Awaitable[None]]

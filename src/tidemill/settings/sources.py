@@ -53,6 +53,8 @@ def _read_environment() -> dict[str, Any]:
         ) from error
     if os.environ.get("DATABASE_URL"):
         values.setdefault("database_url", os.environ["DATABASE_URL"])
+    if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+        values.setdefault("telemetry", {}).setdefault("otlp_endpoint", os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"])
     return values
 
 

@@ -18,7 +18,9 @@ from tidemill.settings.data import (
 )
 from tidemill.settings.models import EmbeddingSettings, ModelSettings
 from tidemill.settings.people import AuthSettings
+from tidemill.settings.prompts import PromptSettings
 from tidemill.settings.section import AbsolutePath
+from tidemill.settings.telemetry import TelemetrySettings
 
 POSTGRES_HOST = re.compile(r"(\[[^\[\]@]+\]|[^\[\]:@]*)(:\d*)?")
 """One of the hosts of an address, with its port or without: https://www.postgresql.org/docs/current/libpq-connect.html."""
@@ -74,6 +76,9 @@ class Settings(BaseSettings):
         None, description="A PostgreSQL of your own; embedded when absent."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
+    log_format: Literal["json", "text"] | None = Field(
+        None, description="How logs are written: `text` on a terminal and `json` elsewhere when absent."
+    )
     max_request_bytes: int = Field(40_000_000, ge=1024, description="A larger request body is refused.")
     models: ModelSettings = ModelSettings()
     database: DatabaseSettings = DatabaseSettings()
@@ -82,8 +87,10 @@ class Settings(BaseSettings):
     auth: AuthSettings = AuthSettings()
     protection: ProtectionSettings = ProtectionSettings()
     conversations: ConversationSettings = ConversationSettings()
+    prompts: PromptSettings = PromptSettings()
     files: FileSettings = FileSettings()
     embeddings: EmbeddingSettings = EmbeddingSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
 
     @classmethod
     def settings_customise_sources(
