@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from tidemill.core.context import InferenceContext
 from tidemill.core.errors import InvalidInput, ModelFailed
+from tidemill.core.served import Served
 
 FLOAT_BYTES = 4
 
@@ -46,11 +47,13 @@ class Embeddings:
         vectors: each of unit length, as little-endian float32 one after the other; all of the same size.
         tokens: how many tokens each text had, by the model's own count.
         cached: which texts, by their place, needed no computation.
+        served: who answered and what it cost, where an answer says so.
     """
 
     vectors: Sequence[bytes]
     tokens: Sequence[int]
     cached: frozenset[int] = frozenset()
+    served: Served | None = None
 
     @property
     def dimensions(self) -> int:

@@ -6,12 +6,14 @@
     │   └── ContentRefused           400  a guardrail, or a provider's filter, does not let it pass
     ├── NotAuthenticated             401  no key, or not a valid one
     ├── BudgetExceeded               402  a budget does not hold what this may cost
+    │   └── PriceUnknown             402  nobody can say whether it does, since the model's price is not known
     ├── NotPermitted                 403  a valid key that may not do this
     ├── NotFound                     404  the thing that was named does not exist
     │   └── ModelNotFound            404  no model of this name is installed or configured
     ├── Conflict                     409  the state of the thing does not allow it
     ├── TooLarge                     413  over a stated limit
     ├── TooManyRequests              429  a queue is full or a pace is exceeded (transient)
+    │   └── RateLimited              429  someone asks faster than a rate limit allows (transient)
     ├── Configuration                500  a setting, a missing program, a full disk: the operator mends it
     │   └── DataFolderNewer          500  the data was written by a later Tidemill
     ├── ModelFailed                  502  the model answered with something unusable
@@ -26,6 +28,7 @@ person: what went wrong, on what, and what to do.
 from typing import ClassVar
 
 from tidemill.core.failure import Failure
+from tidemill.core.limits import RateStanding
 
 
 class TidemillError(Exception):
@@ -36,6 +39,9 @@ class TidemillError(Exception):
         param: the name of the request field at fault, where there is one.
         failure: where a provider failed, how: the recovery tree says what to do about it.
         retry_after: seconds after which a new try may work, where whoever refused said so.
+
+    Attributes:
+        cost_usd: what was spent until it failed; `None` where that is not known.
     """
 
     status: ClassVar[int] = 500
@@ -56,6 +62,7 @@ class TidemillError(Exception):
         self.param = param
         self.failure = failure
         self.retry_after = retry_after
+        self.cost_usd: float | None = 0.0
 
 
 class InvalidInput(TidemillError):
@@ -104,6 +111,12 @@ class BudgetExceeded(TidemillError):
     status = 402
     code = "budget_exceeded"
     exit_code = 3
+
+
+class PriceUnknown(BudgetExceeded):
+    """A budget applies, and the model's price is not known, so that nobody can say whether it holds the request."""
+
+    code = "price_unknown"
 
 
 class NotAuthenticated(TidemillError):
@@ -169,6 +182,18 @@ class TooManyRequests(TidemillError):
         retry_after: float | None = 1,
     ) -> None:
         super().__init__(message, param=param, failure=failure, retry_after=retry_after)
+
+
+class RateLimited(TooManyRequests):
+    """Someone asks faster than a rate limit allows.
+
+    Args:
+        standing: how they stand with their limits.
+    """
+
+    def __init__(self, message: str, *, retry_after: float, standing: RateStanding) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.standing = standing
 
 
 class Configuration(TidemillError):

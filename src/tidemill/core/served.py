@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from tidemill.core.limits import RateStanding
+
 
 @dataclass(frozen=True, slots=True)
 class Served:
@@ -16,6 +18,7 @@ class Served:
         recovery: the failures before it, oldest first (see `Failure`).
         fallback: which fallback strategy answered, where one did: `local`, `template` or `search`.
         cache_tier: where the answer came from, where no model was asked: `l1`, `l2`, `l3`, `semantic`, `committed`.
+        rate: how the asker stands with the rate limits; `None` where there are none.
     """
 
     provider: str
@@ -26,3 +29,4 @@ class Served:
     recovery: tuple[str, ...] = ()
     fallback: str | None = None
     cache_tier: str | None = None
+    rate: RateStanding | None = None
