@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from uuid import UUID
@@ -43,6 +44,7 @@ def asker_of(request: Request) -> Asker:
         level=caller.level,
         cache=_cache_use(request.headers.get("cache-control", "")),
         deadline=_deadline(request.headers.get("x-tidemill-timeout")),
+        max_cost_usd=_max_cost(request.headers.get("x-tidemill-max-cost")),
         language="vi" if request.headers.get("accept-language", "").lower().startswith("vi") else "en",
     )
 

@@ -1,7 +1,7 @@
 """Who asks a model, and for what."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 from uuid import UUID
 
@@ -61,6 +61,7 @@ class InferenceContext:
         user_id: the person who asked, `None` where no person stands behind it.
         subject: what it was for, such as a review's id.
         reuse: whether an answer that was committed for the same input may be given again.
+        reuse_own: as `reuse`, but only one that was committed for the same `subject`.
         request_id: the HTTP request's, which logs have, too; `None` for the hub's own work.
         level: the highest level of text that the asker may see; answers are shared with nobody of another.
         priority: who goes first where requests wait.
@@ -69,6 +70,7 @@ class InferenceContext:
         passages: what was retrieved for it, for the fallback that shows just that.
         attempt: how the adapter is to make this try.
         language: of the texts that the hub itself writes, such as a fallback's: `en` or `vi`.
+        max_cost_usd: what all of it may cost at most, in US dollars; `None` for the setting's.
     """
 
     inference_id: UUID
@@ -87,11 +89,17 @@ class InferenceContext:
     passages: Sequence[Passage] = ()
     language: str = "en"
     attempt: Attempt = Attempt()
+    reuse_own: bool = False
+    max_cost_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who asks, and under which conditions, before it is clear of what: see `InferenceContext`."""
+    """Who asks, and under which conditions, before it is clear of what: see `InferenceContext`.
+
+    `job` names the durable work that asks, such as `job:…`. An answer that was committed for it is given again, so
+    that a job which was killed does not ask twice.
+    """
 
     trace_id: str
     key_id: UUID | None = None
@@ -103,6 +111,12 @@ class Asker:
     cache: CacheUse = CacheUse.ALLOWED
     deadline: float | None = None
     language: str = "en"
+    job: str | None = None
+    max_cost_usd: float | None = None
+
+    def part(self, number: int) -> "Asker":
+        """The same, for one of several inferences that one request makes."""
+        return self if self.job is None else replace(self, job=f"{self.job}:{number}")
 
     def context(self, inference_id: UUID, deployment: Deployment, subject: str | None = None) -> InferenceContext:
         """The context of one inference."""
@@ -112,7 +126,7 @@ class Asker:
             trace_id=self.trace_id,
             key_id=self.key_id,
             owner_id=self.owner_id,
-            subject=subject,
+            subject=subject or self.job,
             user_id=self.user_id,
             request_id=self.request_id,
             level=self.level,
@@ -120,4 +134,6 @@ class Asker:
             cache=self.cache,
             deadline=self.deadline,
             language=self.language,
+            reuse_own=self.job is not None,
+            max_cost_usd=self.max_cost_usd,
         )

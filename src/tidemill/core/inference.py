@@ -14,6 +14,8 @@ class InferenceStatus(StrEnum):
     """How an inference ended."""
 
     OK = "ok"
+    PARTIAL = "partial"
+    """No model answered; a fallback did, with a text of the hub's own or with what was retrieved."""
     ERROR = "error"
     CANCELLED = "cancelled"
 

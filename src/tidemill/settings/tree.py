@@ -17,8 +17,10 @@ from tidemill.settings.data import (
     ReviewSettings,
 )
 from tidemill.settings.models import EmbeddingSettings, ModelSettings
+from tidemill.settings.outbound import OutboundSettings
 from tidemill.settings.people import AuthSettings
 from tidemill.settings.prompts import PromptSettings
+from tidemill.settings.recovery import RecoverySettings
 from tidemill.settings.section import AbsolutePath
 from tidemill.settings.telemetry import TelemetrySettings
 
@@ -90,6 +92,8 @@ class Settings(BaseSettings):
     prompts: PromptSettings = PromptSettings()
     files: FileSettings = FileSettings()
     embeddings: EmbeddingSettings = EmbeddingSettings()
+    recovery: RecoverySettings = RecoverySettings()
+    outbound: OutboundSettings = OutboundSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
     @classmethod

@@ -48,6 +48,11 @@ STATEMENTS = (
         ADD COLUMN request_id text,
         ADD COLUMN user_id uuid
     """,
+    """
+    ALTER TABLE inferences
+        DROP CONSTRAINT inferences_status_check,
+        ADD CONSTRAINT inferences_status_check CHECK (status IN ('ok', 'partial', 'error', 'cancelled'))
+    """,
     "CREATE INDEX inferences_by_key ON inferences (key_id, created_at)",
 )
 
