@@ -83,7 +83,7 @@ async def wire():
 @pytest.fixture
 async def model(wire):
     @contextlib.asynccontextmanager
-    async def serve(name):
+    async def serve(name, priority):
         yield Target(f"http://127.0.0.1:{wire.port}/v1", KEY, f"remote-{name}")
 
     async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
@@ -295,7 +295,7 @@ async def test_a_connection_that_ends_before_the_answer_is_tried_once_more_on_a_
     found = []
 
     @contextlib.asynccontextmanager
-    async def serve(name):
+    async def serve(name, priority):
         found.append(name)
         yield Target(f"http://127.0.0.1:{wire.port}/v1", KEY, f"remote-{len(found)}")
 
@@ -395,7 +395,7 @@ async def test_the_scripted_server_can_be_asked_like_a_real_one(tmp_path):
         port = json.loads(await process.stdout.readline())["port"]
 
         @contextlib.asynccontextmanager
-        async def serve(name):
+        async def serve(name, priority):
             yield Target(f"http://127.0.0.1:{port}/v1", None, name)
 
         async with httpx.AsyncClient(trust_env=False) as client:

@@ -34,8 +34,8 @@ async def opened(folder, **changes):
     runtime = LocalRuntime(settings_for(folder, **changes))
 
     @asynccontextmanager
-    async def serve(name):
-        async with runtime.serve(name) as served:
+    async def serve(name, priority):
+        async with runtime.serve(name, priority) as served:
             yield Target(served.endpoint.base_url, served.endpoint.api_key, served.model, served.options)
 
     try:

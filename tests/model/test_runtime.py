@@ -51,8 +51,8 @@ async def runtime(tmp_path_factory):
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def model(runtime):
     @asynccontextmanager
-    async def serve(name):
-        async with runtime.serve(name) as served:
+    async def serve(name, priority):
+        async with runtime.serve(name, priority) as served:
             yield Target(served.endpoint.base_url, served.endpoint.api_key, served.model, served.options)
 
     async with httpx.AsyncClient(timeout=60, trust_env=False) as client:

@@ -40,7 +40,7 @@ class Asked:
             self.paths.append(request.url.path)
 
         @asynccontextmanager
-        async def serve(name: str, **_: Any) -> AsyncIterator[Target]:
+        async def serve(name: str, *_: Any) -> AsyncIterator[Target]:
             yield Target("http://model.test/v1", None, name, local=self._local)
 
         async with httpx.AsyncClient(transport=self._transport, event_hooks={"request": [note]}) as client:

@@ -5,10 +5,11 @@ from contextlib import ExitStack
 
 import pytest
 
+from tidemill.core.context import Priority
 from tidemill.core.errors import TooManyRequests
 from tidemill.llm.runtime.metrics import Counters, Pace, parse
 from tidemill.llm.runtime.traffic import Traffic
-from tidemill.llm.runtime.turns import TURN_SECONDS, Turns
+from tidemill.llm.runtime.turns import AGING_SECONDS, PLACE_SECONDS, TURN_SECONDS, Turns
 
 
 class Clock:
@@ -83,7 +84,7 @@ def test_a_failed_answer_teaches_nothing(clock):
 
 
 async def test_an_adapter_gets_its_turn_however_many_ask_for_another(clock):
-    turns, order = Turns(clock), []
+    turns, order = Turns(4, clock), []
 
     async def request(adapter, until):
         async with turns.turn(adapter):
@@ -114,7 +115,7 @@ async def test_an_adapter_gets_its_turn_however_many_ask_for_another(clock):
 
 
 async def test_who_goes_while_waiting_for_a_turn_holds_up_nobody(clock):
-    turns, got = Turns(clock), []
+    turns, got = Turns(4, clock), []
 
     async def request(adapter):
         async with turns.turn(adapter):
@@ -154,3 +155,93 @@ def test_a_childs_counters_become_its_pace():
 @pytest.mark.parametrize("text", ["", "llamacpp:prompt_tokens_total 1\n", TEXT.replace(" 31", " many")])
 def test_counters_that_are_not_all_there_are_none(text):
     assert parse(text) is None
+
+
+async def waiting_for(turns, order, waits):
+    """A task for each (name, adapter, priority), begun in this order."""
+
+    async def request(name, adapter, priority, until):
+        async with turns.turn(adapter, priority):
+            order.append(name)
+            await until.wait()
+
+    begun = {}
+    for name, adapter, priority in waits:
+        end = asyncio.Event()
+        begun[name] = (asyncio.create_task(request(name, adapter, priority, end)), end)
+        await asyncio.sleep(0)
+    return begun
+
+
+async def ended(begun, *names):
+    for name in names:
+        task, end = begun[name]
+        end.set()
+        await task
+        await asyncio.sleep(0)
+
+
+async def test_interactive_requests_go_before_reviews_and_those_before_batches(clock):
+    turns, order = Turns(1, clock), []
+    waits = [
+        ("running", None, Priority.BATCH),
+        ("batch 1", None, Priority.BATCH),
+        ("review", None, Priority.REVIEW),
+        ("batch 2", None, Priority.BATCH),
+        ("person 1", None, Priority.INTERACTIVE),
+        ("person 2", None, Priority.INTERACTIVE),
+    ]
+    begun = await waiting_for(turns, order, waits)
+    assert order == ["running"]
+    await ended(begun, "running", "person 1", "person 2", "review", "batch 1", "batch 2")
+    assert order == ["running", "person 1", "person 2", "review", "batch 1", "batch 2"]
+
+
+async def test_a_batch_that_waited_long_enough_goes_before_a_person_who_comes_later(clock):
+    turns, order = Turns(1, clock), []
+    begun = await waiting_for(turns, order, [("running", None, Priority.INTERACTIVE), ("batch", None, Priority.BATCH)])
+    clock.now += 2 * AGING_SECONDS
+    begun |= await waiting_for(turns, order, [("person", None, Priority.INTERACTIVE)])
+    await ended(begun, "running", "batch", "person")
+    assert order == ["running", "batch", "person"]
+
+
+async def test_as_many_are_let_in_as_the_child_has_slots(clock):
+    turns, order = Turns(2, clock), []
+    begun = await waiting_for(turns, order, [(name, None, Priority.INTERACTIVE) for name in "abc"])
+    assert order == ["a", "b"]
+    await ended(begun, "b", "a", "c")
+    assert order == ["a", "b", "c"]
+
+
+async def test_a_persons_request_for_another_adapter_ends_the_turn_of_a_batch(clock):
+    turns, order = Turns(2, clock), []
+    waits = [("batch 1", "a", Priority.BATCH), ("person", "b", Priority.INTERACTIVE), ("batch 2", "a", Priority.BATCH)]
+    begun = await waiting_for(turns, order, waits)
+    assert order == ["batch 1"]
+    await ended(begun, "batch 1", "person", "batch 2")
+    assert order == ["batch 1", "person", "batch 2"]
+
+
+async def test_who_reads_slowly_holds_no_slot_for_ever(clock):
+    turns, order = Turns(1, clock), []
+    begun = await waiting_for(turns, order, [("slow", None, Priority.INTERACTIVE)])
+    clock.now += PLACE_SECONDS
+    begun |= await waiting_for(turns, order, [("next", None, Priority.INTERACTIVE)])
+    assert order == ["slow", "next"]
+    await ended(begun, "slow", "next")
+
+
+def test_reviews_and_batches_leave_half_of_the_queue_to_people(clock):
+    traffic = Traffic("tiny", slots=1, max_queue=4, now=clock)
+    with ExitStack() as inside:
+        for priority in (Priority.BATCH, Priority.REVIEW, Priority.BATCH):
+            inside.enter_context(traffic.admit(priority))
+        with pytest.raises(TooManyRequests, match="their half"), traffic.admit(Priority.BATCH):
+            pass
+        for _ in range(2):
+            inside.enter_context(traffic.admit(Priority.INTERACTIVE))
+        with pytest.raises(TooManyRequests, match="all that may"), traffic.admit(Priority.INTERACTIVE):
+            pass
+    with traffic.admit(Priority.BATCH):
+        assert traffic.admitted == 1

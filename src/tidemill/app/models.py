@@ -15,6 +15,7 @@ import httpx
 from tidemill.analysis.classification import classify_all
 from tidemill.core.classification import UseLimits
 from tidemill.core.clock import system_clock
+from tidemill.core.context import Priority
 from tidemill.core.errors import Configuration
 from tidemill.llm.classified import ClassifiedModel
 from tidemill.llm.embeddings import Embedder
@@ -73,10 +74,10 @@ def serve_models(settings: Settings, runtime: LocalRuntime, secrets: Secrets) ->
     """Where a model is served: by a child that is leased for the block, or at an endpoint."""
 
     @asynccontextmanager
-    async def serve(name: str) -> AsyncIterator[Target]:
+    async def serve(name: str, priority: Priority = Priority.INTERACTIVE, /) -> AsyncIterator[Target]:
         endpoint = settings.models.endpoints.get(name)
         if endpoint is None:
-            async with runtime.serve(name) as served:
+            async with runtime.serve(name, priority) as served:
                 child = served.endpoint
                 yield Target(child.base_url, child.api_key, served.model, served.options, local=True)
             return
@@ -89,7 +90,7 @@ def serve_embeddings(settings: Settings, secrets: Secrets) -> Serve:
     """Where an embedding model behind a URL is served."""
 
     @asynccontextmanager
-    async def serve(name: str) -> AsyncIterator[Target]:
+    async def serve(name: str, priority: Priority = Priority.INTERACTIVE, /) -> AsyncIterator[Target]:
         endpoint = settings.embeddings.endpoints[name]
         yield Target(endpoint.url, await _endpoint_key(name, endpoint, secrets), endpoint.model or name)
 

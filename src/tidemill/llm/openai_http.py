@@ -2,13 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import httpx
 
 from tidemill.core.chat import ChatChunk, ChatCompletion, ModelRequest, TextRequest
+from tidemill.core.context import Priority
 from tidemill.core.errors import Configuration, ModelFailed, TidemillError, Unavailable
 from tidemill.core.json import Json
 from tidemill.llm.openai_wire import (
@@ -50,8 +52,15 @@ class Target:
     local: bool = False
 
 
-Serve = Callable[[str], AbstractAsyncContextManager[Target]]
-"""The target of a model's name, for as long as the block runs. A local model is started, and not ended within."""
+class Serve(Protocol):
+    """Names where a model is served."""
+
+    def __call__(self, name: str, priority: Priority = Priority.INTERACTIVE, /) -> AbstractAsyncContextManager[Target]:
+        """The target of a model's name, for as long as the block runs.
+
+        A local model is started, and not ended within; who waits for one of its slots is let in by priority.
+        """
+        ...
 
 
 class OpenAIHTTP:
@@ -124,7 +133,8 @@ class OpenAIHTTP:
 
     @asynccontextmanager
     async def _asked(self, request: ModelRequest, *, stream: bool) -> AsyncIterator[httpx.Response]:
-        async with self._serve(request.model) as target:
+        priority = request.context.priority if request.context is not None else Priority.INTERACTIVE
+        async with self._serve(request.model, priority) as target:
             answer = await self._client.send(self._post(target, request, stream=stream), stream=True)
             try:
                 yield answer

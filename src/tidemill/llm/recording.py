@@ -89,9 +89,13 @@ class RecordedModel:
         self._timer = timer
 
     async def complete(self, request: ModelRequest) -> ChatCompletion:
-        """As the port says. With `context.reuse`, a committed answer to the same request is given again."""
+        """As the port says. With `context.reuse`, a committed answer to the same request is given again.
+
+        With `context.reuse_own`, only one that was committed for the same subject.
+        """
         entry = _Entry(self, request, streamed=False)
-        if entry.context.reuse and (answer := await self._committed(entry)) is not None:
+        reuse = entry.context.reuse or entry.context.reuse_own
+        if reuse and (answer := await self._committed(entry)) is not None:
             entry.served = answer.served
             await entry.succeed(answer.choices, Usage())
             return answer
@@ -132,7 +136,10 @@ class RecordedModel:
 
     async def _committed(self, entry: "_Entry") -> ChatCompletion | None:
         found = await self._inferences.find_answer(
-            config_hash=entry.context.deployment.config_hash, request_hash=entry.request_hash, now=self._clock()
+            config_hash=entry.context.deployment.config_hash,
+            request_hash=entry.request_hash,
+            now=self._clock(),
+            subject=entry.context.subject if entry.context.reuse_own else None,
         )
         if found is None:
             return None

@@ -56,8 +56,12 @@ class InferenceRepository:
             self._writer = asyncio.create_task(self._write())
         await done
 
-    async def find_answer(self, *, config_hash: str, request_hash: str, now: datetime) -> str | None:
+    async def find_answer(
+        self, *, config_hash: str, request_hash: str, now: datetime, subject: str | None = None
+    ) -> str | None:
         """The newest committed answer, its time not over, to the same request of the same deployment, as JSON text.
+
+        With `subject`, only one that was committed for it.
 
         Raises:
             Unavailable: the database does not answer.
@@ -67,8 +71,8 @@ class InferenceRepository:
                 "SELECT t.response::text AS response FROM inferences i "
                 "JOIN inference_texts t ON t.inference_id = i.id "
                 "WHERE i.request_hash = %s AND i.config_hash = %s AND i.status = 'ok' AND t.expires_at > %s "
-                "ORDER BY i.created_at DESC LIMIT 1",
-                (request_hash, config_hash, now),
+                "AND (%s::text IS NULL OR i.subject = %s) ORDER BY i.created_at DESC LIMIT 1",
+                (request_hash, config_hash, now, subject, subject),
             )
             row = await cursor.fetchone()
         return str(row["response"]) if row else None

@@ -11,6 +11,7 @@ from tidemill.llm.runtime.lease import Endpoint, Loaded
 from tidemill.llm.runtime.ledger import Claim, MemoryLedger
 from tidemill.llm.runtime.metrics import read_counters
 from tidemill.llm.runtime.process import ChildCrashed, ChildPlan, ChildProcess
+from tidemill.llm.runtime.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class Children:
             child = await ChildProcess.start(plan)
             endpoint = Endpoint(child.base_url, child.api_key)
             names = tuple(adapter.name for adapter in plan.adapters)
-            loaded = Loaded(endpoint, child.pid, names, child, claim, started_at=system_clock())
+            loaded = Loaded(endpoint, child.pid, names, Turns(plan.slots), child, claim, started_at=system_clock())
             self._running.add(loaded)
             if await self.answers(endpoint):
                 await self._memory.measure(claim, child.pid)

@@ -41,19 +41,19 @@ class Loaded:
 
     Attributes:
         adapters: the names of the adapters that it has loaded; their place is their number.
+        turns: who is let into it.
         stamp: of the publication through which we found it.
-        turns: between its adapters.
         held: how many read an answer of it.
     """
 
     endpoint: Endpoint
     pid: int
     adapters: tuple[str, ...]
+    turns: Turns
     child: ChildProcess | None = None
     claim: Claim | None = None
     stamp: tuple[int, int] | None = None
     started_at: datetime | None = None
-    turns: Turns = field(default_factory=Turns)
     held: int = 0
     _free: asyncio.Event = field(default_factory=asyncio.Event)
 

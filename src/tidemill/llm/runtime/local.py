@@ -13,6 +13,7 @@ import httpx
 import psutil
 
 from tidemill.core.clock import system_clock
+from tidemill.core.context import Priority
 from tidemill.core.errors import Configuration, TidemillError, Unavailable
 from tidemill.core.json import Json
 from tidemill.llm.catalog import DEFAULT, default_name, find_model
@@ -74,10 +75,11 @@ class LocalRuntime:
         )
 
     @asynccontextmanager
-    async def serve(self, name: str) -> AsyncIterator[Served]:
+    async def serve(self, name: str, priority: Priority = Priority.INTERACTIVE) -> AsyncIterator[Served]:
         """The model, ready and held until the block ends: it is not unloaded under who reads its answer.
 
-        Loads it if need be; of many who wait for it, one load serves all. `name` may be `base:adapter`.
+        Loads it if need be; of many who wait for it, one load serves all. `name` may be `base:adapter`. Who waits for
+        a slot is let in by priority, as `Turns` says.
 
         Raises:
             TooManyRequests: its queue is full; says when to try again.
@@ -89,7 +91,7 @@ class LocalRuntime:
         """
         base, adapter = self._parts(name)
         model = self._model(base)
-        async with model.lease(adapter) as loaded:
+        async with model.lease(adapter, priority) as loaded:
             yield Served(loaded.endpoint, base, self._options(model, loaded, adapter))
 
     async def ensure(self, name: str) -> Endpoint:

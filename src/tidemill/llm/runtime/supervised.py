@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import quote
 
+from tidemill.core.context import Priority
 from tidemill.core.errors import Conflict, ModelFailed, TidemillError, Unavailable
 from tidemill.llm.runtime.children import Children
 from tidemill.llm.runtime.lease import Endpoint, Loaded
@@ -17,6 +18,7 @@ from tidemill.llm.runtime.process import ChildPlan
 from tidemill.llm.runtime.share import Publication, SharedModel
 from tidemill.llm.runtime.status import RuntimeState
 from tidemill.llm.runtime.traffic import Traffic
+from tidemill.llm.runtime.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -108,12 +110,12 @@ class SupervisedModel:
         return quiet and self._owner_task is not None and self._loaded is not None
 
     @asynccontextmanager
-    async def lease(self, adapter: str | None) -> AsyncIterator[Loaded]:
+    async def lease(self, adapter: str | None, priority: Priority = Priority.INTERACTIVE) -> AsyncIterator[Loaded]:
         """The model's child, which is not ended within the block; see `LocalRuntime.serve` for the errors."""
-        with self.traffic.admit():
+        with self.traffic.admit(priority):
             loaded = await self.ensure()
             with loaded.hold():
-                async with loaded.turns.turn(adapter):
+                async with loaded.turns.turn(adapter, priority):
                     yield loaded
 
     async def ensure(self) -> Loaded:
@@ -342,7 +344,7 @@ class SupervisedModel:
         endpoint = Endpoint(published.base_url, published.api_key)
         if not await self._children.answers(endpoint):
             return False
-        self._loaded = Loaded(endpoint, published.pid, tuple(published.adapters), stamp=stamp)
+        self._loaded = Loaded(endpoint, published.pid, tuple(published.adapters), Turns(self._plan.slots), stamp=stamp)
         self._state = RuntimeState.READY
         return True
 

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from tidemill.core.context import Priority
 from tidemill.core.errors import TooManyRequests
 
 REMEMBERED = 32
@@ -29,6 +30,7 @@ class Traffic:
         self._max_queue = max_queue
         self._now = now
         self._arrivals: dict[int, float] = {}
+        self._patient: set[int] = set()
         self._count = 0
         self._service: deque[float] = deque(maxlen=REMEMBERED)
         self._last_use = now()
@@ -58,28 +60,40 @@ class Traffic:
         self._last_use = self._now()
 
     @contextmanager
-    def admit(self) -> Iterator[None]:
+    def admit(self, priority: Priority = Priority.INTERACTIVE) -> Iterator[None]:
         """One request, as long as the block runs.
+
+        Reviews, jobs and batches together fill half of the queue at most: the rest is for whoever waits for an answer.
 
         Raises:
             TooManyRequests: the slots are busy and the queue is full; says when a place may be free.
         """
         ahead = self.admitted
+        patient = priority is not Priority.INTERACTIVE
         if ahead >= self._slots + self._max_queue:
             raise TooManyRequests(
                 f"The model {self._name} answers {self.busy} requests, and {self.waiting} wait, which is all that may "
                 "(setting `models.max_queue`). Try again later.",
                 retry_after=self.retry_after(),
             )
+        if patient and len(self._patient) >= self._slots + self._max_queue // 2:
+            raise TooManyRequests(
+                f"Reviews, jobs and batches fill the slots of the model {self._name} and their half of its queue "
+                "(setting `models.max_queue`). Try again later.",
+                retry_after=self.retry_after(),
+            )
         self._count += 1
         number, arrived = self._count, self._now()
         self._arrivals[number] = arrived
+        if patient:
+            self._patient.add(number)
         served = False
         try:
             yield
             served = True
         finally:
             del self._arrivals[number]
+            self._patient.discard(number)
             self._last_use = self._now()
             if served:
                 self._service.append((self._last_use - arrived) / (1 + max(0, ahead - self._slots + 1) / self._slots))
