@@ -71,6 +71,19 @@ def _deadline(timeout: str | None) -> float | None:
     return time.monotonic() + seconds
 
 
+def _max_cost(cost: str | None) -> float | None:
+    """What an answer may cost at most, in US dollars, as `X-Tidemill-Max-Cost` says it."""
+    if cost is None:
+        return None
+    try:
+        dollars = float(cost)
+    except ValueError:
+        dollars = -1.0
+    if not 0 <= dollars < math.inf:
+        raise InvalidInput("`X-Tidemill-Max-Cost` is a number of US dollars, 0 or more.", param="X-Tidemill-Max-Cost")
+    return dollars
+
+
 def inference_id(asked: ModelRequest | EmbeddingRequest) -> UUID:
     """The id of the row that a request leaves."""
     assert asked.context is not None  # noqa: S101 - the route has set it

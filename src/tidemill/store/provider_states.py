@@ -16,17 +16,16 @@ INSERT INTO provider_states AS s (
     provider, model, failures, rests_until, disabled_at, disabled_reason, last_failure, last_failed_at, updated_at
 ) VALUES (
     %(provider)s, %(model)s, 1,
-    CASE WHEN 1 >= %(opens_after)s THEN greatest(%(rests_until)s::timestamptz, %(opens_until)s) ELSE %(rests_until)s END,
+    greatest(%(rests_until)s::timestamptz, CASE WHEN 1 >= %(opens_after)s THEN %(opens_until)s::timestamptz END),
     CASE WHEN %(disabled_reason)s::text IS NULL THEN NULL ELSE %(at)s::timestamptz END, %(disabled_reason)s,
     %(failure)s, %(at)s, %(at)s
 )
 ON CONFLICT (provider, model) DO UPDATE SET
     failures = s.failures + 1,
-    rests_until = CASE
-        WHEN s.failures + 1 >= %(opens_after)s
-            THEN greatest(s.rests_until, %(rests_until)s::timestamptz, %(opens_until)s::timestamptz)
-        ELSE greatest(s.rests_until, %(rests_until)s::timestamptz)
-    END,
+    rests_until = greatest(
+        s.rests_until, %(rests_until)s::timestamptz,
+        CASE WHEN s.failures + 1 >= %(opens_after)s THEN %(opens_until)s::timestamptz END
+    ),
     disabled_at = coalesce(s.disabled_at, excluded.disabled_at),
     disabled_reason = coalesce(s.disabled_reason, excluded.disabled_reason),
     last_failure = excluded.last_failure,
