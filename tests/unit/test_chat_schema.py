@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tidemill.api.chat_schema import parse_chat, plain_message
-from tidemill.api.completions import _parse, prompts_at_once
+from tidemill.api.completions import parse_completion, prompts_at_once
 from tidemill.api.responses_schema import parse_response
 from tidemill.core.errors import InvalidInput, TooLarge
 
@@ -154,7 +154,7 @@ def test_texts_come_in_one_piece_and_images_stay_parts(message: Any, plain: Any)
 )
 def test_a_text_request_that_can_not_be_used_is_told_why(fields: dict[str, Any], param: str, says: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        _parse(json.dumps({"model": "m", **fields}).encode())
+        parse_completion(json.dumps({"model": "m", **fields}).encode())
     assert caught.value.param == param
     assert says in caught.value.message
 

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from tidemill.api.answering import (
+    asker_of,
     chunks_of,
-    context_of,
     headers_of,
     inference_id,
     json_bytes,
@@ -23,6 +23,9 @@ from tidemill.api.services import Services, services_of
 from tidemill.api.streaming import ClientGone, EventStream, begin, while_connected
 from tidemill.core.accounts import Right
 from tidemill.core.chat import ChatCompletion, ChatRequest
+from tidemill.core.context import Asker
+from tidemill.core.ids import new_id
+from tidemill.registry.deployments import Deployments
 
 IGNORED = frozenset({"model", "messages", "stream", "stream_options", "user", "metadata", "store", "service_tier",
                      "safety_identifier", "prompt_cache_key", "max_completion_tokens", "modalities"})  # fmt: skip
@@ -42,7 +45,7 @@ async def create_chat_completion(request: Request) -> Response:
     """Answers with the named model, whole or streamed. Every answer leaves one inference row."""
     services = services_of(request)
     asked = await parsed(parse_chat, await request.body())
-    chat = await _chat_request(services, request, asked)
+    chat = await chat_request(services.deployments, asked, asker_of(request))
     name = asked["model"]
     try:
         if asked.get("stream"):
@@ -51,11 +54,16 @@ async def create_chat_completion(request: Request) -> Response:
         answer = await while_connected(request, services.chat.complete(chat))
     except ClientGone:
         return Response(status_code=499)
-    return Response(_completion(chat, answer, name), 200, headers_of([chat], answer.served), "application/json")
+    return Response(completion_json(chat, answer, name), 200, headers_of([chat], answer.served), "application/json")
 
 
-async def _chat_request(services: Services, request: Request, asked: ChatCompletionRequest) -> ChatRequest:
-    deployment = await services.deployments.for_chat(asked["model"])
+async def chat_request(deployments: Deployments, asked: ChatCompletionRequest, asker: Asker) -> ChatRequest:
+    """What is put to the model for a request.
+
+    Raises:
+        ModelNotFound: there is no model of the name.
+    """
+    deployment = await deployments.for_chat(asked["model"])
     options = {key: value for key, value in asked.items() if key not in IGNORED and value is not None}
     limit = asked.get("max_completion_tokens") or asked.get("max_tokens")
     if limit is not None:
@@ -64,7 +72,7 @@ async def _chat_request(services: Services, request: Request, asked: ChatComplet
         model=deployment.model,
         messages=[plain_message(message) for message in asked["messages"]],
         options=options,  # type: ignore[arg-type]
-        context=context_of(request, deployment),
+        context=asker.context(new_id(), deployment),
     )
 
 
@@ -81,7 +89,8 @@ async def _streamed(
     return EventStream(events, headers_of([chat], served_by(first)))
 
 
-def _completion(chat: ChatRequest, answer: ChatCompletion, name: str) -> bytes:
+def completion_json(chat: ChatRequest, answer: ChatCompletion, name: str) -> bytes:
+    """The JSON of a whole answer; `name` is the model's as the request had it."""
     head = _head(chat, name, "chat.completion")
     return json_bytes({**head, "choices": answer.choices, "usage": usage_json(answer.usage)})
 

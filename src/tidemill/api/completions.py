@@ -10,8 +10,8 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from tidemill.api.answering import (
+    asker_of,
     chunks_of,
-    context_of,
     headers_of,
     inference_id,
     json_bytes,
@@ -27,10 +27,13 @@ from tidemill.api.services import Services, services_of
 from tidemill.api.streaming import ClientGone, EventStream, begin, while_connected
 from tidemill.core.accounts import Right
 from tidemill.core.chat import ChatChunk, ChatCompletion, TextRequest, Usage
+from tidemill.core.context import Asker
 from tidemill.core.errors import InvalidInput
+from tidemill.core.ids import new_id
 from tidemill.core.json import JsonObject
 from tidemill.llm.several_choices import AT_ONCE, all_of, merged
 from tidemill.llm.text_wire import token_logprobs
+from tidemill.registry.deployments import Deployments
 
 DEFAULT_TOKENS = 16
 """How long an answer is where the request does not say: OpenAI's own default for this route."""
@@ -81,9 +84,9 @@ router = APIRouter(tags=["completions"])
 async def create_completion(request: Request) -> Response:
     """Continues each prompt, whole or streamed. Each prompt leaves one inference row."""
     services = services_of(request)
-    asked = await parsed(_parse, await request.body())
-    texts = await _text_requests(services, request, asked)
-    form = _Form(asked, texts)
+    asked = await parsed(parse_completion, await request.body())
+    texts = await text_requests(services.deployments, asked, asker_of(request))
+    form = CompletionForm(asked, texts)
     try:
         if asked.get("stream"):
             return await _streamed(services, request, texts, form)
@@ -94,7 +97,12 @@ async def create_completion(request: Request) -> Response:
     return Response(form.whole(answers), 200, headers_of(texts, answers[0].served), "application/json")
 
 
-def _parse(body: bytes) -> CompletionRequest:
+def parse_completion(body: bytes) -> CompletionRequest:
+    """The request.
+
+    Raises:
+        InvalidInput: it is something else, or its fields don't go together.
+    """
     try:
         asked = parse_body(REQUEST, body)
     except InvalidInput as error:
@@ -111,16 +119,23 @@ def _parse(body: bytes) -> CompletionRequest:
     return asked
 
 
-async def _text_requests(services: Services, request: Request, asked: CompletionRequest) -> list[TextRequest]:
-    deployment = await services.deployments.for_text(asked["model"])
+async def text_requests(deployments: Deployments, asked: CompletionRequest, asker: Asker) -> list[TextRequest]:
+    """What is put to the model for a request: one for each prompt.
+
+    Raises:
+        ModelNotFound: there is no model of the name.
+    """
+    deployment = await deployments.for_text(asked["model"])
     options: dict[str, Any] = {key: value for key, value in asked.items() if key not in IGNORED and value is not None}
     options.setdefault("max_tokens", DEFAULT_TOKENS)
     if (alternatives := asked.get("logprobs")) is not None:
         options["logprobs"] = max(1, alternatives)  # llama-server gives no log probabilities at all for 0
     prompt = asked["prompt"]
     return [
-        TextRequest(deployment.model, text, asked.get("suffix"), options, context_of(request, deployment))
-        for text in ([prompt] if isinstance(prompt, str) else prompt)
+        TextRequest(
+            deployment.model, text, asked.get("suffix"), options, asker.part(number).context(new_id(), deployment)
+        )
+        for number, text in enumerate([prompt] if isinstance(prompt, str) else prompt)
     ]
 
 
@@ -129,13 +144,17 @@ def prompts_at_once(asked: CompletionRequest) -> int:
     return max(1, AT_ONCE // (asked.get("n") or 1))
 
 
-async def _streamed(services: Services, request: Request, texts: Sequence[TextRequest], form: "_Form") -> Response:
+async def _streamed(
+    services: Services, request: Request, texts: Sequence[TextRequest], form: "CompletionForm"
+) -> Response:
     chunks = _numbered(services, texts, form)
     first = await begin(request, chunks, may_wait=loading(services, texts[0].model))
     return EventStream(form.events(chunks_of(first, chunks, texts[0].model)), headers_of(texts, served_by(first)))
 
 
-async def _numbered(services: Services, texts: Sequence[TextRequest], form: "_Form") -> AsyncGenerator[ChatChunk, None]:
+async def _numbered(
+    services: Services, texts: Sequence[TextRequest], form: "CompletionForm"
+) -> AsyncGenerator[ChatChunk, None]:
     """The chunks for all prompts, mixed, with each choice's number among all of them."""
     usages: list[Usage] = []
     mixed = merged([services.chat.stream(text) for text in texts], at_once=form.at_once)
@@ -149,7 +168,7 @@ async def _numbered(services: Services, texts: Sequence[TextRequest], form: "_Fo
     yield ChatChunk([], _sum(usages))
 
 
-class _Form:
+class CompletionForm:
     """How the answers to one request are written."""
 
     def __init__(self, asked: CompletionRequest, texts: Sequence[TextRequest]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Literal, Required
 
@@ -10,16 +11,19 @@ from pydantic import Field, TypeAdapter, with_config
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from tidemill.api.answering import context_of, headers_of, json_bytes
+from tidemill.api.answering import asker_of, headers_of, json_bytes
 from tidemill.api.chat_schema import FORBID, ModelName
 from tidemill.api.request_body import json_body, parse_body, parsed
 from tidemill.api.rights import needs
 from tidemill.api.services import services_of
 from tidemill.api.streaming import ClientGone, while_connected
 from tidemill.core.accounts import Right
+from tidemill.core.context import Asker
 from tidemill.core.embedding import EmbeddingRequest, Embeddings, TextKind, floats_of
 from tidemill.core.errors import InvalidInput, TooLarge
+from tidemill.core.ids import new_id
 from tidemill.core.text import storable
+from tidemill.registry.embeddings import EmbeddingDeployments
 
 MAX_TEXTS = 2048
 """OpenAI's own limit."""
@@ -58,28 +62,48 @@ router = APIRouter(tags=["embeddings"])
 async def create_embeddings(request: Request) -> Response:
     """Turns each text into a vector of unit length. Each request leaves one inference row."""
     services = services_of(request)
-    read = partial(_read, max_bytes=services.settings.embeddings.max_input_bytes)
+    read = partial(parse_embedding, max_bytes=services.settings.embeddings.max_input_bytes)
     asked, texts = await parsed(read, await request.body())
-    context = context_of(request, services.embedding_deployments.find(asked["model"]))
-    wanted = EmbeddingRequest(
-        model=context.deployment.model,
-        texts=texts,
-        kind=TextKind.QUERY if asked.get("input_type") == "query" else TextKind.PASSAGE,
-        dimensions=asked.get("dimensions"),
-        context=context,
-    )
+    wanted = embedding_request(services.embedding_deployments, asked, texts, asker_of(request))
     try:
         embeddings = await while_connected(request, services.embedder.embed(wanted))
     except ClientGone:
         return Response(status_code=499)
+    return Response(await embeddings_json(embeddings, asked), 200, headers_of([wanted]), "application/json")
+
+
+def embedding_request(
+    deployments: EmbeddingDeployments, asked: CreateEmbeddingRequest, texts: Sequence[str], asker: Asker
+) -> EmbeddingRequest:
+    """What is put to the model for a request.
+
+    Raises:
+        ModelNotFound: there is no model of the name.
+    """
+    deployment = deployments.find(asked["model"])
+    return EmbeddingRequest(
+        model=deployment.model,
+        texts=texts,
+        kind=TextKind.QUERY if asked.get("input_type") == "query" else TextKind.PASSAGE,
+        dimensions=asked.get("dimensions"),
+        context=asker.context(new_id(), deployment),
+    )
+
+
+async def embeddings_json(embeddings: Embeddings, asked: CreateEmbeddingRequest) -> bytes:
+    """The JSON of the answer to a request; of many vectors it is written beside the event loop."""
     encoded = asked.get("encoding_format") == "base64"
     answer = partial(_answer, embeddings, asked["model"], encoded=encoded)
-    written = answer() if len(texts) <= FEW_TEXTS else await asyncio.to_thread(answer)
-    return Response(written, 200, headers_of([wanted]), "application/json")
+    return answer() if len(embeddings.vectors) <= FEW_TEXTS else await asyncio.to_thread(answer)
 
 
-def _read(body: bytes, max_bytes: int) -> tuple[CreateEmbeddingRequest, list[str]]:
-    """The request, and its texts."""
+def parse_embedding(body: bytes, max_bytes: int) -> tuple[CreateEmbeddingRequest, list[str]]:
+    """The request, and its texts.
+
+    Raises:
+        InvalidInput: it is something else.
+        TooLarge: a text has more than `max_bytes`.
+    """
     asked = _parse(body)
     return asked, _texts(asked, max_bytes)
 
