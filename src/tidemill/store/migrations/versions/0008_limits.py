@@ -37,13 +37,14 @@ STATEMENTS = (
     """,
     """
     CREATE TABLE rate_limits (
+        id uuid PRIMARY KEY,
         scope text NOT NULL CHECK (scope IN ('all', 'key', 'user')),
         subject text NOT NULL DEFAULT '',
         requests_per_minute integer CHECK (requests_per_minute > 0),
         tokens_per_minute integer CHECK (tokens_per_minute > 0),
         burst integer CHECK (burst > 0),
         created_at timestamptz NOT NULL,
-        PRIMARY KEY (scope, subject)
+        UNIQUE (scope, subject)
     )
     """,
     """
@@ -51,10 +52,16 @@ STATEMENTS = (
         subject text NOT NULL,
         kind text NOT NULL,
         level double precision NOT NULL,
+        capacity double precision NOT NULL,
+        rate double precision NOT NULL,
         updated_at timestamptz NOT NULL,
         PRIMARY KEY (subject, kind)
     )
     """,
+    "CREATE INDEX budget_reservations_by_period ON budget_reservations (budget_id, period_start)",
+    "CREATE INDEX budget_reservations_by_expiry ON budget_reservations (expires_at)",
+    "CREATE INDEX rate_buckets_by_time ON rate_buckets (updated_at)",
+    "UPDATE inferences SET user_id = owner_id WHERE owner_id IN (SELECT id FROM users)",
 )
 
 
