@@ -129,8 +129,14 @@ class Gate:
         with on_behalf_of(state["request_id"]), span:
             status = await self._pass(scope, receive, naming, headers)
             span.name = f"{scope['method']} {_route(scope)}"
-            span.set(**{"http.request.method": scope["method"], "http.route": _route(scope)})
-            span.set(**{"http.response.status_code": status, "tidemill.request_id": state["request_id"]})
+            span.set(
+                {
+                    "http.request.method": scope["method"],
+                    "http.route": _route(scope),
+                    "http.response.status_code": status,
+                    "tidemill.request_id": state["request_id"],
+                }
+            )
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send, headers: MutableMapping[bytes, bytes]) -> int:
         """Checks one request, lets it through where it may go, counts it, and returns its status."""

@@ -24,6 +24,7 @@ from tidemill.accounts.api_keys import LOCAL_KEY, Wanted
 from tidemill.api.app import create_app
 from tidemill.api.services import Services
 from tidemill.app import Database, open_database, open_hub
+from tidemill.app.telemetry import mask_log
 from tidemill.cli.hub import HubAddress, HubClient, find_hub, lock_file, write_address
 from tidemill.cli.models import pull_with_progress
 from tidemill.cli.review import review_on_hub
@@ -37,6 +38,7 @@ from tidemill.llm.catalog import SourceKind, list_models
 from tidemill.review.reports import RENDERERS
 from tidemill.settings import Settings, load_settings
 from tidemill.store.data_folder import make_data_folder, make_private_folder
+from tidemill.telemetry.logs import configure_logs
 
 EXAMPLE_REVIEWS = 3
 
@@ -54,7 +56,7 @@ def up(
     ] = None,
 ) -> None:
     """Start the hub, with its database and worker, and stay up until Ctrl-C."""
-    settings = _prepared(load_settings(host=host, port=port, data_dir=data_dir))
+    settings = _prepared(load_settings(host=host, port=port, data_dir=data_dir), "hub")
     with _only_hub(settings), _listen(settings) as listener:
         if download:
             _fetch_default_model(settings)
@@ -68,14 +70,14 @@ def worker(
     data_dir: Annotated[Path | None, typer.Option(help="The data folder.")] = None,
 ) -> None:
     """Run a further worker on the same data folder or database, until Ctrl-C."""
-    settings = _prepared(load_settings(data_dir=data_dir))
+    settings = _prepared(load_settings(data_dir=data_dir), "worker")
     with open_database(settings) as database:
         uvloop.run(_work(settings, database))
 
 
-def _prepared(settings: Settings) -> Settings:
+def _prepared(settings: Settings, process: str) -> Settings:
     """What every process that stays needs first: a log, the data folder, and the private one for what it tells."""
-    _log_to_stderr(settings)
+    configure_logs(process, level=settings.log_level, form=settings.log_format, mask=mask_log)
     make_data_folder(settings.data_dir)
     make_private_folder(settings.run_dir)
     return settings
@@ -273,11 +275,3 @@ def _where(settings: Settings) -> str:
         return f" at {find_hub(settings).url}"
     except Configuration:
         return ""
-
-
-def _log_to_stderr(settings: Settings) -> None:
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
-    for noisy in ("httpx", "httpcore", "alembic", "uvicorn", "dbos"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)

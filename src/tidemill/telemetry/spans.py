@@ -88,19 +88,19 @@ class Span:
         parent_id: the span within which it was done; the caller's own for the first; `None` for neither.
         started: nanoseconds by the monotonic clock.
         ended: the same; `None` while it goes on.
-        events: moments in it: time, name, attributes.
+        events: moments in it: time and name.
         error: the code of what it ended with, never its message, which may hold what somebody said.
     """
 
     __slots__ = ("_token", "attributes", "ended", "error", "events", "name", "parent_id", "span_id", "started", "trace")
 
-    def __init__(self, name: str, trace: Trace, parent_id: str | None, attributes: dict[str, Attribute]) -> None:
+    def __init__(self, name: str, trace: Trace, parent_id: str | None) -> None:
         self.name = name
         self.trace = trace
         self.parent_id = parent_id
         self.span_id = f"{random.getrandbits(64) or 1:016x}"
-        self.attributes = attributes
-        self.events: list[tuple[int, str, Mapping[str, Attribute]]] = []
+        self.attributes: dict[str, Attribute] = {}
+        self.events: list[tuple[int, str]] = []
         self.error: str | None = None
         self.ended: int | None = None
         self._token: Token[Span | None] | None = None
@@ -112,13 +112,13 @@ class Span:
         """W3C's header that makes another server's spans children of this one."""
         return f"00-{self.trace.trace_id}-{self.span_id}-{'01' if self.trace.sampled else '00'}"
 
-    def set(self, **attributes: Attribute) -> None:
+    def set(self, attributes: Mapping[str, Attribute]) -> None:
         """Says more about it."""
         self.attributes.update(attributes)
 
-    def event(self, name: str, **attributes: Attribute) -> None:
+    def event(self, name: str) -> None:
         """Notes a moment in it."""
-        self.events.append((time.perf_counter_ns(), name, attributes))
+        self.events.append((time.perf_counter_ns(), name))
 
     def enter(self) -> Token["Span | None"]:
         """Makes it the parent of what begins next in this context, until `leave`."""
@@ -161,10 +161,10 @@ class NoSpan:
 
     __slots__ = ()
 
-    def set(self, **attributes: Attribute) -> None:
+    def set(self, attributes: Mapping[str, Attribute]) -> None:
         """Nothing."""
 
-    def event(self, name: str, **attributes: Attribute) -> None:
+    def event(self, name: str) -> None:
         """Nothing."""
 
     def __enter__(self) -> Self:
@@ -182,10 +182,10 @@ def current_span() -> Span | None:
     return _current.get()
 
 
-def span(name: str, **attributes: Attribute) -> Span | NoSpan:
+def span(name: str) -> Span | NoSpan:
     """A span within the current one, for a `with` block; nothing where no trace is made."""
     parent = _current.get()
-    return NO_SPAN if parent is None else Span(name, parent.trace, parent.span_id, attributes)
+    return NO_SPAN if parent is None else Span(name, parent.trace, parent.span_id)
 
 
 class Traces:
@@ -215,7 +215,7 @@ class Traces:
         sampled = parent is None or parent.sampled
         trace_id = parent.trace_id if parent else trace_id or new_id().hex
         trace = self._traces.get(trace_id) or Trace(trace_id, self._keep, self._export, sampled=sampled)
-        return Span(name, trace, parent.span_id if parent else None, {})
+        return Span(name, trace, parent.span_id if parent else None)
 
     def find(self, trace_id: str) -> Trace | None:
         """The trace with this id, as far as this process still has it."""
