@@ -1,11 +1,10 @@
 """Which endpoints are outside of the team's own network, and which texts may be sent there."""
 
 import asyncio
-import ipaddress
-import re
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
+from tidemill.analysis.addresses import is_inside
 from tidemill.core.classification import Classified, Use, UseLimits
 from tidemill.core.errors import NotPermitted
 from tidemill.settings import EndpointSettings
@@ -13,9 +12,6 @@ from tidemill.settings import EndpointSettings
 Classify = Callable[[Sequence[str]], Classified]
 """The level of texts that go one way together."""
 
-SINGLE_LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-"""A name without a dot is one of the machine's or of its own network, as containers call each other."""
-INSIDE = (".localhost", ".local", ".internal")
 LARGE = 50_000
 """Characters from which on texts are read in a thread, so that no other request waits."""
 
@@ -24,12 +20,7 @@ def is_outside(endpoint: EndpointSettings) -> bool:
     """Whether texts leave the team's own network for it: as the setting says, else by its host's name or address."""
     if endpoint.outside is not None:
         return endpoint.outside
-    host = (urlsplit(endpoint.url).hostname or "").lower().rstrip(".")
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return not (host.endswith(INSIDE) or SINGLE_LABEL.fullmatch(host))
-    return not (address.is_private or address.is_loopback or address.is_link_local)
+    return not is_inside(urlsplit(endpoint.url).hostname or "")
 
 
 async def classified(texts: Sequence[str], classify: Classify) -> Classified:

@@ -23,6 +23,7 @@ from tidemill.settings.models import (
     EndpointSettings,
     ModelSettings,
 )
+from tidemill.settings.outbound import OutboundSettings
 from tidemill.settings.people import AuthSettings, OidcSettings, PasswordSettings
 from tidemill.settings.sources import load_settings
 from tidemill.settings.tree import Settings, default_data_dir
@@ -39,6 +40,7 @@ __all__ = [
     "FileSettings",
     "ModelSettings",
     "OidcSettings",
+    "OutboundSettings",
     "PasswordSettings",
     "ProtectionSettings",
     "RetentionSettings",

@@ -1,0 +1,124 @@
+"""Clients for addresses that others chose: providers' base URLs, callbacks, webhooks."""
+
+import ssl
+from collections.abc import Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import httpcore
+import httpx
+
+from tidemill.core.errors import InvalidInput, Unavailable
+from tidemill.outbound.connecting import CheckedBackend, Refused, Resolve, checked_addresses, system_resolve
+from tidemill.outbound.policy import Policy
+from tidemill.outbound.transport import Body, CheckedTransport
+
+if TYPE_CHECKING:
+    import httpx2
+
+MAX_BYTES = 64_000_000
+CONNECT_SECONDS = 10.0
+KEPT_CONNECTIONS = 64
+KEPT_SECONDS = 30.0
+
+
+class Outbound:
+    """Makes clients that ask checked addresses alone, follow no redirect, and use no proxy.
+
+    Args:
+        allow: hosts, addresses and networks that may be asked although they are not public (`outbound.allow`).
+        resolve: looks hosts up.
+        verify: what TLS certificates are held to; the usual authorities, or those that `SSL_CERT_FILE` or
+            `SSL_CERT_DIR` names, where absent.
+    """
+
+    def __init__(
+        self, allow: Sequence[str] = (), *, resolve: Resolve = system_resolve, verify: ssl.SSLContext | None = None
+    ) -> None:
+        self._allow = tuple(allow)
+        self._resolve = resolve
+        self._verify = verify
+
+    async def check(self, url: str, *, param: str, allow_private: bool = False) -> None:
+        """Goes on where the address may be asked, as far as that can be known now.
+
+        A name that can't be found now is let pass: each connection is checked again.
+
+        Raises:
+            InvalidInput: it is no address over HTTP, holds a user or a password, or may not be asked.
+        """
+        try:
+            parts = urlsplit(url)
+            host, usable = parts.hostname, parts.scheme in {"http", "https"} and (parts.port or 1) > 0
+        except ValueError:
+            host, usable = None, False
+        if not host or not usable or any(letter.isspace() or letter == "\\" for letter in url):
+            raise InvalidInput(
+                "An address begins with http:// or https:// and a host's name. This one does not.", param=param
+            )
+        if "@" in parts.netloc:
+            raise InvalidInput("An address holds no user and no password. Take them out.", param=param)
+        try:
+            await checked_addresses(host, self._policy(allow_private=allow_private), self._resolve)
+        except Refused as error:
+            raise InvalidInput(error.message, param=param) from error
+        except Unavailable:
+            return
+
+    def client(self, *, timeout: float, allow_private: bool = False, max_bytes: int = MAX_BYTES) -> httpx.AsyncClient:
+        """A client for callbacks, webhooks and the like; whoever asks for it closes it.
+
+        Beside httpx's own errors its requests raise those of `CheckedTransport`.
+
+        Args:
+            timeout: seconds without anything happening after which a request fails.
+            allow_private: whether loopback, private and shared addresses may be asked.
+            max_bytes: a longer answer is broken off.
+        """
+        pool = self._pool(httpcore, allow_private=allow_private)
+        return httpx.AsyncClient(
+            transport=_Transport(httpx, httpcore, pool, _Body, max_bytes=max_bytes),
+            timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
+            trust_env=False,
+        )
+
+    def sdk_client(
+        self, *, timeout: float, allow_private: bool = False, max_bytes: int = MAX_BYTES
+    ) -> "httpx2.AsyncClient":
+        """The same client for the official SDKs of OpenAI, Anthropic and Google, all of which build on httpx2."""
+        import httpcore2  # noqa: PLC0415 - a second HTTP library, which a hub without providers need not load
+        import httpx2  # noqa: PLC0415
+
+        from tidemill.outbound.sdk import SdkBody, SdkTransport  # noqa: PLC0415
+
+        pool = self._pool(httpcore2, allow_private=allow_private)
+        return httpx2.AsyncClient(
+            transport=SdkTransport(httpx2, httpcore2, pool, SdkBody, max_bytes=max_bytes),
+            timeout=httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
+            trust_env=False,
+        )
+
+    def _policy(self, *, allow_private: bool) -> Policy:
+        return Policy.of(self._allow, allow_private=allow_private)
+
+    def _pool(self, core: ModuleType, *, allow_private: bool) -> Any:
+        if self._verify is None:
+            self._verify = httpx.create_ssl_context()
+        failed = (core.ConnectError, core.ConnectTimeout)
+        policy = self._policy(allow_private=allow_private)
+        return core.AsyncConnectionPool(
+            ssl_context=self._verify,
+            max_connections=None,
+            max_keepalive_connections=KEPT_CONNECTIONS,
+            keepalive_expiry=KEPT_SECONDS,
+            network_backend=CheckedBackend(core.AnyIOBackend(), failed, policy, self._resolve),
+        )
+
+
+class _Transport(CheckedTransport, httpx.AsyncBaseTransport):
+    """The transport as httpx wants it."""
+
+
+class _Body(Body, httpx.AsyncByteStream):
+    """An answer's body as httpx wants it."""
