@@ -35,6 +35,7 @@ from tidemill.core.errors import (
 )
 from tidemill.core.ids import new_id
 from tidemill.llm.outside import Classify
+from tidemill.llm.prompts.shipped import ShippedPrompts
 from tidemill.llm.scripted import ScriptedAnswer, ScriptedModel
 from tidemill.settings import ConversationSettings
 from tidemill.store.conversations import ConversationRepository
@@ -84,10 +85,10 @@ class Talk:
     def __post_init__(self) -> None:
         self.model = ScriptedModel(self.script)
         self.rows = ConversationRepository(self.pool)
-        summaries = Summaries(self.model, self.rows, self.clock)
-        answering = Answering(self.model, summaries, lambda _: self.context_tokens)
+        summaries = Summaries(self.model, self.rows, self.clock, ShippedPrompts())
+        answering = Answering(self.model, summaries, lambda _: self.context_tokens, ShippedPrompts())
         self.service = Conversations(
-            self.rows, answering, self.model, Deployments(), self.settings, self.clock, self.classify
+            self.rows, answering, self.model, Deployments(), ShippedPrompts(), self.settings, self.clock, self.classify
         )
 
     def clock(self) -> datetime:

@@ -21,6 +21,7 @@ from tidemill.core.review import ReviewState
 from tidemill.flows.review import ReviewFlow, ReviewStatus, Visibility, forget_changes
 from tidemill.flows.review_run import BUDGET_SPENT, ReviewParts
 from tidemill.jobs.direct import DirectJobs, Interrupted
+from tidemill.llm.prompts.shipped import ShippedPrompts
 from tidemill.llm.recording import RecordedModel, TextPolicy
 from tidemill.llm.scripted import ScriptedAnswer, ScriptedModel
 from tidemill.review.commenter import PAUSES, Commenter
@@ -32,7 +33,8 @@ from tidemill.store.database import Pool
 from tidemill.store.inferences import InferenceRepository
 from tidemill.store.reviews import ReviewRepository
 
-DEPLOYMENT = Deployment(Task.REVIEW_COMMENT, "scripted", "1", prompt_version="p/1")
+PROMPT = ShippedPrompts().current("review.comment")
+DEPLOYMENT = Deployment(Task.REVIEW_COMMENT, "scripted", "1", prompt_version=PROMPT.version)
 QUOTE = 'return total / order["count"]'
 SOURCE = """\
 def mean(order):
@@ -118,7 +120,7 @@ class Reviews:
             reviews=self.repository,
             blobs=BlobStore(folder),
             engines=tuple(engines) if engines is not None else default_engines(),
-            commenter=Commenter(recorded, sleep=self._sleep),
+            commenter=Commenter(recorded, ShippedPrompts(), sleep=self._sleep),
             deployment=deployment or current,
             settings=ReviewSettings(**settings),
             clock=lambda: self.now,

@@ -11,6 +11,7 @@ from tidemill.core.errors import TidemillError
 from tidemill.flows.data import DataServices
 from tidemill.flows.review import ReviewFlow
 from tidemill.llm.runtime.local import LocalRuntime
+from tidemill.registry.prompts import PromptLibrary
 from tidemill.store.embedded import EmbeddedPostgres
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,7 @@ RETENTION_SECONDS = 3600.0
 SETTLE_SECONDS = 10.0
 TEND_SECONDS = 1.0
 USES_SECONDS = 2.0
+PROMPTS_SECONDS = 1.0
 
 
 def chores_of(
@@ -29,6 +31,7 @@ def chores_of(
     accounts: Accounts,
     runtime: LocalRuntime,
     entrance: Entrance,
+    prompts: PromptLibrary,
 ) -> Iterator[Coroutine[None, None, None]]:
     """The chores of one hub, each an endless task."""
     yield _regularly(RETENTION_SECONDS, data.retention.run)
@@ -36,6 +39,7 @@ def chores_of(
     yield _regularly(RETENTION_SECONDS, entrance.forget)
     yield _regularly(SETTLE_SECONDS, reviews.settle)
     yield _regularly(TEND_SECONDS, runtime.tend)
+    yield _regularly(PROMPTS_SECONDS, prompts.refresh)
     yield _regularly(USES_SECONDS, accounts.keys.write_uses)
     if database.embedded is not None:
         embedded = database.embedded

@@ -18,6 +18,7 @@ from tidemill.flows.review import forget_changes
 from tidemill.flows.steps import forget_steps
 from tidemill.protection.retention import Kept, Retention
 from tidemill.protection.secrets import Secrets
+from tidemill.registry.prompts import PromptLibrary
 from tidemill.settings import Settings
 from tidemill.store.blobs import BlobStore
 from tidemill.store.conversations import ConversationRepository
@@ -29,6 +30,7 @@ from tidemill.store.inferences import InferenceRepository
 from tidemill.store.key_ring import open_key_file
 from tidemill.store.log_files import count_old_logs, empty_old_logs
 from tidemill.store.personal_data import PersonalData
+from tidemill.store.prompts import PromptRepository
 from tidemill.store.responses import ResponseRepository
 from tidemill.store.retention import RetentionRepository
 from tidemill.store.reviews import ReviewRepository
@@ -47,6 +49,18 @@ async def open_data(settings: Settings, database: Database) -> AsyncIterator[Dat
     """The services for data alone, for the commands that need no more."""
     async with make_pool(database.url, size=4) as pool:
         yield data_of(settings, pool, accounts_of(database, pool))
+
+
+@asynccontextmanager
+async def open_prompts(settings: Settings, database: Database) -> AsyncIterator[PromptLibrary]:
+    """The prompts alone, for the commands that need no more."""
+    async with make_pool(database.url, size=2) as pool:
+        yield prompts_of(pool, accounts_of(database, pool))
+
+
+def prompts_of(pool: Pool, accounts: Accounts) -> PromptLibrary:
+    """The prompts, those that the team has set among them."""
+    return PromptLibrary(PromptRepository(pool), audit=accounts.audit, clock=system_clock)
 
 
 def secrets_of(settings: Settings, pool: Pool, audit: Audit) -> Secrets:

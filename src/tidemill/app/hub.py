@@ -8,7 +8,7 @@ import httpx
 
 from tidemill.api.services import Services
 from tidemill.app.chores import chores_of, stop
-from tidemill.app.data import data_of, secrets_of
+from tidemill.app.data import data_of, prompts_of, secrets_of
 from tidemill.app.database import Database, ready
 from tidemill.app.models import chat_of, embedder_of, model_client, protection_of, serve_embeddings, serve_models
 from tidemill.app.people import accounts_of, entrance_of, issuer_of
@@ -24,6 +24,7 @@ from tidemill.jobs.durable import DurableJobs
 from tidemill.llm.embeddings_all import EmbeddingModels
 from tidemill.llm.openai_http import OpenAIHTTP
 from tidemill.llm.port import ChatModel
+from tidemill.llm.prompts.shipped import Prompts
 from tidemill.llm.runtime.local import LocalRuntime
 from tidemill.registry.deployments import Deployments
 from tidemill.registry.embeddings import EmbeddingDeployments
@@ -39,6 +40,7 @@ from tidemill.store.inferences import InferenceRepository
 from tidemill.store.responses import ResponseRepository
 from tidemill.store.reviews import ReviewRepository
 from tidemill.telemetry.metrics import Metrics
+from tidemill.telemetry.spans import Traces
 
 
 @asynccontextmanager
@@ -53,8 +55,10 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
         entrance = entrance_of(settings, database, pool, accounts, issuer)
         runtime = LocalRuntime(settings)
         stack.push_async_callback(runtime.aclose)
-        deployments = Deployments(settings)
-        metrics = Metrics()
+        prompts = prompts_of(pool, accounts)
+        await prompts.refresh()
+        deployments = Deployments(settings, prompts)
+        metrics, traces = Metrics(), Traces(settings.telemetry.traces_kept)
         inferences = InferenceRepository(fast)
         served = OpenAIHTTP(
             await stack.enter_async_context(model_client(settings)), serve_models(settings, runtime, secrets)
@@ -69,14 +73,14 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
         blobs = BlobStore(settings.blobs_dir)
         _, classify = protection_of(settings)
         files = Files(FileRepository(pool, blobs), blobs, settings.files, system_clock, classify=classify)
-        conversations = _conversations(settings, pool, chat, deployments)
+        conversations = _conversations(settings, pool, chat, deployments, prompts)
         stack.push_async_callback(conversations.aclose)
         jobs = DurableJobs(database.url)
         parts = ReviewParts(
             reviews=ReviewRepository(pool),
             blobs=blobs,
             engines=default_engines(make_scratch_folder(settings.run_dir / "tmp")),
-            commenter=Commenter(chat),
+            commenter=Commenter(chat, prompts),
             deployment=deployments.for_review,
             settings=settings.review,
             clock=system_clock,
@@ -87,7 +91,7 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
         stack.push_async_callback(jobs.aclose)
         data = data_of(settings, pool, accounts)
         stack.push_async_callback(accounts.keys.write_uses)
-        chores = chores_of(database, data, reviews, accounts, runtime, entrance)
+        chores = chores_of(database, data, reviews, accounts, runtime, entrance, prompts)
         stack.push_async_callback(stop, [asyncio.create_task(work) for work in chores])
         yield Services(
             settings=settings,
@@ -96,6 +100,7 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
             entrance=entrance,
             chat=chat,
             deployments=deployments,
+            prompts=prompts,
             embedder=embedder,
             embedding_deployments=EmbeddingDeployments(settings),
             runtime=runtime,
@@ -104,6 +109,7 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
             conversations=conversations,
             files=files,
             metrics=metrics,
+            traces=traces,
             secrets=secrets,
             data=data,
             ready=lambda: ready(pool),
@@ -116,7 +122,9 @@ def _responses(settings: Settings, pool: Pool, chat: ChatModel, deployments: Dep
     return Responses(chat, deployments, ResponseRepository(pool), days=days, clock=system_clock, classify=classify)
 
 
-def _conversations(settings: Settings, pool: Pool, chat: ChatModel, deployments: Deployments) -> Conversations:
+def _conversations(
+    settings: Settings, pool: Pool, chat: ChatModel, deployments: Deployments, prompts: Prompts
+) -> Conversations:
     repository = ConversationRepository(pool)
 
     def context_of(model: str) -> int | None:
@@ -124,9 +132,10 @@ def _conversations(settings: Settings, pool: Pool, chat: ChatModel, deployments:
 
     return Conversations(
         repository,
-        Answering(chat, Summaries(chat, repository, system_clock), context_of),
+        Answering(chat, Summaries(chat, repository, system_clock, prompts), context_of, prompts),
         chat,
         deployments,
+        prompts,
         settings.conversations,
         system_clock,
         classify=protection_of(settings)[1],

@@ -29,6 +29,7 @@ COMMANDS = {
     "audit": ("tidemill.cli.audit:app", "Export and check the audit log."),
     "data": ("tidemill.cli.data:app", "Export, erase and search data, and delete what is due."),
     "secrets": ("tidemill.cli.secrets:app", "Store secrets encrypted, and rotate their key."),
+    "prompts": ("tidemill.cli.prompts:app", "Show, change and try the prompts."),
     "db": ("tidemill.cli.db:app", "Look after the database: status, upgrade, backup, restore."),
     "doctor": ("tidemill.cli.doctor:doctor", "Check everything that can be missing, and say how to mend it."),
     "version": ("tidemill.cli.version:version", "Print the version."),

@@ -13,7 +13,8 @@ from tidemill.core.errors import ContextTooLong
 from tidemill.core.ids import new_id
 from tidemill.core.json import JsonObject
 from tidemill.llm.port import ChatModel
-from tidemill.llm.prompts.conversation import with_summary
+from tidemill.llm.prompts.conversation import HISTORY, with_summary
+from tidemill.llm.prompts.shipped import Prompts
 
 TRIES = 4
 MEMORY_SECONDS = 600.0
@@ -33,6 +34,7 @@ class Answering:
         chat: the model port.
         summaries: sums up what does not fit, for conversations that want it.
         context_of: what is known of a model's context.
+        prompts: has what stands before a history that is summed up.
         timer: monotonic seconds.
     """
 
@@ -41,12 +43,14 @@ class Answering:
         chat: ChatModel,
         summaries: Summaries,
         context_of: ContextOf,
+        prompts: Prompts,
         *,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._chat = chat
         self._summaries = summaries
         self._context_of = context_of
+        self._prompts = prompts
         self._timer = timer
         self._told: dict[str, tuple[float, int]] = {}
 
@@ -97,14 +101,17 @@ class Answering:
             return _messages(system, turn, newest_that_fit(path, budget))
         covered, summary = await self._summaries.latest(path[:-1])
         if summary is not None:
-            messages = _messages(with_summary(system, summary), turn, covered)
+            messages = _messages(self._with_summary(turn, system, summary), turn, covered)
             if weight_of(messages) <= room.prompt_bytes:
                 return messages
         spared = int(summary_tokens(context_tokens) / rate)
         start = newest_that_fit(path, int((budget - spared) * KEPT_BESIDE_A_SUMMARY))
         if start > covered:
             summary = await self._summaries.extend(turn, covered, start, summary, room)
-        return _messages(with_summary(system, summary) if summary else system, turn, max(start, covered))
+        return _messages(self._with_summary(turn, system, summary) if summary else system, turn, max(start, covered))
+
+    def _with_summary(self, turn: Turn, system: str | None, summary: str) -> str:
+        return with_summary(self._prompts.current(HISTORY, turn.asker.language), system, summary)
 
     def _known(self, model: str) -> int | None:
         at, tokens = self._told.get(model, (0.0, None))

@@ -25,6 +25,8 @@ from tidemill.core.json import Json
 from tidemill.core.text import storable
 from tidemill.llm.outside import Classify, classified
 from tidemill.llm.port import ChatModel
+from tidemill.llm.prompts.conversation import TITLE
+from tidemill.llm.prompts.shipped import Prompts
 from tidemill.settings import ConversationSettings
 from tidemill.store.conversations import ConversationRepository, Found
 
@@ -108,6 +110,7 @@ class Conversations:
         answering: asks the model.
         chat: the model port, for titles.
         models: finds deployments.
+        prompts: has the one for titles.
         settings: limits, and whether a model writes titles.
         clock: gives the times.
         classify: gives the level of a message.
@@ -119,6 +122,7 @@ class Conversations:
         answering: Answering,
         chat: ChatModel,
         models: Models,
+        prompts: Prompts,
         settings: ConversationSettings,
         clock: Clock,
         classify: Classify = classify_all,
@@ -127,6 +131,7 @@ class Conversations:
         self._answering = answering
         self._chat = chat
         self._models = models
+        self._prompts = prompts
         self._settings = settings
         self._clock = clock
         self._classify = classify
@@ -394,8 +399,9 @@ class Conversations:
             log.warning("A part of an answer is lost: %s", error.message)
 
     async def _title(self, turn: Turn, answer: str) -> None:
+        prompt = self._prompts.current(TITLE, turn.asker.language)
         try:
-            await title_by_model(self._chat, self._repository, turn, answer)
+            await title_by_model(self._chat, self._repository, turn, answer, prompt)
         except TidemillError as error:
             log.warning("The conversation %s keeps its first title: %s", turn.conversation.id, error.message)
 

@@ -13,6 +13,7 @@ from tidemill.core.json import Json
 from tidemill.core.text import storable
 from tidemill.llm.port import ChatModel
 from tidemill.llm.prompts.conversation import SUMMARY, summary_messages
+from tidemill.llm.prompts.shipped import Prompts
 from tidemill.store.conversations import ConversationRepository
 
 TRIES = 3
@@ -27,10 +28,11 @@ LEAST_BYTES = 200
 class Summaries:
     """Sums up by asking the conversation's own model."""
 
-    def __init__(self, chat: ChatModel, conversations: ConversationRepository, clock: Clock) -> None:
+    def __init__(self, chat: ChatModel, conversations: ConversationRepository, clock: Clock, prompts: Prompts) -> None:
         self._chat = chat
         self._conversations = conversations
         self._clock = clock
+        self._prompts = prompts
 
     async def latest(self, path: Sequence[Message]) -> tuple[int, str | None]:
         """How many messages from the first one on are summed up, and the summary; 0 and `None` where there is none."""
@@ -59,13 +61,15 @@ class Summaries:
         self, turn: Turn, start: int, end: int, earlier: str | None, context_tokens: int, rate: float
     ) -> tuple[str, int, float]:
         tokens = summary_tokens(context_tokens)
+        prompt = self._prompts.current(SUMMARY, turn.asker.language)
+        task = weight_of(prompt.render({"transcript": "", "words": tokens // 2}))
         for left in reversed(range(TRIES)):
-            free = int((context_tokens - tokens) / rate * FILL) - weight(SUMMARY) - weight(earlier or "")
+            free = int((context_tokens - tokens) / rate * FILL) - task - weight(earlier or "")
             free = max(free, LEAST_BYTES)
             stop = _as_many_as_fit(turn.path, start, end, free)
-            asked = summary_messages(earlier, turn.path[start:stop], words=tokens // 2, limit=free)
+            asked = summary_messages(prompt, earlier, turn.path[start:stop], words=tokens // 2, limit=free)
             options: dict[str, Json] = {"max_tokens": tokens, "temperature": 0.0}
-            context = turn.side_context(Task.CONVERSATION_SUMMARY, options)
+            context = turn.side_context(Task.CONVERSATION_SUMMARY, options, prompt)
             try:
                 answer = await self._chat.complete(ChatRequest(turn.deployment.model, asked, options, context))
             except ContextTooLong as refused:

@@ -11,7 +11,7 @@ from tidemill.core.conversation import Conversation, Message
 from tidemill.core.deployment import Deployment, Task
 from tidemill.core.ids import new_id
 from tidemill.core.json import Json
-from tidemill.llm.prompts import conversation as prompts
+from tidemill.llm.prompts.template import PromptTemplate
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,9 @@ class Turn:
         """Of the answer itself."""
         return self.asker.context(inference_id, self.deployment, str(self.conversation.id))
 
-    def side_context(self, task: Task, sampling: Mapping[str, Json]) -> InferenceContext:
+    def side_context(self, task: Task, sampling: Mapping[str, Json], prompt: PromptTemplate) -> InferenceContext:
         """Of what is asked beside the answer: a title or a summary, of the same model."""
-        deployment = replace(self.deployment, task=task, prompt_version=prompts.VERSION, sampling=sampling)
+        deployment = replace(self.deployment, task=task, prompt_version=prompt.version, sampling=sampling)
         return replace(self.context(new_id()), deployment=deployment)
 
 

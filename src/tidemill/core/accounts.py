@@ -57,6 +57,7 @@ class Right(StrEnum):
     AUDIT_READ = "audit.read"
     SECRETS_MANAGE = "secrets.manage"
     DATA_MANAGE = "data.manage"
+    PROMPTS_MANAGE = "prompts.manage"
 
 
 _VIEWER = frozenset({Right.ACCOUNT, Right.MODELS_READ, Right.REVIEWS_READ})
@@ -67,6 +68,7 @@ _MAINTAINER = _MEMBER | {
     Right.PEOPLE_READ,
     Right.TEAMS_MANAGE,
     Right.METRICS_READ,
+    Right.PROMPTS_MANAGE,
 }
 RIGHTS: Mapping[Role, frozenset[Right]] = MappingProxyType(
     {Role.VIEWER: _VIEWER, Role.MEMBER: _MEMBER, Role.MAINTAINER: _MAINTAINER, Role.ADMIN: frozenset(Right)}

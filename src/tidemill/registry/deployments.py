@@ -6,6 +6,7 @@ import time
 from tidemill.core.deployment import Deployment, Task
 from tidemill.llm.catalog import ModelEntry, adapter_version, find_model, list_models, model_version
 from tidemill.llm.prompts import review_comment
+from tidemill.llm.prompts.shipped import Prompts
 from tidemill.settings import Settings
 
 REVIEW_SAMPLING = {"temperature": 0.0, "max_tokens": review_comment.MAX_TOKENS, "seed": 7}
@@ -17,8 +18,9 @@ MEMORY_SECONDS = 1.0
 class Deployments:
     """Finds the deployment for a task, from the settings and the catalog."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, prompts: Prompts) -> None:
         self._settings = settings
+        self._prompts = prompts
         self._named: dict[tuple[Task, str], tuple[float, Deployment]] = {}
 
     def models(self) -> list[ModelEntry]:
@@ -59,7 +61,7 @@ class Deployments:
             entry.name,
             await self._version(entry),
             await self._adapter(entry),
-            prompt_version=review_comment.VERSION,
+            prompt_version=self._prompts.current(review_comment.NAME, self._settings.prompts.language).version,
             sampling=REVIEW_SAMPLING,
         )
 

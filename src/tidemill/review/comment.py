@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from tidemill.core.finding import Finding, Severity
 from tidemill.core.json import Json
 from tidemill.core.review import Rejected
 from tidemill.core.text import storable
-from tidemill.llm.prompts.review_comment import CATEGORIES, EXAMPLE_MESSAGES, MAX_COMMENTS, MAX_MESSAGE, SEVERITIES
+from tidemill.llm.prompts.review_comment import CATEGORIES, MAX_COMMENTS, MAX_MESSAGE, SEVERITIES
 from tidemill.review.placing import Remark, place
 
 ENGINE = "model"
@@ -48,12 +48,12 @@ class _DoesNotHoldError(Exception):
     """Why a comment is not shown."""
 
 
-def accept_comments(answer: str, hunk: Hunk) -> Accepted:
+def accept_comments(answer: str, hunk: Hunk, examples: Sequence[str] = ()) -> Accepted:
     """The comments of an answer that hold, the others with the reason, and the model's opinion of the hunk.
 
     A comment holds when its quote stands in the added line that it names, spacing apart. Where the quote stands in
     exactly one other added line of the hunk, that line was meant. An answer that is not the JSON that was asked for
-    is one rejected comment.
+    is one rejected comment. `examples` are what the prompt's own examples say; who repeats them has seen nothing.
     """
     try:
         document = _document(answer)
@@ -65,6 +65,7 @@ def accept_comments(answer: str, hunk: Hunk) -> Accepted:
     for comment in comments[:MAX_COMMENTS]:
         try:
             remark = _remark(comment, hunk)
+            _refuse_example(remark.message, examples)
             _refuse_repeated(remark, remarks)
         except _DoesNotHoldError as error:
             said = storable(mask(json.dumps(comment, ensure_ascii=False)))
@@ -163,10 +164,13 @@ def _refuse_empty(message: str, line: Line) -> None:
         raise _DoesNotHoldError("the message says nothing")
     if _plain(message) in _plain(line.text) or _plain(line.text) == _plain(message):
         raise _DoesNotHoldError("the message repeats the code")
-    if any(_shingles(message) & _shingles(example) for example in EXAMPLE_MESSAGES):
-        raise _DoesNotHoldError("the message repeats the prompt's example")
     if _PRAISE.search(message):
         raise _DoesNotHoldError("the message names no defect")
+
+
+def _refuse_example(message: str, examples: Sequence[str]) -> None:
+    if any(_shingles(message) & _shingles(example) for example in examples):
+        raise _DoesNotHoldError("the message repeats the prompt's example")
 
 
 def _shingles(text: str) -> set[tuple[str, ...]]:

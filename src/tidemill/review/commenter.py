@@ -15,6 +15,8 @@ from tidemill.core.finding import Finding
 from tidemill.core.ids import new_id
 from tidemill.llm.port import ChatModel
 from tidemill.llm.prompts import review_comment
+from tidemill.llm.prompts.shipped import Prompts
+from tidemill.llm.prompts.template import PromptTemplate
 from tidemill.review.comment import ENGINE, Accepted, accept_comments
 
 PAUSES = (1.0, 5.0, 20.0)
@@ -34,11 +36,15 @@ class Commenter:
 
     Args:
         model: the model port, with its recording wrapper.
+        prompts: has the prompt that a deployment names.
         sleep: waits so many seconds.
     """
 
-    def __init__(self, model: ChatModel, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    def __init__(
+        self, model: ChatModel, prompts: Prompts, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
         self._model = model
+        self._prompts = prompts
         self._sleep = sleep
 
     async def comment(
@@ -58,16 +64,17 @@ class Commenter:
         Raises:
             TidemillError: something other than the model is wrong.
         """
+        prompt = self._prompts.pinned(deployment.prompt_version or "")
         try:
             async with asyncio.timeout(seconds):
-                answer = await self._ask(lambda: _request(change, hunk, findings, deployment, review_id))
+                answer = await self._ask(lambda: _request(change, hunk, findings, deployment, review_id, prompt))
         except TimeoutError:
             return Commented(Accepted(), f"the model did not answer in the {seconds:.0f} s that were left")
         except TidemillError as error:
             if not (error.transient or isinstance(error, InvalidInput | ModelFailed)):
                 raise
             return Commented(Accepted(), f"the model could not be asked: {error.message}")
-        return Commented(accept_comments(answer, hunk))
+        return Commented(accept_comments(answer, hunk, review_comment.example_messages(prompt)))
 
     async def _ask(self, request: Callable[[], ChatRequest]) -> str:
         """Every try is a request of its own, since every try leaves an inference row of its own."""
@@ -82,7 +89,12 @@ class Commenter:
 
 
 def _request(
-    change: ChangeSet, hunk: Hunk, findings: Sequence[Finding], deployment: Deployment, review_id: UUID
+    change: ChangeSet,
+    hunk: Hunk,
+    findings: Sequence[Finding],
+    deployment: Deployment,
+    review_id: UUID,
+    prompt: PromptTemplate,
 ) -> ChatRequest:
     """The same for the same hunk however often a review runs: a model's own findings are left out of it."""
     source = change.files.get(hunk.path)
@@ -91,7 +103,7 @@ def _request(
     known = [one for one in findings if one.path == hunk.path and one.engine != ENGINE]
     return ChatRequest(
         model=deployment.model,
-        messages=review_comment.build(hunk, definition, known),
+        messages=review_comment.build(prompt, hunk, definition, known),
         options={
             **deployment.sampling,
             "response_format": {
