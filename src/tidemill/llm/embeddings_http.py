@@ -60,7 +60,7 @@ class HTTPEmbedder:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise transport_error(error, model) from error
         if answer.status_code != OK:
-            raise decode_error(answer.content, answer.status_code, model)
+            raise decode_error(answer.content, answer.status_code, model, answer.headers)
         return decode_embeddings(answer.content, len(texts), model)
 
 

@@ -11,7 +11,7 @@ import httpx
 
 from tidemill.core.chat import ChatChunk, ChatCompletion, ModelRequest, TextRequest
 from tidemill.core.context import Priority
-from tidemill.core.errors import Configuration, ModelFailed, TidemillError, Unavailable
+from tidemill.core.errors import Configuration, TidemillError
 from tidemill.core.json import Json
 from tidemill.llm.openai_wire import (
     decode_chunk,
@@ -22,7 +22,9 @@ from tidemill.llm.openai_wire import (
     too_few_choices,
     wanted_choices,
 )
+from tidemill.llm.providers.failures import broken_off, transport_error_of, unusable
 from tidemill.llm.text_wire import CHAT_PATH, TEXT_PATH
+from tidemill.telemetry.request import outgoing_headers
 
 log = logging.getLogger(__name__)
 
@@ -79,14 +81,14 @@ class OpenAIHTTP:
         """The whole answer. See `ChatModel.complete` for the errors; also `Configuration` for a refused key."""
         try:
             try:
-                status, body = await self._whole(request)
+                status, body, headers = await self._whole(request)
             except NO_ANSWER as error:
                 await _before_asking_again(request, error)
-                status, body = await self._whole(request)
+                status, body, headers = await self._whole(request)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise transport_error(error, request.model) from error
         if status != OK:
-            raise decode_error(body, status, request.model)
+            raise decode_error(body, status, request.model, headers)
         return decode_completion(body, request)
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ChatChunk, None]:
@@ -112,19 +114,19 @@ class OpenAIHTTP:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise transport_error(error, request.model) from error
         if not finished:
-            raise ModelFailed(f"The answer of the model {request.model} broke off before its end.")
+            raise broken_off(request.model)
         if len(finished) < wanted_choices(request):
             raise too_few_choices(request, len(finished))
 
-    async def _whole(self, request: ModelRequest) -> tuple[int, bytes]:
+    async def _whole(self, request: ModelRequest) -> tuple[int, bytes, httpx.Headers]:
         async with self._asked(request, stream=False) as answer:
-            return answer.status_code, await answer.aread()
+            return answer.status_code, await answer.aread(), answer.headers
 
     async def _chunks(self, request: ModelRequest, finished: set[object]) -> AsyncGenerator[ChatChunk, None]:
         """The chunks of one try; notes which choices came to their end."""
         async with self._asked(request, stream=True) as answer:
             if answer.status_code != OK:
-                raise decode_error(await answer.aread(), answer.status_code, request.model)
+                raise decode_error(await answer.aread(), answer.status_code, request.model, answer.headers)
             async with aclosing(events(answer.aiter_bytes(), request.model)) as found:
                 async for event in found:
                     chunk = decode_chunk(event, request)
@@ -142,7 +144,7 @@ class OpenAIHTTP:
                 await answer.aclose()
 
     def _post(self, target: Target, request: ModelRequest, *, stream: bool) -> httpx.Request:
-        headers = {"content-type": "application/json"}
+        headers = {"content-type": "application/json", **outgoing_headers()}
         if target.api_key is not None:
             headers["authorization"] = f"Bearer {target.api_key}"
         infill = target.local and isinstance(request, TextRequest) and request.suffix is not None
@@ -169,13 +171,7 @@ async def _before_asking_again(request: ModelRequest, error: Exception) -> None:
 def transport_error(error: Exception, name: str) -> TidemillError:
     """What a failure below HTTP means."""
     if isinstance(error, (httpx.InvalidURL, httpx.UnsupportedProtocol)):
-        return Configuration(f"The URL of the model {name} can't be used. Mend `models.endpoints`.")
-    if isinstance(error, httpx.ConnectTimeout | httpx.ConnectError):
-        return Unavailable(f"The server of the model {name} can't be reached. Is it up? Try again later.")
-    if isinstance(error, httpx.TimeoutException):
-        return Unavailable(
-            f"The model {name} did not answer in time. Ask for fewer tokens, or raise `models.request_timeout`."
-        )
-    if isinstance(error, httpx.TransportError):
-        return Unavailable(f"The connection to the server of the model {name} broke. Try again.")
-    return ModelFailed(f"The server of the model {name} answered with something unusable ({type(error).__name__}).")
+        return Configuration(f"The URL of the model {name} can't be used. Mend its `url` in the settings.")
+    if (found := transport_error_of(error, name)) is not None:
+        return found
+    return unusable(name, f"answered with something unusable ({type(error).__name__})")

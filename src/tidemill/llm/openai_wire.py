@@ -10,26 +10,16 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
 
 from tidemill.core.chat import ChatChunk, ChatCompletion, ModelRequest, TextRequest, Usage
-from tidemill.core.errors import (
-    Configuration,
-    ContextTooLong,
-    InvalidInput,
-    ModelFailed,
-    ModelNotFound,
-    TidemillError,
-    Unavailable,
-)
+from tidemill.core.errors import InvalidInput, ModelFailed, TidemillError
+from tidemill.core.failure import Failure
 from tidemill.core.json import Json
+from tidemill.llm.providers.failures import Said, error_of
 from tidemill.llm.text_wire import infill_body, infill_choice, infill_usage, is_infill, text_body
 
-MAX_MESSAGE = 300
 MOST_TOKENS = 2**31 - 1
 """What a row can count."""
 MAX_EVENT_BYTES = 16 * 2**20
 DONE = b"[DONE]"
-BAD_REQUEST = (400, 404, 405, 413, 422)
-REFUSED_KEY = (401, 403)
-BUSY = (408, 429, 503)
 ANSWERS = json.JSONDecoder(parse_constant={"-Infinity": -9999.0}.get)
 """Reads what servers write that JSON has not: a token that can't come has OpenAI's own number, others are null."""
 
@@ -87,7 +77,7 @@ def decode_completion(body: bytes, request: ModelRequest) -> ChatCompletion:
     if not isinstance(choices, list) or not choices or not all(isinstance(choice, dict) for choice in choices):
         if "error" in answer:
             raise classify_error(answer, 500, name)
-        raise ModelFailed(f"The server of the model {name} answered without choices. Its log may say why.")
+        raise _unusable(f"The server of the model {name} answered without choices. Its log may say why.")
     if len(choices) < wanted_choices(request):
         raise too_few_choices(request, len(choices))
     _drop_alternatives(choices, request)
@@ -120,7 +110,7 @@ def decode_chunk(data: bytes, request: ModelRequest) -> ChatChunk:
     if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
         if "error" in event:
             raise classify_error(event, 500, name)
-        raise ModelFailed(f"The server of the model {name} streamed an event without choices.")
+        raise _unusable(f"The server of the model {name} streamed an event without choices.")
     _drop_alternatives(choices, request)
     for choice in choices:
         _check_form(choice, "delta", request)
@@ -152,7 +142,7 @@ async def events(pieces: AsyncIterator[bytes], name: str) -> AsyncGenerator[byte
         lines = (rest + piece).split(b"\n")
         rest = lines.pop()
         if len(rest) + sum(map(len, data)) > MAX_EVENT_BYTES:
-            raise ModelFailed(f"The server of the model {name} streamed an event that is too large.")
+            raise _unusable(f"The server of the model {name} streamed an event that is too large.")
         for line in lines:
             line = line.rstrip(b"\r")
             if line.startswith(b"data:"):
@@ -169,45 +159,53 @@ async def events(pieces: AsyncIterator[bytes], name: str) -> AsyncGenerator[byte
         yield b"\n".join(data)
 
 
-def decode_error(body: bytes, status: int, name: str) -> TidemillError:
+def decode_error(body: bytes, status: int, name: str, headers: Mapping[str, str] | None = None) -> TidemillError:
     """What an answer with an error status means; its body may be anything."""
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
         answer = None
-    return classify_error(answer if isinstance(answer, dict) else {}, status, name)
+    if isinstance(answer, list) and answer:
+        answer = answer[0]  # as Google's OpenAI-compatible server does
+    return classify_error(answer if isinstance(answer, dict) else {}, status, name, headers)
 
 
-def classify_error(answer: Mapping[str, Any], status: int, name: str) -> TidemillError:
-    """What OpenAI's error object, with this HTTP status, means for whoever asked.
+def classify_error(
+    answer: Mapping[str, Any], status: int, name: str, headers: Mapping[str, str] | None = None
+) -> TidemillError:
+    """What OpenAI's error object, with this HTTP status, means for whoever asked; see `providers.failures`.
 
     The server's sentence is passed on only where it is about the request (400); it is cut short, and in other cases
     left out, since it may repeat what was sent.
+
+    Args:
+        answer: the body, or an event of a stream.
+        status: of HTTP; 500 for an error that came with 200.
+        name: the model that was asked.
+        headers: of the answer, by names in small letters.
     """
     inner = answer.get("error")
     error: Mapping[str, Any] = inner if isinstance(inner, Mapping) else answer
     code = error.get("code")
     if isinstance(code, int) and not isinstance(code, bool) and 400 <= code < 600:
         status = code
-    if _is_context_error(error):
-        return _context_error(error, name)
     said = error.get("message")
-    message = said if isinstance(said, str) else ""
+    message = said if isinstance(said, str) else inner if isinstance(inner, str) else ""
     if (unable := _inability(message, name)) is not None:
         return unable
-    if status in REFUSED_KEY:
-        return Configuration(f"The server of the model {name} refuses our key ({status}). Mend the key it is given.")
-    if status in BUSY:
-        return Unavailable(f"The server of the model {name} is busy or still starting ({status}). Try again later.")
-    if status == 404 or code == "model_not_found":
-        return ModelNotFound(f"The server of the model {name} does not know it, or does not serve this.", param="model")
-    if status in BAD_REQUEST:
-        detail = f": {message[:MAX_MESSAGE]}" if message else "."
-        param = error.get("param")
-        return InvalidInput(
-            f"The model {name} can't take this request{detail}", param=param if isinstance(param, str) else None
-        )
-    return ModelFailed(f"The server of the model {name} failed ({status}). Its log may say why.")
+    tokens = error.get("n_prompt_tokens"), error.get("n_ctx")
+    param = error.get("param")
+    return error_of(
+        Said(
+            status,
+            frozenset(str(error[field]).lower() for field in ("type", "code", "status") if error.get(field)),
+            message,
+            headers or {},
+            param=param if isinstance(param, str) else None,
+            tokens=(tokens[0], tokens[1]) if isinstance(tokens[0], int) and isinstance(tokens[1], int) else None,
+        ),
+        name,
+    )
 
 
 def _wants_no_alternatives(request: ModelRequest) -> bool:
@@ -231,14 +229,14 @@ def _check_form(choice: dict[str, Any], said: str, request: ModelRequest) -> Non
     index = choice.get("index", 0)
     placed = isinstance(index, int) and 0 <= index < wanted_choices(request)
     if not placed or not isinstance(choice.get(said) or {}, dict):
-        raise ModelFailed(f"The server of the model {request.model} answered with a choice that can't be read.")
+        raise _unusable(f"The server of the model {request.model} answered with a choice that can't be read.")
 
 
 def _check_called(delta: dict[str, Any], name: str) -> None:
     """Sees to it that the pieces of streamed tool calls have a place, and texts."""
     calls = delta.get("tool_calls") or []
     if not isinstance(calls, list) or not all(isinstance(call, dict) and _is_piece(call) for call in calls):
-        raise ModelFailed(f"The model {name} called a tool in a form that can't be read. Ask again.")
+        raise _unusable(f"The model {name} called a tool in a form that can't be read. Ask again.")
 
 
 def _is_piece(call: dict[str, Any]) -> bool:
@@ -257,19 +255,19 @@ def _check_tool_calls(choice: dict[str, Any], name: str) -> None:
     if not calls:
         return
     if not isinstance(calls, list):
-        raise ModelFailed(f"The model {name} called a tool in a form that can't be read. Ask again.")
+        raise _unusable(f"The model {name} called a tool in a form that can't be read. Ask again.")
     for call in calls:
         function = call.get("function") if isinstance(call, dict) else None
         tool = function.get("name") if isinstance(function, dict) else None
         if not isinstance(function, dict) or not isinstance(tool, str) or not tool:
-            raise ModelFailed(f"The model {name} called a tool without saying which. Ask again.")
+            raise _unusable(f"The model {name} called a tool without saying which. Ask again.")
         arguments = function.get("arguments")
         if isinstance(arguments, dict):
             function["arguments"] = json.dumps(arguments, ensure_ascii=False)
         elif arguments in (None, ""):
             function["arguments"] = "{}"
         elif choice.get("finish_reason") != "length" and not _is_json(arguments):
-            raise ModelFailed(f"The model {name} called the function {tool[:64]} with arguments that are not JSON.")
+            raise _unusable(f"The model {name} called the function {tool[:64]} with arguments that are not JSON.")
 
 
 def _is_json(text: object) -> bool:
@@ -299,38 +297,18 @@ def _inability(message: str, name: str) -> InvalidInput | None:
     return None
 
 
-def _is_context_error(error: Mapping[str, Any]) -> bool:
-    if any(error.get(field) in ("exceed_context_size_error", "context_length_exceeded") for field in ("type", "code")):
-        return True
-    message = error.get("message")
-    return isinstance(message, str) and "maximum context length" in message
-
-
-def _context_error(error: Mapping[str, Any], name: str) -> TidemillError:
-    """llama-server gives both numbers in fields; OpenAI and vLLM only in their sentence."""
-    prompt, context = error.get("n_prompt_tokens"), error.get("n_ctx")
-    if isinstance(prompt, int) and isinstance(context, int):
-        return ContextTooLong(prompt_tokens=prompt, context_tokens=context)
-    message = str(error.get("message", ""))
-    limit = re.search(r"maximum context length is (\d{1,9})", message)
-    asked = (
-        re.search(r"\((\d{1,9}) in the messages", message)
-        or re.search(r"(?:resulted in|requested|contains at least|prompt contains) (\d{1,9})", message)
-        or re.search(r"(\d{1,9}) input tokens", message)
-    )
-    if limit and asked:
-        return ContextTooLong(prompt_tokens=int(asked[1]), context_tokens=int(limit[1]))
-    return InvalidInput(f"The messages are longer than the context of the model {name}.", param="messages")
-
-
 def _object(body: bytes, name: str) -> dict[str, Any]:
     try:
         answer = ANSWERS.decode(body.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError) as error:
-        raise ModelFailed(f"The server of the model {name} answered with something that is not JSON.") from error
+        raise _unusable(f"The server of the model {name} answered with something that is not JSON.") from error
     if not isinstance(answer, dict):
-        raise ModelFailed(f"The server of the model {name} answered with JSON that is no object.")
+        raise _unusable(f"The server of the model {name} answered with JSON that is no object.")
     return answer
+
+
+def _unusable(message: str) -> ModelFailed:
+    return ModelFailed(message, failure=Failure.UNKNOWN)
 
 
 def _count(value: object) -> int:

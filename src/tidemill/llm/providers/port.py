@@ -8,11 +8,9 @@ from tidemill.core.provider import Provider
 if TYPE_CHECKING:
     import httpx2
 
-OpenTransport = Callable[[Provider], "httpx2.AsyncBaseTransport"]
-"""A way out to a provider's addresses and to no others: it refuses what the provider may not reach.
-
-All three official clients take an `httpx2.AsyncClient`, and each is given one around such a transport. What is opened
-is closed by the one who asked for it.
+OpenClient = Callable[[Provider], "httpx2.AsyncClient"]
+"""A client that reaches the provider's addresses and nothing that it may not: no private ones, no redirects, no proxies,
+and no answer of more than some tens of megabytes. All three official clients take one. Whoever opens it closes it.
 """
 
 
