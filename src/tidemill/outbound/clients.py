@@ -1,5 +1,6 @@
 """Clients for addresses that others chose: providers' base URLs, callbacks, webhooks."""
 
+import asyncio
 import ssl
 from collections.abc import Sequence
 from types import ModuleType
@@ -16,6 +17,8 @@ from tidemill.outbound.transport import Body, CheckedTransport
 
 if TYPE_CHECKING:
     import httpx2
+
+    from tidemill.outbound.sdk import SdkTransport
 
 MAX_BYTES = 64_000_000
 CONNECT_SECONDS = 10.0
@@ -43,7 +46,7 @@ class Outbound:
     async def check(self, url: str, *, param: str, allow_private: bool = False) -> None:
         """Goes on where the address may be asked, as far as that can be known now.
 
-        A name that can't be found now is let pass: each connection is checked again.
+        A name that can't be found within seconds is let pass: each connection is checked again.
 
         Raises:
             InvalidInput: it is no address over HTTP, holds a user or a password, or may not be asked.
@@ -60,10 +63,11 @@ class Outbound:
         if "@" in parts.netloc:
             raise InvalidInput("An address holds no user and no password. Take them out.", param=param)
         try:
-            await checked_addresses(host, self._policy(allow_private=allow_private), self._resolve)
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await checked_addresses(host, self._policy(allow_private=allow_private), self._resolve)
         except Refused as error:
             raise InvalidInput(error.message, param=param) from error
-        except Unavailable:
+        except (Unavailable, TimeoutError):
             return
 
     def client(self, *, timeout: float, allow_private: bool = False, max_bytes: int = MAX_BYTES) -> httpx.AsyncClient:
@@ -83,18 +87,24 @@ class Outbound:
             trust_env=False,
         )
 
-    def sdk_client(
-        self, *, timeout: float, allow_private: bool = False, max_bytes: int = MAX_BYTES
-    ) -> "httpx2.AsyncClient":
-        """The same client for the official SDKs of OpenAI, Anthropic and Google, all of which build on httpx2."""
+    def sdk_transport(self, *, allow_private: bool = False, max_bytes: int = MAX_BYTES) -> "SdkTransport":
+        """The transport for the official SDKs of OpenAI, Anthropic and Google, all of which build on httpx2."""
         import httpcore2  # noqa: PLC0415 - a second HTTP library, which a hub without providers need not load
         import httpx2  # noqa: PLC0415
 
         from tidemill.outbound.sdk import SdkBody, SdkTransport  # noqa: PLC0415
 
         pool = self._pool(httpcore2, allow_private=allow_private)
+        return SdkTransport(httpx2, httpcore2, pool, SdkBody, max_bytes=max_bytes)
+
+    def sdk_client(
+        self, *, timeout: float, allow_private: bool = False, max_bytes: int = MAX_BYTES
+    ) -> "httpx2.AsyncClient":
+        """A client around that transport; see `client`."""
+        import httpx2  # noqa: PLC0415 - as above
+
         return httpx2.AsyncClient(
-            transport=SdkTransport(httpx2, httpcore2, pool, SdkBody, max_bytes=max_bytes),
+            transport=self.sdk_transport(allow_private=allow_private, max_bytes=max_bytes),
             timeout=httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
             trust_env=False,
         )
