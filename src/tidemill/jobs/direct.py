@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
+from tidemill.core.context import Priority
 from tidemill.core.json import Json
 from tidemill.jobs.port import Workflow
 
@@ -19,11 +20,11 @@ class DirectJobs:
         self.results: dict[str, dict[str, Json]] = {}
         self._broken: list[str] = []
 
-    def register(self, name: str, workflow: Workflow) -> None:
+    def register(self, name: str, workflow: Workflow, *, concurrency: int | None = None) -> None:
         """As the port says."""
         self._workflows[name] = workflow
 
-    async def submit(self, name: str, subject: str) -> None:
+    async def submit(self, name: str, subject: str, *, priority: Priority = Priority.INTERACTIVE) -> None:
         """Runs the workflow to its end, from its first step without a recorded result.
 
         Raises:

@@ -14,10 +14,11 @@ from typing import cast
 
 import psycopg
 import sqlalchemy
-from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
+from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetEnqueueOptions, SetWorkflowID
 from dbos import error as dbos_error
 from psycopg import sql
 
+from tidemill.core.context import Priority
 from tidemill.core.errors import Conflict, Unavailable
 from tidemill.core.json import Json
 from tidemill.jobs.port import Workflow
@@ -48,13 +49,22 @@ class DurableJobs:
         self._url = url
         self._concurrency = concurrency
         self._workflows: dict[str, Callable[[str], Awaitable[None]]] = {}
+        self._queues: dict[str, int] = {}
         self._lease: psycopg.AsyncConnection | None = None
         self._slot: int | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._running: set[asyncio.Task[None]] = set()
 
-    def register(self, name: str, workflow: Workflow) -> None:
+    @property
+    def slot(self) -> int:
+        """The slot that this process holds, which no other process of the database does; after `start`."""
+        assert self._slot is not None  # noqa: S101 - `start` has set it
+        return self._slot
+
+    def register(self, name: str, workflow: Workflow, *, concurrency: int | None = None) -> None:
         """As the port says."""
+        if concurrency is not None:
+            self._queues[name] = concurrency
 
         async def run(subject: str) -> None:
             task = asyncio.current_task()
@@ -92,15 +102,17 @@ class DurableJobs:
         }
         DBOS(config=config)
         DBOS.launch()
-        await DBOS.register_queue_async(
-            QUEUE, worker_concurrency=self._concurrency, polling_interval_sec=0.2, on_conflict="always_update"
-        )
+        for queue, concurrency in {QUEUE: self._concurrency, **self._queues}.items():
+            await DBOS.register_queue_async(
+                queue, worker_concurrency=concurrency, polling_interval_sec=0.2, on_conflict="always_update"
+            )
         self._sweeper = asyncio.create_task(self._sweep())
 
-    async def submit(self, name: str, subject: str) -> None:
+    async def submit(self, name: str, subject: str, *, priority: Priority = Priority.INTERACTIVE) -> None:
         """As the port says."""
-        with SetWorkflowID(f"{name}:{subject}"):
-            await DBOS.enqueue_workflow_async(QUEUE, self._workflows[name], subject)  # type: ignore[arg-type]
+        queue = name if name in self._queues else QUEUE
+        with SetWorkflowID(f"{name}:{subject}"), SetEnqueueOptions(priority=1 + priority):
+            await DBOS.enqueue_workflow_async(queue, self._workflows[name], subject)  # type: ignore[arg-type]
 
     async def broken(self, name: str) -> list[str]:
         """As the port says; the newest hundred."""

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from tidemill.core.context import Priority
 from tidemill.core.json import Json
 
 
@@ -25,12 +26,18 @@ Workflow = Callable[[Steps, str], Awaitable[None]]
 class Jobs(Protocol):
     """Runs workflows, each at most once for an id, and to their end whatever is killed meanwhile."""
 
-    def register(self, name: str, workflow: Workflow) -> None:
-        """Makes a workflow known under a name; before `start`."""
+    def register(self, name: str, workflow: Workflow, *, concurrency: int | None = None) -> None:
+        """Makes a workflow known under a name; before `start`.
+
+        With `concurrency` it has a queue of its own, of which each process works on so many at once.
+        """
         ...
 
-    async def submit(self, name: str, subject: str) -> None:
-        """Queues a workflow for this subject. Submitting the same again does nothing."""
+    async def submit(self, name: str, subject: str, *, priority: Priority = Priority.INTERACTIVE) -> None:
+        """Queues a workflow for this subject. Submitting the same again does nothing.
+
+        Of the workflows in one queue, those of a better priority begin first.
+        """
         ...
 
     async def broken(self, name: str) -> list[str]:
