@@ -128,7 +128,7 @@ class Gate:
 
         with on_behalf_of(state["request_id"]), span:
             status = await self._pass(scope, receive, naming, headers)
-            span.name = f"{scope['method']} {_route(scope)}"
+            span.rename(f"{scope['method']} {_route(scope)}")
             span.set(
                 {
                     "http.request.method": scope["method"],

@@ -10,7 +10,7 @@ from tidemill import __version__
 from tidemill.api.rights import needs
 from tidemill.api.services import services_of
 from tidemill.core.accounts import Right
-from tidemill.telemetry.metrics import CONTENT_TYPE
+from tidemill.telemetry.exposition import CONTENT_TYPE
 
 router = APIRouter(tags=["health"])
 
@@ -42,8 +42,5 @@ async def ready(request: Request) -> Health:
     dependencies=[needs(Right.METRICS_READ)],
 )
 async def metrics(request: Request) -> Response:
-    """Counters and histograms in Prometheus' text format. Needs the right `metrics.read`."""
-    services = services_of(request)
-    memory = {status.model: status.rss_bytes or 0 for status in services.runtime.status() if status.pid}
-    services.metrics.set_model_memory(memory)
-    return Response(services.metrics.render(), media_type=CONTENT_TYPE)
+    """What every process of the installation counts, in Prometheus' text format. Needs the right `metrics.read`."""
+    return Response(await services_of(request).metrics_page(), media_type=CONTENT_TYPE)

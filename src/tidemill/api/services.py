@@ -44,6 +44,7 @@ class Services:
     conversations: Conversations
     files: Files
     metrics: Metrics
+    metrics_page: Callable[[], Awaitable[bytes]]
     traces: Traces
     secrets: Secrets
     data: DataServices

@@ -9,6 +9,7 @@ from tidemill.accounts.entrance import Entrance
 from tidemill.app.database import Database
 from tidemill.core.errors import TidemillError
 from tidemill.flows.data import DataServices
+from tidemill.flows.metrics import PUBLISH_SECONDS, MetricsPage
 from tidemill.flows.review import ReviewFlow
 from tidemill.llm.runtime.local import LocalRuntime
 from tidemill.registry.prompts import PromptLibrary
@@ -32,6 +33,7 @@ def chores_of(
     runtime: LocalRuntime,
     entrance: Entrance,
     prompts: PromptLibrary,
+    page: MetricsPage,
 ) -> Iterator[Coroutine[None, None, None]]:
     """The chores of one hub, each an endless task."""
     yield _regularly(RETENTION_SECONDS, data.retention.run)
@@ -41,6 +43,7 @@ def chores_of(
     yield _regularly(TEND_SECONDS, runtime.tend)
     yield _regularly(PROMPTS_SECONDS, prompts.refresh)
     yield _regularly(USES_SECONDS, accounts.keys.write_uses)
+    yield _regularly(PUBLISH_SECONDS, page.publish)
     if database.embedded is not None:
         embedded = database.embedded
         yield _regularly(WATCH_SECONDS, lambda: _watch(embedded))

@@ -12,6 +12,7 @@ from tidemill.app.data import data_of, prompts_of, secrets_of
 from tidemill.app.database import Database, ready
 from tidemill.app.models import chat_of, embedder_of, model_client, protection_of, serve_embeddings, serve_models
 from tidemill.app.people import accounts_of, entrance_of, issuer_of
+from tidemill.app.telemetry import metrics_of, open_metrics_page
 from tidemill.conversations.answering import Answering
 from tidemill.conversations.service import Conversations
 from tidemill.conversations.summaries import Summaries
@@ -39,13 +40,15 @@ from tidemill.store.files import FileRepository
 from tidemill.store.inferences import InferenceRepository
 from tidemill.store.responses import ResponseRepository
 from tidemill.store.reviews import ReviewRepository
-from tidemill.telemetry.metrics import Metrics
 from tidemill.telemetry.spans import Traces
 
 
 @asynccontextmanager
-async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Services]:
-    """Everything that serves requests and does the work, in this process and its event loop."""
+async def open_hub(settings: Settings, database: Database, role: str = "hub") -> AsyncIterator[Services]:
+    """Everything that serves requests and does the work, in this process and its event loop.
+
+    `role` is `hub` or `worker`, for the metrics.
+    """
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(make_pool(database.url, size=settings.database.pool_size))
         fast = await stack.enter_async_context(make_pool(database.url, size=2, synchronous_commit=False))
@@ -58,7 +61,8 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
         prompts = prompts_of(pool, accounts)
         await prompts.refresh()
         deployments = Deployments(settings, prompts)
-        metrics, traces = Metrics(), Traces(settings.telemetry.traces_kept)
+        metrics = metrics_of(settings)
+        traces = Traces(settings.telemetry.traces_kept)
         inferences = InferenceRepository(fast)
         served = OpenAIHTTP(
             await stack.enter_async_context(model_client(settings)), serve_models(settings, runtime, secrets)
@@ -89,9 +93,10 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
         reviews = ReviewFlow(jobs, parts, accounts.people)
         await jobs.start()
         stack.push_async_callback(jobs.aclose)
+        page = await stack.enter_async_context(open_metrics_page(f"{role}-{jobs.slot}", role, metrics, pool, runtime))
         data = data_of(settings, pool, accounts)
         stack.push_async_callback(accounts.keys.write_uses)
-        chores = chores_of(database, data, reviews, accounts, runtime, entrance, prompts)
+        chores = chores_of(database, data, reviews, accounts, runtime, entrance, prompts, page)
         stack.push_async_callback(stop, [asyncio.create_task(work) for work in chores])
         yield Services(
             settings=settings,
@@ -109,6 +114,7 @@ async def open_hub(settings: Settings, database: Database) -> AsyncIterator[Serv
             conversations=conversations,
             files=files,
             metrics=metrics,
+            metrics_page=page.render,
             traces=traces,
             secrets=secrets,
             data=data,

@@ -17,6 +17,7 @@ from tidemill.core.classification import UseLimits
 from tidemill.core.clock import system_clock
 from tidemill.core.context import Priority
 from tidemill.core.errors import Configuration
+from tidemill.core.provider import LOCAL
 from tidemill.llm.classified import ClassifiedModel
 from tidemill.llm.embeddings import Embedder
 from tidemill.llm.embeddings_all import EmbeddingModels
@@ -28,6 +29,7 @@ from tidemill.llm.recording import RecordedModel, TextPolicy
 from tidemill.llm.runtime.local import LocalRuntime
 from tidemill.llm.several_choices import SeveralChoices
 from tidemill.llm.tool_calls import ToolCalls
+from tidemill.llm.traced import ToldAttempts, ToldModel, TracedModel
 from tidemill.protection.secrets import Secrets
 from tidemill.settings import EndpointSettings, Settings
 from tidemill.store.database import Pool
@@ -52,22 +54,32 @@ def model_client(settings: Settings) -> httpx.AsyncClient:
     )
 
 
-def chat_of(settings: Settings, served: ChatModel, inferences: InferenceRepository, metrics: Metrics) -> RecordedModel:
+def chat_of(settings: Settings, served: ChatModel, inferences: InferenceRepository, metrics: Metrics) -> ChatModel:
     """The port for chats and texts, with its wrappers around whoever serves them."""
     limits, classify = protection_of(settings)
+    content = settings.telemetry.trace_content
 
     def local(name: str) -> bool:
         return name not in settings.models.endpoints
 
-    several = SeveralChoices(ToolCalls(served, local=local), one_by_one=local)
+    dispatch = TracedModel("dispatch", served, detailed=True)
+    several = SeveralChoices(ToolCalls(dispatch, local=local), one_by_one=local)
     limit = OutsideLimit(settings.models.endpoints, limits=limits, classify=classify)
-    return RecordedModel(
-        ClassifiedModel(several, limit),
+    attempt = TracedModel("attempt", TracedModel("classification", ClassifiedModel(several, limit)), detailed=True)
+    tried = ToldAttempts(attempt, provider_of=lambda name: provider_of(settings, name), observe=metrics.observe_attempt)
+    recorded = RecordedModel(
+        tried,
         inferences,
         clock=system_clock,
         texts=TextPolicy(settings.retention.inference_text_days, limits, classify),
         observe=metrics.observe_inference,
     )
+    return ToldModel(TracedModel("inference", recorded, detailed=True, content=content))
+
+
+def provider_of(settings: Settings, name: str) -> str:
+    """Who serves a model, by the name that requests have for it: an endpoint is a provider of its own."""
+    return name if name in settings.models.endpoints else LOCAL
 
 
 def serve_models(settings: Settings, runtime: LocalRuntime, secrets: Secrets) -> Serve:

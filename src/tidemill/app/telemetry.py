@@ -1,9 +1,22 @@
 """What a process lets see of itself: its logs' mask, its metrics among those of the others, its traces."""
 
+import logging
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from tidemill.accounts.api_keys import PREFIX
 from tidemill.analysis.secrets import mask
+from tidemill.app.models import provider_of
+from tidemill.core.errors import Unavailable
+from tidemill.flows.metrics import MetricsPage
+from tidemill.llm.runtime.local import LocalRuntime
+from tidemill.settings import Settings
+from tidemill.store.database import Pool
+from tidemill.store.process_metrics import ProcessMetricsRepository
+from tidemill.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
 
 OWN_KEY = re.compile(rf"(?<![\w-]){re.escape(PREFIX)}[\w-]{{20,}}")
 
@@ -11,3 +24,31 @@ OWN_KEY = re.compile(rf"(?<![\w-]){re.escape(PREFIX)}[\w-]{{20,}}")
 def mask_log(text: str) -> str:
     """A line of a log without credentials: those that vendors give out, and the hub's own keys."""
     return OWN_KEY.sub(f"{PREFIX}…", mask(text))
+
+
+def metrics_of(settings: Settings) -> Metrics:
+    """What this process counts."""
+
+    def known(name: str) -> bool:
+        return "/" not in name or name in settings.models.files or name in settings.models.endpoints
+
+    return Metrics(known=known, provider_of=lambda name: provider_of(settings, name))
+
+
+@asynccontextmanager
+async def open_metrics_page(
+    process: str, role: str, metrics: Metrics, pool: Pool, runtime: LocalRuntime
+) -> AsyncIterator[MetricsPage]:
+    """The metrics of all processes, with this one's among them until the end of the block."""
+
+    async def providers() -> int:
+        return 1
+
+    page = MetricsPage(
+        process, role, metrics, ProcessMetricsRepository(pool), models=runtime.status, providers=providers
+    )
+    yield page
+    try:
+        await page.aclose()
+    except Unavailable as error:
+        log.warning("This process's metrics stay for a moment longer: %s", error.message)

@@ -108,7 +108,7 @@ async def _work(settings: Settings, database: Database) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with open_hub(settings, database):
+    async with open_hub(settings, database, "worker"):
         console.print("The worker is up. Ctrl-C stops it.")
         await stop.wait()
 

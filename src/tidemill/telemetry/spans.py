@@ -112,6 +112,10 @@ class Span:
         """W3C's header that makes another server's spans children of this one."""
         return f"00-{self.trace.trace_id}-{self.span_id}-{'01' if self.trace.sampled else '00'}"
 
+    def rename(self, name: str) -> None:
+        """Gives it the name that is known now."""
+        self.name = name
+
     def set(self, attributes: Mapping[str, Attribute]) -> None:
         """Says more about it."""
         self.attributes.update(attributes)
@@ -160,6 +164,9 @@ class NoSpan:
     """Stands where no trace is made, and does nothing."""
 
     __slots__ = ()
+
+    def rename(self, name: str) -> None:
+        """Nothing."""
 
     def set(self, attributes: Mapping[str, Attribute]) -> None:
         """Nothing."""

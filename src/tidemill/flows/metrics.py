@@ -1,0 +1,83 @@
+"""The metrics of every process of an installation, in one page, whichever hub is asked."""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from tidemill.core.errors import Unavailable
+from tidemill.llm.runtime.status import RuntimeStatus
+from tidemill.store.process_metrics import ProcessMetricsRepository
+from tidemill.telemetry.exposition import pack, render, unpack
+from tidemill.telemetry.metrics import InstallationMetrics, Metrics
+
+log = logging.getLogger(__name__)
+
+PUBLISH_SECONDS = 5.0
+STALE_SECONDS = 30.0
+"""A process that left nothing for so long is gone, or can't reach the database."""
+INSTALLATION = "installation"
+"""What stands for a process's name at what all processes share."""
+
+
+class MetricsPage:
+    """Leaves this process's samples for the others, and puts together those of all.
+
+    Args:
+        process: this process's name, which no other of the database has.
+        role: `hub` or `worker`.
+        metrics: what this process counts.
+        rows: where processes leave their samples.
+        models: the local models as they stand now.
+        providers: how many providers can be asked now.
+    """
+
+    def __init__(
+        self,
+        process: str,
+        role: str,
+        metrics: Metrics,
+        rows: ProcessMetricsRepository,
+        *,
+        models: Callable[[], Sequence[RuntimeStatus]],
+        providers: Callable[[], Awaitable[int]],
+    ) -> None:
+        self._process = process
+        self._role = role
+        self._metrics = metrics
+        self._installation = InstallationMetrics()
+        self._rows = rows
+        self._models = models
+        self._providers = providers
+        metrics.describe(role)
+
+    async def publish(self) -> None:
+        """Leaves what this process has counted so far."""
+        self._look_at_models()
+        await self._rows.put(self._process, self._role, pack(self._metrics.families()))
+
+    async def render(self) -> bytes:
+        """This process's samples as they are now, and those of the others as they left them a few seconds ago.
+
+        While the database is away these are this process's own alone, since then they are needed most.
+        """
+        self._look_at_models()
+        page = {self._process: self._metrics.families()}
+        try:
+            others = await self._rows.others(self._process, seconds=STALE_SECONDS)
+            page |= {process: unpack(samples) for process, samples in others.items()}
+            page[INSTALLATION] = self._installation.set(
+                providers=await self._providers(), work=await self._rows.work(), resting=await self._rows.resting()
+            )
+        except Unavailable as error:
+            log.warning("The metrics are those of this process alone: %s", error.message)
+        return render(page)
+
+    async def aclose(self) -> None:
+        """Takes away what this process left."""
+        await self._rows.remove(self._process)
+
+    def _look_at_models(self) -> None:
+        standing = self._models()
+        self._metrics.set_models(
+            {one.model: one.rss_bytes or 0 for one in standing if one.pid},
+            {one.model: one.queue for one in standing if one.pid},
+        )
