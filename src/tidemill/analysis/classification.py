@@ -10,36 +10,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from tidemill.analysis.identifiers import iban_is_valid, is_card_number, is_citizen_number, is_phone_number
 from tidemill.analysis.markings import markings
+from tidemill.analysis.privacy import CARD, CITIZEN, IBAN, PHONE, SSN, has_address
 from tidemill.analysis.secrets import secret_rules
 from tidemill.core.classification import Classified, Level, together
 from tidemill.core.json import Json
 
 NUMBERS = re.compile(r"[0-9](?:[ \-.()/]{0,3}[0-9]){7,}")
 """Eight digits or more with little between them: whatever may be a number of a person or a card."""
-CARD = re.compile(
-    r"(?<![\d.])(?:\d{14,19}|\d{4}([ -])\d{4}\1\d{4}\1\d{1,7}|\d{4}([ -])\d{6}\2\d{4,5})(?!\d|\.\d)", re.ASCII
-)
-SSN = re.compile(r"(?<![\d-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])", re.ASCII)
-CITIZEN = re.compile(r"(?<![\w.-])\d{3}([ .]?)\d{3}\1\d{3}\1\d{3}(?![\w-]|\.\d)", re.ASCII)
 OLD_CITIZEN = re.compile(r"(?:cmnd|cmt|chứng minh (?:nhân dân|thư))\D{0,20}\d{9}(?!\d)")
-PHONE = re.compile(
-    r"(?<![\w.+/-])(?:\+|00)?(?:\(0?\d{1,4}\)|\d)(?:[ .\-]{0,2}(?:\(0\) ?)?(?:\(\d{1,4}\)|\d)){6,14}(?![\w/]|[-.]\d)",
-    re.ASCII,
-)
-IBAN = re.compile(
-    r"[A-Z](?<![A-Za-z0-9].)[A-Z]\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![A-Za-z0-9])", re.ASCII
-)
-EMAIL = re.compile(
-    r"(?<![\w.+%-])[A-Za-z0-9][\w.+%-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.){1,6}[A-Za-z]{2,24}(?![\w-])", re.ASCII
-)
-NOBODYS = re.compile(
-    r"^(?:no-?reply|do-?not-?reply|git|hg|svn)@|@(?:[\w-]+\.)*(?:example(?:\.(?:com|org|net))?|invalid|test|localhost)$"
-    r"|@\dx\.",
-    re.ASCII | re.IGNORECASE,
-)
-"""Addresses at names that RFC 2606 keeps for examples, of machines, and `icon@2x.png`."""
-AROUND = 330
-"""Characters before and after an `@` in which its whole address stands (RFC 5321: 64 and 255)."""
 DATA_URL = re.compile(r"data:[\w.+-]{1,60}/[\w.+-]{1,60};base64,[A-Za-z0-9+/=]*", re.ASCII)
 SOUNDS = ("wav", "mp3")
 NAMES = frozenset({"role", "type", "status", "id", "call_id"})
@@ -57,7 +35,7 @@ def classify(text: str, default: Level = Level.INTERNAL) -> Classified:
     composed = text if text.isascii() else unicodedata.normalize("NFC", text)
     folded = composed.lower()
     numbers, people = _numbers(text, folded)
-    if "@" in text and _has_address(text):
+    if "@" in text and has_address(text):
         people.append("email-address")
     if IBAN.search(text) and any(iban_is_valid(match[0]) for match in IBAN.finditer(text)):
         people.append("iban")
@@ -118,14 +96,3 @@ def _numbers(text: str, folded: str) -> tuple[list[str], list[str]]:
     if "citizen-number-vn" not in people and OLD_CITIZEN.search(folded):
         people.append("citizen-number-vn")
     return secret, people
-
-
-def _has_address(text: str) -> bool:
-    at = text.find("@")
-    while at >= 0:
-        start = max(0, at - AROUND)
-        for match in EMAIL.finditer(text, start, min(len(text), at + AROUND)):
-            if not NOBODYS.search(match[0]):
-                return True
-        at = text.find("@", at + AROUND)
-    return False

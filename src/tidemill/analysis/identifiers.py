@@ -29,6 +29,10 @@ PROVINCES = frozenset({
 """Of Vietnam, as the first three digits of a citizen's number name them (circular 59/2021/TT-BCA)."""
 CENTURIES = "0123"
 """The fourth digit: born in the 20th century (0 man, 1 woman) or in the 21st (2, 3)."""
+YEARS = {"0": (10, 99), "1": (10, 99), "2": (0, 35), "3": (0, 35)}
+"""The fifth and sixth: the year of birth within that century, of people who may be alive or will be soon."""
+TAX_WEIGHTS = (31, 29, 23, 19, 17, 13, 7, 5, 3)
+"""Of the first nine digits of a Vietnamese tax code; the tenth is 10 less their sum mod 11 (105/2020/TT-BTC)."""
 
 COUNTRIES = {
     "1": (10, 10), "7": (10, 10), "20": (10, 10), "27": (9, 9), "31": (9, 9), "32": (8, 9), "33": (9, 9),
@@ -65,7 +69,19 @@ def iban_is_valid(text: str) -> bool:
 def is_citizen_number(text: str) -> bool:
     """Whether it is built as a Vietnamese citizen's: a province, a century and sex, a year, six digits."""
     digits = NOT_DIGITS.sub("", text)
-    return len(digits) == 12 and int(digits[:3]) in PROVINCES and digits[3] in CENTURIES and len(set(digits[6:])) > 1
+    if len(digits) != 12 or int(digits[:3]) not in PROVINCES or digits[3] not in CENTURIES:
+        return False
+    first, last = YEARS[digits[3]]
+    return first <= int(digits[4:6]) <= last and len(set(digits[6:])) > 1
+
+
+def is_tax_code(text: str) -> bool:
+    """Whether its check digit is a Vietnamese tax code's: ten digits, and three more for a branch."""
+    digits = NOT_DIGITS.sub("", text)
+    if len(digits) not in (10, 13) or len(set(digits[:10])) == 1:
+        return False
+    total = sum(int(digit) * weight for digit, weight in zip(digits, TAX_WEIGHTS, strict=False))
+    return 10 - total % 11 == int(digits[9])
 
 
 def is_phone_number(text: str) -> bool:

@@ -7,7 +7,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidemill.core.finding import Severity
 
@@ -209,15 +209,12 @@ def find_secrets(line_text: str) -> list[SecretMatch]:
 
 def mask(text: str) -> str:
     """The text with each credential replaced by its first characters and `…`."""
-    masked = []
-    for line in text.split("\n"):
-        parts, at = [], 0
-        for match in find_secrets(line):
-            secret = line[match.start : match.end]
-            parts += [line[at : match.start], secret[: 4 if len(secret) >= 16 else 1], "…"]
-            at = match.end
-        masked.append("".join([*parts, line[at:]]))
-    return "\n".join(masked)
+    parts, at = [], 0
+    for match in secrets_in(text):
+        secret = text[match.start : match.end]
+        parts += [text[at : match.start], secret[: 4 if len(secret) >= 16 else 1], "…"]
+        at = match.end
+    return "".join([*parts, text[at:]])
 
 
 def _by_form(line: str) -> Iterator[SecretMatch]:
@@ -286,24 +283,38 @@ def _is_identifier(text: str) -> bool:
     )
 
 
-def secret_rules(text: str) -> tuple[str, ...]:
-    """The names of the rules that find a credential anywhere in a text of many lines, each once."""
+def secrets_in(text: str) -> list[SecretMatch]:
+    """The credentials anywhere in a text of many lines, with their places in it, leftmost first."""
     lowered = text.lower()
     by_form = [needle for rule in RULES for needle in rule.needles if needle in text]
     by_name = [needle for needle in _NAME_NEEDLES if needle in lowered]
     if not by_form and not by_name:
-        return ()
-    found: dict[str, None] = {}
+        return []
+    found: list[SecretMatch] = []
+    start = 0
     for line, low in zip(text.split("\n"), lowered.split("\n"), strict=False):
         formed = any(needle in line for needle in by_form)
         named = ("=" in line or ":" in line) and any(needle in low for needle in by_name)
         if formed or named:
-            for piece in _pieces(line):
-                found.update((match.rule, None) for match in (find_secrets(piece) if formed else _by_name(piece)))
-    return tuple(found)
+            for first, piece in _pieces(line):
+                found += _placed(find_secrets(piece), start + first, found)
+        start += len(line) + 1
+    return found
 
 
-def _pieces(line: str) -> Iterator[str]:
-    """The whole line, however long, in overlapping pieces that are read to their end."""
+def secret_rules(text: str) -> tuple[str, ...]:
+    """The names of the rules that find a credential anywhere in a text of many lines, each once."""
+    return tuple(dict.fromkeys(match.rule for match in secrets_in(text)))
+
+
+def _placed(matches: list[SecretMatch], offset: int, before: list[SecretMatch]) -> list[SecretMatch]:
+    """Matches of a piece, at their places in the text, without those that the piece before has seen whole."""
+    seen = before[-1].end if before else 0
+    moved = (replace(match, start=match.start + offset, end=match.end + offset) for match in matches)
+    return [match for match in moved if match.start >= seen]
+
+
+def _pieces(line: str) -> Iterator[tuple[int, str]]:
+    """The whole line, however long, in overlapping pieces that are read to their end, each with its place."""
     for start in range(0, max(1, len(line)), _LONGEST_LINE - _OVERLAP):
-        yield line[start : start + _LONGEST_LINE]
+        yield start, line[start : start + _LONGEST_LINE]
