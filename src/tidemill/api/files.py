@@ -27,6 +27,7 @@ router = APIRouter(tags=["files"])
 PREFIX = "file-"
 PIECE = 256 * 1024
 FIELDS = frozenset({"purpose", "expires_after[anchor]", "expires_after[seconds]"})
+UPLOADED = tuple(str(purpose) for purpose in Purpose if purpose is not Purpose.BATCH_OUTPUT)
 NEEDS = [needs(Right.FILES)]
 FORM = {
     "type": "object",
@@ -34,7 +35,7 @@ FORM = {
     "additionalProperties": False,
     "properties": {
         "file": {"type": "string", "format": "binary"},
-        "purpose": {"type": "string", "enum": [str(purpose) for purpose in Purpose]},
+        "purpose": {"type": "string", "enum": list(UPLOADED)},
         "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
         "expires_after[seconds]": {"type": "integer", "minimum": 3600, "maximum": 2_592_000},
     },
@@ -184,12 +185,10 @@ def disposition(filename: str) -> str:
 
 
 def _purpose(given: str | None) -> Purpose:
-    try:
-        return Purpose(given or "")
-    except ValueError as error:
-        names = ", ".join(Purpose)
+    if given not in UPLOADED:
         fault = "is missing" if given is None else f"can't be {given[:100]!r}"
-        raise InvalidInput(f"`purpose` {fault}; it is one of {names}.", param="purpose") from error
+        raise InvalidInput(f"`purpose` {fault}; it is one of {', '.join(UPLOADED)}.", param="purpose")
+    return Purpose(given)
 
 
 def _seconds(values: Mapping[str, Any]) -> int | None:

@@ -13,6 +13,8 @@ class Purpose(StrEnum):
 
     ASSISTANTS = "assistants"
     BATCH = "batch"
+    BATCH_OUTPUT = "batch_output"
+    """What the hub writes at a batch's end; nobody uploads it."""
     FINE_TUNE = "fine-tune"
     VISION = "vision"
     USER_DATA = "user_data"

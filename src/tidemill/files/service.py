@@ -1,9 +1,11 @@
 """Files: received in pieces, kept within limits, and shown to their owner alone."""
 
 import re
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import IO, Literal
 from uuid import UUID
 
@@ -24,6 +26,17 @@ MOST_READ = 1_000_000
 """Bytes of the largest file whose level is found by its text: a tenth of a second's work."""
 LEAST_SECONDS, MOST_SECONDS = 3600, 2_592_000
 """An hour and thirty days, as in OpenAI's API."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """A file that the hub is to write for an owner, under an id that was chosen before."""
+
+    id: UUID
+    owner_id: UUID
+    filename: str
+    purpose: Purpose
+    expires_at: datetime | None
 
 
 class Upload:
@@ -113,6 +126,36 @@ class Files:
         if not await self._repository.add(file, upload.incoming, owner_max_bytes=self._settings.owner_max_bytes):
             raise self._no_room_left()
         return file
+
+    async def write(self, new: NewFile, pieces: AsyncIterator[bytes]) -> None:
+        """Writes a file that the hub made for an owner, once: nothing happens where it is there.
+
+        It counts among the owner's files, and is written also where they have no room left: what was paid for is not
+        lost.
+
+        Raises:
+            Configuration: the disk takes no file.
+        """
+        now = self._clock()
+        if await self._repository.get(new.id, new.owner_id, now) is not None:
+            return
+        async with self._blobs.receive() as incoming:
+            async for piece in pieces:
+                await incoming.write(piece)
+            await incoming.finish()
+            text = await incoming.text(MOST_READ)
+            file = File(
+                id=new.id,
+                owner_id=new.owner_id,
+                filename=new.filename,
+                purpose=new.purpose,
+                bytes=incoming.size,
+                digest=incoming.digest,
+                created_at=now,
+                expires_at=new.expires_at,
+                level=(await classified([text or ""], self._classify)).level,
+            )
+            await self._repository.add(file, incoming, owner_max_bytes=sys.maxsize)
 
     async def get(self, caller: Caller, file_id: UUID) -> File:
         """One of the caller's files.

@@ -7,6 +7,7 @@ command line. An unknown key is an error that names it. An empty environment var
 May import core alone.
 """
 
+from tidemill.settings.cache import CacheSettings, SemanticCacheSettings
 from tidemill.settings.data import (
     ConversationSettings,
     DatabaseSettings,
@@ -15,6 +16,7 @@ from tidemill.settings.data import (
     RetentionSettings,
     ReviewSettings,
 )
+from tidemill.settings.jobs import JobSettings
 from tidemill.settings.models import (
     HUB_FILE,
     AdapterSettings,
@@ -32,12 +34,14 @@ __all__ = [
     "HUB_FILE",
     "AdapterSettings",
     "AuthSettings",
+    "CacheSettings",
     "ConversationSettings",
     "DatabaseSettings",
     "EmbeddingEndpointSettings",
     "EmbeddingSettings",
     "EndpointSettings",
     "FileSettings",
+    "JobSettings",
     "ModelSettings",
     "OidcSettings",
     "OutboundSettings",
@@ -45,6 +49,7 @@ __all__ = [
     "ProtectionSettings",
     "RetentionSettings",
     "ReviewSettings",
+    "SemanticCacheSettings",
     "Settings",
     "default_data_dir",
     "load_settings",

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from tidemill.settings.cache import CacheSettings
 from tidemill.settings.data import (
     ConversationSettings,
     DatabaseSettings,
@@ -16,6 +17,7 @@ from tidemill.settings.data import (
     RetentionSettings,
     ReviewSettings,
 )
+from tidemill.settings.jobs import JobSettings
 from tidemill.settings.models import EmbeddingSettings, ModelSettings
 from tidemill.settings.outbound import OutboundSettings
 from tidemill.settings.people import AuthSettings
@@ -92,6 +94,8 @@ class Settings(BaseSettings):
     prompts: PromptSettings = PromptSettings()
     files: FileSettings = FileSettings()
     embeddings: EmbeddingSettings = EmbeddingSettings()
+    cache: CacheSettings = CacheSettings()
+    jobs: JobSettings = JobSettings()
     recovery: RecoverySettings = RecoverySettings()
     outbound: OutboundSettings = OutboundSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
