@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from tidemill.settings.cache import CacheSettings
@@ -22,6 +22,7 @@ from tidemill.settings.models import EmbeddingSettings, ModelSettings
 from tidemill.settings.outbound import OutboundSettings
 from tidemill.settings.people import AuthSettings
 from tidemill.settings.prompts import PromptSettings
+from tidemill.settings.providers import Providers, Routes, Tasks, check_names
 from tidemill.settings.recovery import RecoverySettings
 from tidemill.settings.section import AbsolutePath
 from tidemill.settings.telemetry import TelemetrySettings
@@ -98,7 +99,16 @@ class Settings(BaseSettings):
     jobs: JobSettings = JobSettings()
     recovery: RecoverySettings = RecoverySettings()
     outbound: OutboundSettings = OutboundSettings()
+    providers: Providers = Field(default_factory=dict, description="Providers of models, by name.")
+    routes: Routes = Field(default_factory=dict, description="Several models under one name, by that name.")
+    tasks: Tasks = Field(default_factory=dict, description="Which model or route serves a task, by the task.")
     telemetry: TelemetrySettings = TelemetrySettings()
+
+    @model_validator(mode="after")
+    def names(self) -> "Settings":
+        """Each name means one thing."""
+        check_names(self.providers, self.routes, self.models.endpoints, self.models.files)
+        return self
 
     @classmethod
     def settings_customise_sources(
