@@ -15,6 +15,7 @@ from tidemill.core.embedding import EmbeddingRequest, Embeddings, shortened
 from tidemill.core.errors import TidemillError
 from tidemill.core.ids import digest
 from tidemill.core.inference import Inference, InferenceStatus
+from tidemill.core.served import Served
 from tidemill.llm.embeddings import Embedder
 from tidemill.llm.outside import Classify, OutsideLimit
 from tidemill.llm.recording import Observer, record_failure
@@ -84,8 +85,12 @@ class CachedEmbedder:
             found = dict(zip(missing, made, strict=True))
             await self._keep(version, found, missing, context)
             known |= found
+            served = fresh.served
+        else:
+            served = Served(CACHED, request.model, context.deployment.model_version, 0.0, attempts=0, cache_tier=CACHED)
         all_of_them = [known[key] for key in keys]
-        embeddings = Embeddings([one.vector for one in all_of_them], [one.tokens for one in all_of_them], cached)
+        vectors, tokens = [one.vector for one in all_of_them], [one.tokens for one in all_of_them]
+        embeddings = Embeddings(vectors, tokens, cached, served)
         if request.dimensions is None:
             return embeddings
         return shortened(embeddings, request.dimensions, request.model)
@@ -141,13 +146,15 @@ class RecordedEmbedder:
         try:
             embeddings = await self._inner.embed(request)
         except BaseException as error:
+            cost = error.cost_usd if isinstance(error, TidemillError) else None
             await record_failure(
                 error,
-                lambda status, code: self._write(request, status, started, error_code=code),
+                lambda status, code: self._write(request, status, started, error_code=code, cost_usd=cost),
                 what="An embedding",
             )
             raise
-        await self._write(request, InferenceStatus.OK, started, embeddings=embeddings)
+        cost = embeddings.served.cost_usd if embeddings.served else None
+        await self._write(request, InferenceStatus.OK, started, embeddings=embeddings, cost_usd=cost)
         return embeddings
 
     async def _write(
@@ -158,6 +165,7 @@ class RecordedEmbedder:
         *,
         embeddings: Embeddings | None = None,
         error_code: str | None = None,
+        cost_usd: float | None = None,
     ) -> None:
         tokens, cached = (embeddings.tokens, embeddings.cached) if embeddings else ((), frozenset[int]())
         inference = Inference(
@@ -170,9 +178,10 @@ class RecordedEmbedder:
             streamed=False,
             finish_reason=None,
             error_code=error_code,
-            cost_usd=0.0,
+            cost_usd=cost_usd,
             cache_tier=CACHED if tokens and len(cached) == len(tokens) else None,
             created_at=self._clock(),
+            served=embeddings.served if embeddings else None,
         )
         await self._inferences.add(inference, None, None)
         self._observe(inference)

@@ -13,10 +13,11 @@ from tidemill.store.database import Connection, Pool
 
 COLUMNS: LiteralString = "b.id, b.scope, b.subject, b.period, b.limit_usd, b.created_at"
 APPLIES: LiteralString = (
-    "b.scope = 'all' OR b.scope = 'task' AND b.subject = %(task)s OR b.scope = 'user' AND b.subject = %(user)s::text "
-    "OR b.scope = 'key' AND b.subject = coalesce((SELECT coalesce(origin_id, id) FROM api_keys WHERE id = %(key)s), "
-    "%(key)s)::text "
-    "OR b.scope = 'team' AND b.subject IN (SELECT team_id::text FROM team_members WHERE user_id = %(user)s)"
+    "b.scope = 'all' OR b.scope = 'task' AND b.subject = %(task)s "
+    "OR b.scope = 'user' AND b.subject = %(user)s::uuid::text "
+    "OR b.scope = 'key' AND b.subject = "
+    "coalesce((SELECT coalesce(origin_id, id) FROM api_keys WHERE id = %(key)s::uuid), %(key)s::uuid)::text "
+    "OR b.scope = 'team' AND b.subject IN (SELECT team_id::text FROM team_members WHERE user_id = %(user)s::uuid)"
 )
 """A budget counts for a key whatever it is rotated into, and for whoever is in a team now."""
 

@@ -12,10 +12,12 @@ from tidemill.core.limits import LimitScope, RateLimit
 from tidemill.store.database import Connection, Pool
 
 COLUMNS: LiteralString = "r.id, r.scope, r.subject, r.requests_per_minute, r.tokens_per_minute, r.burst, r.created_at"
-FIRST_KEY: LiteralString = "coalesce((SELECT coalesce(origin_id, id) FROM api_keys WHERE id = %(key)s), %(key)s)"
+FIRST_KEY: LiteralString = (
+    "coalesce((SELECT coalesce(origin_id, id) FROM api_keys WHERE id = %(key)s::uuid), %(key)s::uuid)"
+)
 APPLICABLE: LiteralString = (
     f"SELECT asker.key_id, {COLUMNS} FROM (SELECT {FIRST_KEY} AS key_id) AS asker LEFT JOIN rate_limits AS r "
-    "ON r.scope = 'all' OR r.scope = 'user' AND r.subject = %(user)s::text "
+    "ON r.scope = 'all' OR r.scope = 'user' AND r.subject = %(user)s::uuid::text "
     "OR r.scope = 'key' AND r.subject = asker.key_id::text ORDER BY r.scope, r.subject"
 )
 # What a bucket has come to hold since it was last touched: no more than its capacity. A process whose clock is
