@@ -1,12 +1,12 @@
 """The ports of models and of embeddings, and the order of their wrappers.
 
-Of chats and texts, outermost first: recording, which keeps texts by their level → what may leave, for models outside
+Of chats and texts, outermost first: recording, which keeps texts by their level → cache → what may leave, for models outside
 → several answers to one request → tools of local models → route by model name (local child or endpoint). Of
 embeddings: recording → cache → what may leave → route by model name.
 """
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -31,7 +31,7 @@ from tidemill.llm.several_choices import SeveralChoices
 from tidemill.llm.tool_calls import ToolCalls
 from tidemill.llm.traced import ToldAttempts, ToldModel, TracedModel
 from tidemill.protection.secrets import Secrets
-from tidemill.settings import EndpointSettings, Settings
+from tidemill.settings import ServerSettings, Settings
 from tidemill.store.database import Pool
 from tidemill.store.embedding_cache import EmbeddingCacheRepository
 from tidemill.store.inferences import InferenceRepository
@@ -54,7 +54,13 @@ def model_client(settings: Settings) -> httpx.AsyncClient:
     )
 
 
-def chat_of(settings: Settings, served: ChatModel, inferences: InferenceRepository, metrics: Metrics) -> ChatModel:
+def chat_of(
+    settings: Settings,
+    served: ChatModel,
+    inferences: InferenceRepository,
+    metrics: Metrics,
+    caching: Callable[[ChatModel], ChatModel],
+) -> ChatModel:
     """The port for chats and texts, with its wrappers around whoever serves them."""
     limits, classify = protection_of(settings)
     content = settings.telemetry.trace_content
@@ -68,13 +74,13 @@ def chat_of(settings: Settings, served: ChatModel, inferences: InferenceReposito
     attempt = TracedModel("attempt", TracedModel("classification", ClassifiedModel(several, limit)), detailed=True)
     tried = ToldAttempts(attempt, provider_of=lambda name: provider_of(settings, name), observe=metrics.observe_attempt)
     recorded = RecordedModel(
-        tried,
+        TracedModel("cache", caching(tried)),
         inferences,
         clock=system_clock,
         texts=TextPolicy(settings.retention.inference_text_days, limits, classify),
         observe=metrics.observe_inference,
     )
-    return ToldModel(TracedModel("inference", recorded, detailed=True, content=content))
+    return ToldModel(TracedModel("inference", recorded, detailed=True, names=True, content=content))
 
 
 def provider_of(settings: Settings, name: str) -> str:
@@ -109,7 +115,7 @@ def serve_embeddings(settings: Settings, secrets: Secrets) -> Serve:
     return serve
 
 
-async def _endpoint_key(name: str, endpoint: EndpointSettings, secrets: Secrets) -> str | None:
+async def _endpoint_key(name: str, endpoint: ServerSettings, secrets: Secrets) -> str | None:
     if endpoint.api_key_env is not None:
         key = os.environ.get(endpoint.api_key_env)
         if key is None:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from tidemill.analysis.addresses import is_inside
 from tidemill.core.classification import Classified, Use, UseLimits
 from tidemill.core.errors import NotPermitted
-from tidemill.settings import EndpointSettings
+from tidemill.settings import ServerSettings
 
 Classify = Callable[[Sequence[str]], Classified]
 """The level of texts that go one way together."""
@@ -16,7 +16,7 @@ LARGE = 50_000
 """Characters from which on texts are read in a thread, so that no other request waits."""
 
 
-def is_outside(endpoint: EndpointSettings) -> bool:
+def is_outside(endpoint: ServerSettings) -> bool:
     """Whether texts leave the team's own network for it: as the setting says, else by its host's name or address."""
     if endpoint.outside is not None:
         return endpoint.outside
@@ -42,7 +42,7 @@ class OutsideLimit:
 
     def __init__(
         self,
-        endpoints: Mapping[str, EndpointSettings],
+        endpoints: Mapping[str, ServerSettings],
         *,
         limits: UseLimits,
         classify: Classify,

@@ -24,6 +24,7 @@ from tidemill.settings.models import (
     EmbeddingSettings,
     EndpointSettings,
     ModelSettings,
+    ServerSettings,
 )
 from tidemill.settings.outbound import OutboundSettings
 from tidemill.settings.people import AuthSettings, OidcSettings, PasswordSettings
@@ -50,6 +51,7 @@ __all__ = [
     "RetentionSettings",
     "ReviewSettings",
     "SemanticCacheSettings",
+    "ServerSettings",
     "Settings",
     "default_data_dir",
     "load_settings",

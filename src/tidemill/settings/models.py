@@ -2,11 +2,12 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Self, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, model_validator
 
-from tidemill.settings.section import AbsolutePath, Section, http_url
+from tidemill.core.provider import Price
+from tidemill.settings.section import AbsolutePath, Dollars, Section, http_url
 
 T = TypeVar("T")
 HUB_FILE = re.compile(
@@ -48,8 +49,8 @@ ModelSource = Annotated[Path | str, BeforeValidator(_model_source)]
 """Where a model's file is: a path, or its name on the Hugging Face Hub."""
 
 
-class EndpointSettings(Section):
-    """A model behind an OpenAI-compatible URL, such as vLLM or another hub."""
+class ServerSettings(Section):
+    """A model behind an OpenAI-compatible URL."""
 
     url: Annotated[str, AfterValidator(http_url)] = Field(description="Base URL up to and including `/v1`.")
     model: str | None = Field(None, description="The name there; the same as here when absent.")
@@ -60,11 +61,38 @@ class EndpointSettings(Section):
     )
 
     @model_validator(mode="after")
-    def one_key(self) -> "EndpointSettings":
+    def one_key(self) -> Self:
         """At most one place for the key."""
         if self.api_key_env is not None and self.api_key_secret is not None:
             raise ValueError("give `api_key_env` or `api_key_secret`, not both")
         return self
+
+
+class EndpointSettings(ServerSettings):
+    """A model for chats and texts behind an OpenAI-compatible URL, such as vLLM or another hub."""
+
+    price_input: Dollars | None = Field(None, description="US dollars for a million tokens of the prompt.")
+    price_output: Dollars | None = Field(None, description="US dollars for a million tokens of the answer.")
+    price_cached: Dollars | None = Field(
+        None,
+        description="US dollars for a million tokens of the prompt that it had cached; as `price_input` when absent.",
+    )
+
+    @model_validator(mode="after")
+    def whole_price(self) -> Self:
+        """Both parts of a price, or none."""
+        if (self.price_input is None) != (self.price_output is None) or (
+            self.price_cached is not None and self.price_input is None
+        ):
+            raise ValueError("a price needs both `price_input` and `price_output`; leave all of it out if unknown")
+        return self
+
+    @property
+    def price(self) -> Price | None:
+        """What its tokens cost, where the settings say that."""
+        if self.price_input is None or self.price_output is None:
+            return None
+        return Price(self.price_input, self.price_output, self.price_cached)
 
 
 class AdapterSettings(Section):
@@ -117,7 +145,7 @@ class ModelSettings(Section):
     )
 
 
-class EmbeddingEndpointSettings(EndpointSettings):
+class EmbeddingEndpointSettings(ServerSettings):
     """An embedding model behind an OpenAI-compatible URL."""
 
     query_prefix: str | None = Field(None, description="What the model wants before a query, such as `query: `.")

@@ -5,10 +5,14 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 """A path that no later change of the working folder moves; `~` is the home folder."""
+
+
+Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""An amount of US dollars."""
 
 
 def http_url(url: str) -> str:

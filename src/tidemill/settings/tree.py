@@ -128,6 +128,11 @@ class Settings(BaseSettings):
         return self.data_dir / "blobs"
 
     @property
+    def cache_dir(self) -> Path:
+        """Large kept answers; may be deleted at any time, and is not part of a backup."""
+        return self.data_dir / "cache"
+
+    @property
     def models_dir(self) -> Path:
         """Downloaded model files; not part of a backup."""
         return self.data_dir / "models"
