@@ -8,11 +8,13 @@ from fastapi import Request
 from tidemill.accounts.accounts import Accounts
 from tidemill.accounts.api_keys import ApiKeys
 from tidemill.accounts.entrance import Entrance
+from tidemill.alerts.service import Alerts
 from tidemill.conversations.service import Conversations
 from tidemill.files.service import Files
 from tidemill.flows.data import DataServices
 from tidemill.flows.responses import Responses
 from tidemill.flows.review import ReviewFlow
+from tidemill.llm.cache.tiers import Answers
 from tidemill.llm.embeddings import Embedder
 from tidemill.llm.port import ChatModel
 from tidemill.llm.runtime.local import LocalRuntime
@@ -36,6 +38,7 @@ class Services:
     chat: ChatModel
     deployments: Deployments
     prompts: PromptLibrary
+    alerts: Alerts
     embedder: Embedder
     embedding_deployments: EmbeddingDeployments
     runtime: LocalRuntime
@@ -43,6 +46,7 @@ class Services:
     responses: Responses
     conversations: Conversations
     files: Files
+    answers: Answers
     metrics: Metrics
     metrics_page: Callable[[], Awaitable[bytes]]
     traces: Traces

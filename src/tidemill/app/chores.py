@@ -6,11 +6,13 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
 from tidemill.accounts.accounts import Accounts
 from tidemill.accounts.entrance import Entrance
+from tidemill.alerts.service import Alerts
 from tidemill.app.database import Database
 from tidemill.core.errors import TidemillError
 from tidemill.flows.data import DataServices
 from tidemill.flows.metrics import PUBLISH_SECONDS, MetricsPage
 from tidemill.flows.review import ReviewFlow
+from tidemill.llm.cache.tiers import Answers
 from tidemill.llm.runtime.local import LocalRuntime
 from tidemill.registry.prompts import PromptLibrary
 from tidemill.store.embedded import EmbeddedPostgres
@@ -22,6 +24,7 @@ RETENTION_SECONDS = 3600.0
 SETTLE_SECONDS = 10.0
 TEND_SECONDS = 1.0
 USES_SECONDS = 2.0
+CACHE_SECONDS = 60.0
 PROMPTS_SECONDS = 1.0
 
 
@@ -34,6 +37,9 @@ def chores_of(
     entrance: Entrance,
     prompts: PromptLibrary,
     page: MetricsPage,
+    alerts: Alerts,
+    alerts_every: float,
+    answers: Answers,
 ) -> Iterator[Coroutine[None, None, None]]:
     """The chores of one hub, each an endless task."""
     yield _regularly(RETENTION_SECONDS, data.retention.run)
@@ -41,9 +47,11 @@ def chores_of(
     yield _regularly(RETENTION_SECONDS, entrance.forget)
     yield _regularly(SETTLE_SECONDS, reviews.settle)
     yield _regularly(TEND_SECONDS, runtime.tend)
+    yield _regularly(alerts_every, alerts.run)
     yield _regularly(PROMPTS_SECONDS, prompts.refresh)
     yield _regularly(USES_SECONDS, accounts.keys.write_uses)
     yield _regularly(PUBLISH_SECONDS, page.publish)
+    yield _regularly(CACHE_SECONDS, answers.tend)
     if database.embedded is not None:
         embedded = database.embedded
         yield _regularly(WATCH_SECONDS, lambda: _watch(embedded))

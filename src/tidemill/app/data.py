@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tidemill.accounts.accounts import Accounts
 from tidemill.accounts.audit import Audit
+from tidemill.app.answers import answer_rows, open_answers, unobserved
 from tidemill.app.database import Database
 from tidemill.app.people import accounts_of
 from tidemill.core.clock import system_clock
@@ -16,6 +17,7 @@ from tidemill.flows.export import ExportFlow, ExportParts
 from tidemill.flows.personal_data import ErasureFlow, ErasureParts
 from tidemill.flows.review import forget_changes
 from tidemill.flows.steps import forget_steps
+from tidemill.llm.cache.tiers import Answers
 from tidemill.protection.retention import Kept, Retention
 from tidemill.protection.secrets import Secrets
 from tidemill.registry.prompts import PromptLibrary
@@ -47,8 +49,8 @@ async def open_secrets(settings: Settings, database: Database) -> AsyncIterator[
 @asynccontextmanager
 async def open_data(settings: Settings, database: Database) -> AsyncIterator[DataServices]:
     """The services for data alone, for the commands that need no more."""
-    async with make_pool(database.url, size=4) as pool:
-        yield data_of(settings, pool, accounts_of(database, pool))
+    async with make_pool(database.url, size=4) as pool, open_answers(settings, pool, unobserved) as answers:
+        yield data_of(settings, pool, accounts_of(database, pool), answers)
 
 
 @asynccontextmanager
@@ -68,7 +70,7 @@ def secrets_of(settings: Settings, pool: Pool, audit: Audit) -> Secrets:
     return Secrets(SecretRepository(pool), open_key_file(settings), audit=audit, clock=system_clock)
 
 
-def data_of(settings: Settings, pool: Pool, accounts: Accounts) -> DataServices:
+def data_of(settings: Settings, pool: Pool, accounts: Accounts, answers: Answers) -> DataServices:
     """The services for export, erasure and retention."""
     blobs = BlobStore(settings.blobs_dir)
     data = PersonalData(pool)
@@ -81,7 +83,7 @@ def data_of(settings: Settings, pool: Pool, accounts: Accounts) -> DataServices:
         people=accounts.people,
         exports=ExportFlow(ExportParts(accounts.people, data, blobs, accounts.audit, system_clock)),
         erasures=ErasureFlow(
-            ErasureParts(accounts.people, accounts.audit, data, erasures, files, blobs, logs, system_clock)
+            ErasureParts(accounts.people, accounts.audit, data, erasures, files, blobs, answers, logs, system_clock)
         ),
         retention=Retention(
             list(kept_data(settings, pool, files, blobs, logs)), RetentionRepository(pool), clock=system_clock
@@ -111,6 +113,7 @@ def kept_data(settings: Settings, pool: Pool, files: FileRepository, blobs: Blob
     yield Kept("files", timedelta(0), due("files"), files.expire, True)
     cache = timedelta(hours=keep.cache_hours)
     yield Kept("cached_embeddings", cache, due("cached_embeddings"), rows.forget_embeddings)
+    yield Kept("cached_answers", cache, due("cached_answers"), answer_rows(settings, pool).forget, True)
     days = timedelta(days=keep.log_days)
     yield Kept("review_steps", days, due("review_steps"), partial(forget_steps, pool, rows))
     yield Kept("log_files", days, partial(count_old_logs, logs), partial(empty_old_logs, logs))

@@ -7,6 +7,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import httpx
 
 from tidemill.api.services import Services
+from tidemill.app.alerts import open_alerts
+from tidemill.app.answers import cached, open_answers
 from tidemill.app.chores import chores_of, stop
 from tidemill.app.data import data_of, prompts_of, secrets_of
 from tidemill.app.database import Database, ready
@@ -67,12 +69,15 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
         served = OpenAIHTTP(
             await stack.enter_async_context(model_client(settings)), serve_models(settings, runtime, secrets)
         )
-        chat = chat_of(settings, served, inferences, metrics)
         embeddings = EmbeddingModels(
             settings, await stack.enter_async_context(model_client(settings)), serve_embeddings(settings, secrets)
         )
         stack.callback(embeddings.close)
         embedder = embedder_of(settings, embeddings, pool, inferences, metrics)
+        answers = await stack.enter_async_context(open_answers(settings, pool, metrics.observe_cache))
+        chat = chat_of(
+            settings, served, inferences, metrics, caching=lambda inner: cached(settings, inner, answers, embedder)
+        )
         responses = _responses(settings, pool, chat, deployments)
         blobs = BlobStore(settings.blobs_dir)
         _, classify = protection_of(settings)
@@ -94,9 +99,10 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
         await jobs.start()
         stack.push_async_callback(jobs.aclose)
         page = await stack.enter_async_context(open_metrics_page(f"{role}-{jobs.slot}", role, metrics, pool, runtime))
-        data = data_of(settings, pool, accounts)
+        data = data_of(settings, pool, accounts, answers)
         stack.push_async_callback(accounts.keys.write_uses)
-        chores = chores_of(database, data, reviews, accounts, runtime, entrance, prompts, page)
+        alerts = await stack.enter_async_context(open_alerts(settings, pool, secrets))
+        chores = chores_of(database, data, reviews, accounts, runtime, entrance, prompts, page, alerts, settings.alerts.every, answers)
         stack.push_async_callback(stop, [asyncio.create_task(work) for work in chores])
         yield Services(
             settings=settings,
@@ -106,6 +112,7 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             chat=chat,
             deployments=deployments,
             prompts=prompts,
+            alerts=alerts,
             embedder=embedder,
             embedding_deployments=EmbeddingDeployments(settings),
             runtime=runtime,
@@ -113,6 +120,7 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             responses=responses,
             conversations=conversations,
             files=files,
+            answers=answers,
             metrics=metrics,
             metrics_page=page.render,
             traces=traces,

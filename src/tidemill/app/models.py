@@ -1,7 +1,7 @@
 """The ports of models and of embeddings, and the order of their wrappers.
 
-Of chats and texts, outermost first: recording, which keeps texts by their level → cache → what may leave, for models outside
-→ several answers to one request → tools of local models → route by model name (local child or endpoint). Of
+Of chats and texts, outermost first: recording, which keeps texts by their level → cache → what may leave, for models
+outside → several answers to one request → tools of local models → route by model name (local child or endpoint). Of
 embeddings: recording → cache → what may leave → route by model name.
 """
 

@@ -9,11 +9,12 @@ last, so that an erasure that was killed still knows whom to erase; `resume` fin
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
+from typing import Protocol
 from uuid import UUID
 
 from tidemill.accounts.audit import Audit, Change
@@ -37,6 +38,14 @@ AGAIN = timedelta(days=1)
 log = logging.getLogger(__name__)
 
 
+class KeptAnswers(Protocol):
+    """Where models' answers are kept to be given again."""
+
+    async def erase(self, owners: Collection[UUID]) -> int:
+        """Deletes what these owners asked first; returns how many answers that were."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ErasureParts:
     """What an erasure is made with.
@@ -48,6 +57,7 @@ class ErasureParts:
         erasures: the rows of erasures.
         files: uploaded files, with their blobs.
         blobs: the changes that reviews read.
+        answers: kept answers of models.
         logs: the folder of log files.
         clock: gives times.
     """
@@ -58,6 +68,7 @@ class ErasureParts:
     erasures: ErasureRepository
     files: FileRepository
     blobs: BlobStore
+    answers: KeptAnswers
     logs: Path
     clock: Clock
 
@@ -151,6 +162,7 @@ class ErasureFlow:
         counts = {
             "reviews": await parts.data.delete_reviews(person, parts.blobs),
             "files": await parts.files.erase_owner([person.user_id, *person.key_ids]),
+            "cached_answers": await parts.answers.erase([person.user_id, *person.key_ids]),
         }
         if counted:
             async with parts.audit.change(Actor(erasure.actor, erasure.actor_id)) as change:

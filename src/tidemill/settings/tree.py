@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from tidemill.settings.alerts import AlertSettings
 from tidemill.settings.cache import CacheSettings
 from tidemill.settings.data import (
     ConversationSettings,
@@ -93,6 +94,7 @@ class Settings(BaseSettings):
     protection: ProtectionSettings = ProtectionSettings()
     conversations: ConversationSettings = ConversationSettings()
     prompts: PromptSettings = PromptSettings()
+    alerts: AlertSettings = AlertSettings()
     files: FileSettings = FileSettings()
     embeddings: EmbeddingSettings = EmbeddingSettings()
     cache: CacheSettings = CacheSettings()

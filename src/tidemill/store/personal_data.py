@@ -112,8 +112,8 @@ TOMBSTONE: Sequence[Erase] = (
 """Last, so that who has to be erased is known until all is done. The id stays, and names nobody."""
 
 CLEANED = ("inference_texts", "inferences", "messages", "conversation_summaries", "conversations", "responses",
-           "embedding_cache", "reviews", "review_findings", "review_events", "files", "users", "api_keys", "sessions",
-           "team_members")  # fmt: skip
+           "embedding_cache", "answer_cache", "reviews", "review_findings", "review_events", "files", "users",
+           "api_keys", "sessions", "team_members")  # fmt: skip
 
 
 class PersonalData:

@@ -1,0 +1,62 @@
+"""The cache of answers."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from tidemill.app.models import protection_of
+from tidemill.core.clock import system_clock
+from tidemill.llm.cache.model import CachedModel
+from tidemill.llm.cache.redis_tier import RedisTier
+from tidemill.llm.cache.semantic import SemanticTier
+from tidemill.llm.cache.tiers import Answers, Observe
+from tidemill.llm.catalog import DEFAULT
+from tidemill.llm.embeddings import Embedder
+from tidemill.llm.port import ChatModel
+from tidemill.llm.recording import TextPolicy
+from tidemill.registry.embeddings import EmbeddingDeployments
+from tidemill.settings import Settings
+from tidemill.store.answer_cache import AnswerCacheRepository
+from tidemill.store.answer_files import AnswerFiles
+from tidemill.store.database import Pool
+
+
+def unobserved(*, tier: str, hit: bool) -> None:
+    """For commands, which look nothing up."""
+
+
+def answer_rows(settings: Settings, pool: Pool) -> AnswerCacheRepository:
+    """The tiers of the database and of files."""
+    return AnswerCacheRepository(pool, AnswerFiles(settings.cache_dir), over=settings.cache.file_over_bytes)
+
+
+@asynccontextmanager
+async def open_answers(settings: Settings, pool: Pool, observe: Observe) -> AsyncIterator[Answers]:
+    """The tiers of kept answers, until the end of the block."""
+    url = settings.cache.redis_url
+    answers = Answers(
+        answer_rows(settings, pool),
+        RedisTier(url.get_secret_value()) if url is not None else None,
+        settings.cache,
+        hours=settings.retention.cache_hours,
+        clock=system_clock,
+        observe=observe,
+    )
+    try:
+        yield answers
+    finally:
+        await answers.aclose()
+
+
+def cached(settings: Settings, inner: ChatModel, answers: Answers, embedder: Embedder) -> ChatModel:
+    """The model with its answers kept, where the settings say so."""
+    if not settings.cache.enabled:
+        return inner
+    limits, classify = protection_of(settings)
+    deployments = EmbeddingDeployments(settings)
+    return CachedModel(
+        inner,
+        answers,
+        texts=TextPolicy(settings.retention.inference_text_days, limits, classify),
+        semantic=SemanticTier(embedder, lambda: deployments.find(DEFAULT), settings.cache.semantic),
+        sampled=settings.cache.sampled,
+    )
