@@ -14,7 +14,7 @@ from tidemill.app.data import data_of, prompts_of, secrets_of
 from tidemill.app.database import Database, ready
 from tidemill.app.models import chat_of, embedder_of, model_client, protection_of, serve_embeddings, serve_models
 from tidemill.app.people import accounts_of, entrance_of, issuer_of
-from tidemill.app.telemetry import metrics_of, open_metrics_page
+from tidemill.app.telemetry import metrics_of, open_metrics_page, open_traces
 from tidemill.conversations.answering import Answering
 from tidemill.conversations.service import Conversations
 from tidemill.conversations.summaries import Summaries
@@ -42,7 +42,6 @@ from tidemill.store.files import FileRepository
 from tidemill.store.inferences import InferenceRepository
 from tidemill.store.responses import ResponseRepository
 from tidemill.store.reviews import ReviewRepository
-from tidemill.telemetry.spans import Traces
 
 
 @asynccontextmanager
@@ -64,7 +63,7 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
         await prompts.refresh()
         deployments = Deployments(settings, prompts)
         metrics = metrics_of(settings)
-        traces = Traces(settings.telemetry.traces_kept)
+        traces = await stack.enter_async_context(open_traces(settings, role))
         inferences = InferenceRepository(fast)
         served = OpenAIHTTP(
             await stack.enter_async_context(model_client(settings)), serve_models(settings, runtime, secrets)
@@ -102,7 +101,9 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
         data = data_of(settings, pool, accounts, answers)
         stack.push_async_callback(accounts.keys.write_uses)
         alerts = await stack.enter_async_context(open_alerts(settings, pool, secrets))
-        chores = chores_of(database, data, reviews, accounts, runtime, entrance, prompts, page, alerts, settings.alerts.every, answers)
+        chores = chores_of(
+            database, data, reviews, accounts, runtime, entrance, prompts, page, alerts, settings.alerts.every, answers
+        )
         stack.push_async_callback(stop, [asyncio.create_task(work) for work in chores])
         yield Services(
             settings=settings,

@@ -1,12 +1,16 @@
 """What a process lets see of itself: its logs' mask, its metrics among those of the others, its traces."""
 
+import asyncio
 import logging
+import os
+import platform
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from tidemill.accounts.api_keys import PREFIX
 from tidemill.analysis.secrets import mask
+from tidemill.app.chores import stop
 from tidemill.app.models import provider_of
 from tidemill.core.errors import Unavailable
 from tidemill.flows.metrics import MetricsPage
@@ -15,6 +19,7 @@ from tidemill.settings import Settings
 from tidemill.store.database import Pool
 from tidemill.store.process_metrics import ProcessMetricsRepository
 from tidemill.telemetry.metrics import Metrics
+from tidemill.telemetry.spans import Traces
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +38,24 @@ def metrics_of(settings: Settings) -> Metrics:
         return "/" not in name or name in settings.models.files or name in settings.models.endpoints
 
     return Metrics(known=known, provider_of=lambda name: provider_of(settings, name))
+
+
+@asynccontextmanager
+async def open_traces(settings: Settings, role: str) -> AsyncIterator[Traces]:
+    """The traces of this process, which are sent on where the settings name a collector."""
+    chosen = settings.telemetry
+    if chosen.otlp_endpoint is None:
+        yield Traces(chosen.traces_kept)
+        return
+    from tidemill.telemetry.otlp import OtlpTraces  # noqa: PLC0415 - OpenTelemetry takes 0.3 s and 22 MB
+
+    otlp = OtlpTraces(chosen.otlp_endpoint, f"{role}-{platform.node()}-{os.getpid()}")
+    sending = asyncio.create_task(otlp.run())
+    try:
+        yield Traces(chosen.traces_kept, export=otlp.add)
+    finally:
+        await stop([sending])
+        await otlp.aclose()
 
 
 @asynccontextmanager

@@ -46,13 +46,17 @@ class TracedModel:
         name: what the inner wrapper does.
         inner: the wrapper that it stands around.
         detailed: whether the span says which model was asked how, what it cost, and when its first token came.
-        content: whether it holds what was asked and answered; with `detailed` alone.
+        names: whether it says for which task and inference; of the outermost one alone.
+        content: whether it holds what was asked and answered.
     """
 
-    def __init__(self, name: str, inner: ChatModel, *, detailed: bool = False, content: bool = False) -> None:
+    def __init__(
+        self, name: str, inner: ChatModel, *, detailed: bool = False, names: bool = False, content: bool = False
+    ) -> None:
         self._name = name
         self._inner = inner
         self._detailed = detailed
+        self._names = names
         self._content = content
 
     async def complete(self, request: ModelRequest) -> ChatCompletion:
@@ -92,9 +96,9 @@ class TracedModel:
                     here.leave(token)
                 if chunk is None:
                     break
-                if first:
+                if first and self._detailed:
                     here.event("first_token")
-                    first = False
+                first = False
                 served, usage = chunk.served or served, chunk.usage or usage
                 if transcript is not None:
                     transcript.add(chunk)
@@ -111,6 +115,9 @@ class TracedModel:
     def _begin(self, here: Span | NoSpan, request: ModelRequest) -> None:
         if self._detailed:
             here.set(_asked(request))
+        if self._names and request.context is not None:
+            here.set({"tidemill.task": str(request.context.deployment.task)})
+            here.set({"tidemill.inference_id": str(request.context.inference_id)})
         if self._content:
             here.set({"gen_ai.input.messages": json.dumps(asked_of(request), ensure_ascii=False)})
 
@@ -337,9 +344,6 @@ def _asked(request: ModelRequest) -> dict[str, Attribute]:
         value = request.options.get(option)
         if isinstance(value, int | float):
             asked[name] = value
-    if request.context is not None:
-        asked["tidemill.task"] = str(request.context.deployment.task)
-        asked["tidemill.inference_id"] = str(request.context.inference_id)
     return asked
 
 

@@ -113,6 +113,7 @@ def configure_logs(
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for noisy in NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # `otlp` says once what it says at every try
     adopt("dbos")
 
 

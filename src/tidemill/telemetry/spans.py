@@ -86,18 +86,22 @@ class Span:
     Attributes:
         span_id: 16 hexadecimal digits.
         parent_id: the span within which it was done; the caller's own for the first; `None` for neither.
+        entry: it is the first span of a request here.
         started: nanoseconds by the monotonic clock.
         ended: the same; `None` while it goes on.
         events: moments in it: time and name.
         error: the code of what it ended with, never its message, which may hold what somebody said.
     """
 
-    __slots__ = ("_token", "attributes", "ended", "error", "events", "name", "parent_id", "span_id", "started", "trace")
+    __slots__ = (
+        "_token", "attributes", "ended", "entry", "error", "events", "name", "parent_id", "span_id", "started", "trace"
+    )  # fmt: skip
 
-    def __init__(self, name: str, trace: Trace, parent_id: str | None) -> None:
+    def __init__(self, name: str, trace: Trace, parent_id: str | None, *, entry: bool = False) -> None:
         self.name = name
         self.trace = trace
         self.parent_id = parent_id
+        self.entry = entry
         self.span_id = f"{random.getrandbits(64) or 1:016x}"
         self.attributes: dict[str, Attribute] = {}
         self.events: list[tuple[int, str]] = []
@@ -222,7 +226,7 @@ class Traces:
         sampled = parent is None or parent.sampled
         trace_id = parent.trace_id if parent else trace_id or new_id().hex
         trace = self._traces.get(trace_id) or Trace(trace_id, self._keep, self._export, sampled=sampled)
-        return Span(name, trace, parent.span_id if parent else None)
+        return Span(name, trace, parent.span_id if parent else None, entry=True)
 
     def find(self, trace_id: str) -> Trace | None:
         """The trace with this id, as far as this process still has it."""
