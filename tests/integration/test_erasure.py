@@ -201,8 +201,8 @@ async def test_every_table_that_names_a_person_is_one_that_an_erasure_knows(pool
             "AND column_name IN ('owner_id', 'user_id', 'actor_id', 'email')"
         )
         found = {str(row["name"]) for row in await cursor.fetchall()}
-    erased = {"answer_cache", "api_keys", "conversations", "embedding_cache", "files", "inferences", "responses", "reviews", "sessions",
-              "team_members", "users"}  # fmt: skip
+    erased = {"answer_cache", "api_keys", "conversations", "embedding_cache", "files", "inferences", "responses",
+              "reviews", "sessions", "team_members", "users"}  # fmt: skip
     ids_alone = {"audit_log", "erasures"}
     assert found == erased | ids_alone
 
