@@ -19,6 +19,7 @@
     ├── ModelFailed                  502  the model answered with something unusable
     └── Unavailable                  503  it may work later (transient)
         ├── AllFailed                503  no provider and no fallback could answer
+        ├── StreamInterrupted        503  an answer broke off after a part of it was sent
         └── DeadlineExceeded         504  there was no time left to go on
 
 Each error is classified once, where the outside world is touched. Its message is one or two sentences for a
@@ -29,6 +30,7 @@ from typing import ClassVar
 
 from tidemill.core.failure import Failure
 from tidemill.core.limits import RateStanding
+from tidemill.core.served import Served
 
 
 class TidemillError(Exception):
@@ -42,6 +44,7 @@ class TidemillError(Exception):
 
     Attributes:
         cost_usd: what was spent until it failed; `None` where that is not known.
+        served: who was asked last, and what had failed before, where anybody was asked.
     """
 
     status: ClassVar[int] = 500
@@ -63,6 +66,7 @@ class TidemillError(Exception):
         self.failure = failure
         self.retry_after = retry_after
         self.cost_usd: float | None = 0.0
+        self.served: Served | None = None
 
 
 class InvalidInput(TidemillError):
@@ -230,6 +234,12 @@ class AllFailed(Unavailable):
     """No provider of the route answered, and no fallback did."""
 
     code = "all_providers_failed"
+
+
+class StreamInterrupted(Unavailable):
+    """An answer broke off after a part of it had been passed on, so that nobody else could give it any more."""
+
+    code = "stream_interrupted"
 
 
 class DeadlineExceeded(Unavailable):

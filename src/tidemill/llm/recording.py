@@ -15,6 +15,7 @@ from tidemill.core.chat import ChatChunk, ChatCompletion, ModelRequest, Usage
 from tidemill.core.classification import Level, Use, UseLimits
 from tidemill.core.clock import Clock
 from tidemill.core.context import InferenceContext
+from tidemill.core.deployment import Fallback
 from tidemill.core.errors import TidemillError
 from tidemill.core.ids import digest
 from tidemill.core.inference import Inference, InferenceStatus, InferenceText
@@ -26,11 +27,15 @@ from tidemill.llm.outside import Classify, classified
 from tidemill.llm.port import ChatModel
 from tidemill.llm.transcript import Transcript
 from tidemill.store.inferences import InferenceRepository
+from tidemill.telemetry.spans import span
 
 log = logging.getLogger(__name__)
 
 COMMITTED = "committed"
 """The cache tier of an answer that an earlier inference had committed."""
+
+TEXTS_OF_THE_HUB = frozenset({Fallback.TEMPLATE, Fallback.SEARCH})
+"""Fallbacks that ask no model."""
 
 
 class Observer(Protocol):
@@ -159,6 +164,7 @@ class _Entry:
         self.context: InferenceContext = request.context
         self.first_token_ms: float | None = None
         self.served: Served | None = None
+        self.spent_on_failure: float | None = None
         self._model = model
         self._streamed = streamed
         self._started = model._timer()
@@ -170,10 +176,15 @@ class _Entry:
         return (self._model._timer() - self._started) * 1000
 
     async def succeed(self, choices: object, usage: Usage) -> None:
-        await self._write(InferenceStatus.OK, choices, usage, None)
+        own_text = self.served is not None and self.served.fallback in TEXTS_OF_THE_HUB
+        await self._write(InferenceStatus.PARTIAL if own_text else InferenceStatus.OK, choices, usage, None)
 
     async def fail(self, error: BaseException, choices: object = (), usage: Usage | None = None) -> None:
         """Records how it ended. The caller raises `error`."""
+        if self.served is None and isinstance(error, TidemillError):
+            self.served = error.served
+        if self.served is None and isinstance(error, TidemillError):
+            self.spent_on_failure = error.cost_usd
         await record_failure(
             error, lambda status, code: self._write(status, choices, usage or Usage(), code), what="An inference"
         )
@@ -191,14 +202,15 @@ class _Entry:
             streamed=self._streamed,
             finish_reason=_finish_reason(choices),
             error_code=error_code,
-            cost_usd=self.served.cost_usd if self.served else None,
+            cost_usd=self.served.cost_usd if self.served else self.spent_on_failure,
             cache_tier=self.served.cache_tier if self.served else None,
             created_at=now,
             served=self.served,
         )
-        level = await model._texts.level(self._asked, choices)
-        text = InferenceText(self._request, json.dumps({"choices": choices}), level) if level else None
-        await model._inferences.add(inference, text, now + timedelta(days=model._texts.days) if text else None)
+        with span("record"):
+            level = await model._texts.level(self._asked, choices)
+            text = InferenceText(self._request, json.dumps({"choices": choices}), level) if level else None
+            await model._inferences.add(inference, text, now + timedelta(days=model._texts.days) if text else None)
         model._observe(inference)
 
 

@@ -95,6 +95,14 @@ class ProviderStateRepository:
             )
             return cursor.rowcount == 1
 
+    async def release(self, provider: str, model: str, *, rests_until: datetime) -> None:
+        """Gives a try back: the rest was over at this moment."""
+        async with self._pool.connection() as connection:
+            await connection.execute(
+                "UPDATE provider_states SET rests_until = %s WHERE provider = %s AND model = %s",
+                (rests_until, provider, model),
+            )
+
     async def disable(self, provider: str, reason: str, at: datetime) -> None:
         """Takes a provider out of the pool."""
         async with self._pool.connection() as connection:
