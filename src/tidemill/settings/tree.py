@@ -19,6 +19,7 @@ from tidemill.settings.data import (
     ReviewSettings,
 )
 from tidemill.settings.jobs import JobSettings
+from tidemill.settings.limits import LimitSettings
 from tidemill.settings.models import EmbeddingSettings, ModelSettings
 from tidemill.settings.outbound import OutboundSettings
 from tidemill.settings.people import AuthSettings
@@ -100,6 +101,7 @@ class Settings(BaseSettings):
     cache: CacheSettings = CacheSettings()
     jobs: JobSettings = JobSettings()
     recovery: RecoverySettings = RecoverySettings()
+    limits: LimitSettings = LimitSettings()
     outbound: OutboundSettings = OutboundSettings()
     providers: Providers = Field(default_factory=dict, description="Providers of models, by name.")
     routes: Routes = Field(default_factory=dict, description="Several models under one name, by that name.")
