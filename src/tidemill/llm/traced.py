@@ -12,7 +12,7 @@ from contextlib import aclosing
 from typing import Protocol
 
 from tidemill.core.chat import ChatChunk, ChatCompletion, ModelRequest, TextRequest, Usage
-from tidemill.core.errors import TidemillError
+from tidemill.core.errors import AllFailed, TidemillError
 from tidemill.core.served import Served
 from tidemill.llm.asked import asked_of
 from tidemill.llm.port import ChatModel
@@ -275,8 +275,6 @@ def _log_answer(request: ModelRequest, served: Served | None, usage: Usage, leng
             fallback_success=True,
             failures=list(served.recovery),
         )
-    if served is not None and served.cache_tier is not None:
-        log_event(log, logging.DEBUG, "cache_operation", operation="get", cache_hit=True, tier=served.cache_tier)
     log_event(
         log,
         logging.INFO,
@@ -300,7 +298,7 @@ def _log_error(request: ModelRequest, error: TidemillError) -> None:
         model=request.model,
         failure=str(error.failure) if error.failure else None,
     )
-    if route is not None and route.fallbacks and error.code == "all_failed":
+    if route is not None and route.fallbacks and error.code == AllFailed.code:
         log_event(
             log,
             logging.WARNING,

@@ -75,7 +75,7 @@ class CachedModel:
                 tier = answer.served.cache_tier if answer.served is not None else None
                 return answer
         finally:
-            self._answers.count(tier)
+            self._answers.count(wanted.key, tier)
 
     def stream(self, request: ModelRequest) -> AsyncGenerator[ChatChunk, None]:
         """As the port says; a kept answer comes as chunks, too."""
@@ -99,7 +99,7 @@ class CachedModel:
                     continue
                 return
         finally:
-            self._answers.count(tier)
+            self._answers.count(wanted.key, tier)
 
     def _wanted(self, request: ModelRequest) -> _Wanted | None:
         """The request where its answer may be kept; `None` where it passes by."""
@@ -115,7 +115,7 @@ class CachedModel:
         found = self._answers.look(wanted.key) if wanted.may_be_old else None
         if found is None:
             return None
-        self._answers.count(found.tier)
+        self._answers.count(wanted.key, found.tier)
         return decoded(found.value, found.tier)
 
     def _flight(self, wanted: _Wanted, *, streamed: bool) -> Flight:

@@ -15,6 +15,7 @@ from tidemill.llm.cache.memory import Entry, MemoryTier
 from tidemill.llm.cache.redis_tier import RedisTier
 from tidemill.settings import CacheSettings
 from tidemill.store.answer_cache import AnswerCacheRepository, KeptAnswer, Meaning, StoredAnswer
+from tidemill.telemetry.logs import log_event
 
 log = logging.getLogger(__name__)
 
@@ -124,6 +125,7 @@ class Answers:
         That is done meanwhile; what fails there is logged, since the answer itself is there.
         """
         now = self._clock()
+        _log(answer.key, "set")
         self._remember(answer.key, Entry(answer.value, answer.owner_id, now + self._longest))
         while len(self._writes) >= MOST_WRITES:
             await asyncio.wait(self._writes, return_when=asyncio.FIRST_COMPLETED)
@@ -131,9 +133,10 @@ class Answers:
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)
 
-    def count(self, tier: str | None) -> None:
-        """Notes a look, and the tier that had the answer where one had."""
+    def count(self, key: bytes, tier: str | None) -> None:
+        """Notes a look for a key, and the tier that had the answer where one had."""
         self._seen[tier or NONE] += 1
+        _log(key, "get", cache_hit=tier is not None, tier=tier)
         self._observe(tier=tier or NONE, hit=tier is not None)
 
     async def written(self) -> None:
@@ -212,3 +215,7 @@ class Answers:
 
 def _tier(stored: StoredAnswer) -> str:
     return "l3" if stored.in_file else "l2"
+
+
+def _log(key: bytes, operation: str, **fields: object) -> None:
+    log_event(log, logging.DEBUG, "cache_operation", operation=operation, key_hash=key[:8].hex(), **fields)
