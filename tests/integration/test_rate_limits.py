@@ -1,0 +1,229 @@
+"""Nobody asks faster than a rate limit allows, in whichever process; and who is refused is told when to come back."""
+
+import asyncio
+from contextlib import aclosing
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from tests.conftest import NOON
+from tests.support.people import MovedClock, make_accounts, person
+from tests.support.priced import FACTS, asked
+from tidemill.accounts.api_keys import Wanted
+from tidemill.core.audit import COMMAND
+from tidemill.core.chat import ChatCompletion, ModelRequest
+from tidemill.core.context import InferenceContext
+from tidemill.core.embedding import EmbeddingRequest
+from tidemill.core.errors import RateLimited, Unavailable
+from tidemill.core.ids import new_id
+from tidemill.core.inference import Inference
+from tidemill.core.limits import LimitScope, RateLimit
+from tidemill.llm.budgets import BudgetedModel, Spending
+from tidemill.llm.port import ChatModel
+from tidemill.llm.rate_limits import Pace, RateLimitedEmbedder, RateLimitedModel
+from tidemill.llm.recording import RecordedModel, TextPolicy
+from tidemill.llm.scripted import ScriptedAnswer, ScriptedModel
+from tidemill.llm.scripted_embeddings import ScriptedEmbedder
+from tidemill.settings.limits import LimitSettings
+from tidemill.store.budgets import BudgetRepository
+from tidemill.store.database import Pool, make_pool
+from tidemill.store.inferences import InferenceRepository
+from tidemill.store.rate_limits import RateLimitRepository
+
+KEY = UUID(int=7)
+FIVE = "one two three four five"
+USED = 7
+"""Tokens of the question and of the answer."""
+
+
+def scripted() -> ScriptedModel:
+    return ScriptedModel([ScriptedAnswer(FIVE, repeat=True)])
+
+
+def paced(pool: Pool, clock: MovedClock, inner: ChatModel | None = None, **limits: int) -> RateLimitedModel:
+    """A model under limits, which says what it cost, as the real ones do."""
+    priced = BudgetedModel(inner or scripted(), Spending(BudgetRepository(pool, pool), FACTS, clock=clock))
+    return RateLimitedModel(priced, Pace(RateLimitRepository(pool, pool), LimitSettings(**limits), clock=clock))
+
+
+async def put_limit(pool: Pool, scope: LimitScope, subject: object, **numbers: int) -> None:
+    limit = {"requests_per_minute": None, "tokens_per_minute": None, "burst": None, **numbers}
+    async with pool.connection() as connection:
+        await RateLimitRepository(pool, pool).put(
+            connection, RateLimit(new_id(), scope, str(subject), created_at=NOON, **limit)
+        )
+
+
+def by_key(**options: object) -> ModelRequest:
+    return asked("own", key_id=KEY, **options)  # type: ignore[arg-type]
+
+
+async def test_who_asks_too_fast_waits_as_long_as_is_said_and_no_longer(pool: Pool) -> None:
+    clock, inner = MovedClock(), scripted()
+    model = paced(pool, clock, inner, requests_per_minute=30, burst=2)
+    for _ in range(2):
+        await model.complete(by_key())
+    with pytest.raises(RateLimited, match="30 requests a minute, is used up") as refused:
+        await model.complete(by_key())
+    assert refused.value.retry_after == pytest.approx(2.0)
+    assert inner.calls == 2
+    clock.forward(seconds=1.9)
+    with pytest.raises(RateLimited):
+        await model.complete(by_key())
+    clock.forward(seconds=0.1)
+    await model.complete(by_key())
+
+
+async def test_a_limit_holds_over_two_processes_that_ask_at_once(pool: Pool, database_url: str) -> None:
+    clock, inner = MovedClock(), scripted()
+    async with make_pool(database_url, size=2, synchronous_commit=False) as other:
+        models = [paced(each, clock, inner, requests_per_minute=10) for each in (pool, other)]
+        asking = [models[number % 2].complete(by_key()) for number in range(40)]
+        answers = await asyncio.gather(*asking, return_exceptions=True)
+    assert sum(isinstance(answer, ChatCompletion) for answer in answers) == inner.calls == 10
+    assert sum(isinstance(answer, RateLimited) for answer in answers) == 30
+
+
+async def test_tokens_are_taken_by_an_estimate_and_corrected_by_what_was_used(pool: Pool) -> None:
+    clock = MovedClock()
+    model = paced(pool, clock, tokens_per_minute=600)
+    for _ in range(3):  # of each estimate, what was not used came back
+        answer = await model.complete(by_key(max_tokens=400))
+    assert answer.served is not None
+    assert answer.served.rate is not None
+    assert answer.served.rate.tokens is not None
+    assert answer.served.rate.tokens.limit == 600
+    assert 0 < answer.served.rate.tokens.remaining < 200 - 2 * USED
+
+
+async def test_who_used_more_than_was_thought_waits_longer(pool: Pool) -> None:
+    clock = MovedClock()
+    talkative = ScriptedModel([ScriptedAnswer("word " * 900, repeat=True)])
+    model = paced(pool, clock, talkative, tokens_per_minute=600)
+    await model.complete(by_key())
+    with pytest.raises(RateLimited, match="600 tokens a minute") as refused:
+        await model.complete(by_key())
+    assert refused.value.retry_after is not None
+    assert 30 < refused.value.retry_after < 60
+    clock.forward(seconds=refused.value.retry_after)
+    await model.complete(by_key())
+
+
+async def test_a_request_for_more_than_a_minute_s_tokens_passes_when_the_bucket_is_full(pool: Pool) -> None:
+    clock = MovedClock()
+    model = paced(pool, clock, tokens_per_minute=100)
+    await model.complete(by_key(max_tokens=5000))
+    with pytest.raises(RateLimited):
+        await model.complete(by_key(max_tokens=5000))
+
+
+async def test_a_failed_request_takes_no_tokens(pool: Pool) -> None:
+    clock = MovedClock()
+    failing = ScriptedModel([ScriptedAnswer(error=Unavailable("Gone.")), ScriptedAnswer(error=Unavailable("Gone."))])
+    model = paced(pool, clock, failing, tokens_per_minute=100)
+    with pytest.raises(Unavailable):
+        await model.complete(by_key(max_tokens=100))
+    with pytest.raises(Unavailable):
+        async for _ in model.stream(by_key(max_tokens=100)):
+            pass
+
+
+async def test_a_stream_says_how_its_asker_stands_and_is_corrected_at_its_end(pool: Pool) -> None:
+    clock = MovedClock()
+    model = paced(pool, clock, tokens_per_minute=600, requests_per_minute=5)
+    for _ in range(3):
+        chunks = [chunk async for chunk in model.stream(by_key(max_tokens=400))]
+    first = chunks[0].served
+    assert first is not None
+    assert first.rate is not None
+    assert first.rate.requests is not None
+    assert (first.rate.requests.limit, first.rate.requests.remaining) == (5, 2)
+    assert first.rate.requests.reset_seconds == pytest.approx(36.0)
+    async with aclosing(model.stream(by_key(max_tokens=400))) as left:
+        await anext(left)
+    with pytest.raises(RateLimited):  # nobody knows what it used, so it counts as long as it might have been
+        await model.complete(by_key(max_tokens=400))
+
+
+async def test_nobody_is_limited_by_default_and_no_bucket_is_made(pool: Pool) -> None:
+    model = paced(pool, MovedClock())
+    for _ in range(20):
+        answer = await model.complete(by_key())
+    assert answer.served is not None
+    assert answer.served.rate is None
+    async with pool.connection() as connection:
+        assert await (await connection.execute("SELECT FROM rate_buckets")).fetchone() is None
+
+
+async def test_limits_are_not_asked_of_the_database_again_within_a_second(pool: Pool, database_url: str) -> None:
+    async with make_pool(database_url, size=1) as other:
+        model = paced(other, MovedClock())
+        await model.complete(by_key())
+    await model.complete(by_key())  # its pool is closed
+
+
+async def test_a_limit_of_ones_own_comes_in_the_place_of_the_setting_and_that_of_all_besides(pool: Pool) -> None:
+    await put_limit(pool, LimitScope.KEY, KEY, requests_per_minute=3)
+    await put_limit(pool, LimitScope.ALL, "", requests_per_minute=4)
+    model = paced(pool, MovedClock(), requests_per_minute=1)
+    for _ in range(3):
+        await model.complete(by_key())
+    with pytest.raises(RateLimited, match="of this key, 3 requests"):
+        await model.complete(by_key())
+    await model.complete(asked("own", key_id=new_id()))
+    with pytest.raises(RateLimited, match="of everyone together, 4 requests"):
+        await model.complete(asked("own", key_id=new_id()))
+
+
+async def test_a_person_s_limit_counts_all_of_their_keys_and_a_rotated_key_keeps_its_own(pool: Pool) -> None:
+    accounts = make_accounts(pool, MovedClock())
+    an = await person(accounts, "An")
+    keys = [(await accounts.keys.create(Wanted(name, owner_id=an.id), COMMAND)).key for name in ("a", "b")]
+    rotated = (await accounts.keys.rotate(keys[0].id, grace=timedelta(days=1), actor=COMMAND)).key
+    await put_limit(pool, LimitScope.USER, an.id, requests_per_minute=3)
+    model = paced(pool, MovedClock(), requests_per_minute=2)
+    await model.complete(asked("own", user_id=an.id, key_id=keys[0].id))
+    await model.complete(asked("own", user_id=an.id, key_id=rotated.id))
+    with pytest.raises(RateLimited, match="of this key"):
+        await model.complete(asked("own", user_id=an.id, key_id=rotated.id))
+    await model.complete(asked("own", user_id=an.id, key_id=keys[1].id))
+    with pytest.raises(RateLimited, match="of this person"):
+        await model.complete(asked("own", user_id=an.id, key_id=keys[1].id))
+
+
+async def test_a_refused_request_leaves_a_row_and_costs_nothing(pool: Pool) -> None:
+    seen: list[Inference] = []
+    model = RecordedModel(
+        paced(pool, MovedClock(), requests_per_minute=1),
+        InferenceRepository(pool),
+        clock=MovedClock(),
+        texts=TextPolicy(7.0),
+        observe=seen.append,
+    )
+    await model.complete(asked("own", user_id=KEY))
+    with pytest.raises(RateLimited):
+        await model.complete(asked("own", user_id=KEY))
+    assert [(one.status, one.error_code, one.cost_usd) for one in seen] == [
+        ("ok", None, 0.0),
+        ("error", "rate_limit_exceeded", 0.0),
+    ]
+
+
+async def test_embeddings_count_as_answers_do(pool: Pool) -> None:
+    context = InferenceContext(new_id(), by_key().context.deployment, "0" * 32, key_id=KEY)  # type: ignore[union-attr]
+    pace = Pace(RateLimitRepository(pool, pool), LimitSettings(tokens_per_minute=100), clock=MovedClock())
+    embedder = RateLimitedEmbedder(ScriptedEmbedder(), pace)
+    request = EmbeddingRequest("own", ["word " * 90], context=context)
+    await embedder.embed(request)
+    with pytest.raises(RateLimited, match="tokens a minute"):
+        await embedder.embed(request)
+
+
+async def test_buckets_that_are_full_again_are_forgotten(pool: Pool) -> None:
+    clock = MovedClock()
+    await paced(pool, clock, requests_per_minute=1).complete(by_key())
+    rows = RateLimitRepository(pool, pool)
+    assert await rows.forget_buckets(clock()) == 0
+    clock.forward(hours=1)
+    assert await rows.forget_buckets(clock()) == 1
