@@ -52,7 +52,8 @@ def code(page):
 
 
 def leaves(model, path=()):
-    """Each setting as (path, field), sections left out; a table of sections counts as one and as its parts."""
+    """Each setting as (path, field), sections left out; a table of sections, and a section that may be absent, count as one and as
+    their parts."""
     for name, field in model.model_fields.items():
         here = (*path, name)
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
@@ -61,7 +62,7 @@ def leaves(model, path=()):
         yield here, field
         for part in get_args(field.annotation):
             if isinstance(part, type) and issubclass(part, BaseModel):
-                yield from leaves(part, (*here, "NAME"))
+                yield from leaves(part, here if type(None) in get_args(field.annotation) else (*here, "NAME"))
 
 
 SETTINGS = list(leaves(Settings))
@@ -81,7 +82,7 @@ def row(path, field):
         shown = "see below"
     in_table = "NAME" in path
     environment = "none" if in_table else f"`{variable(path)}`"
-    if in_table and field.is_required():
+    if field.is_required():
         shown = "needed"
     return f"| `{'.'.join(path)}` | {environment} | {shown} | {field.description} |"
 

@@ -8,8 +8,10 @@ from starlette.middleware import Middleware
 
 from tidemill import __version__
 from tidemill.api import (
+    alerts,
     audit,
     auth,
+    cache,
     chat,
     chat_schema,
     completions,
@@ -30,6 +32,7 @@ from tidemill.api import (
     rights,
     secrets,
     teams,
+    traces,
 )
 from tidemill.api.gate import OPEN, PREFIXES, Gate
 from tidemill.api.origin import SESSION, RequestOrigin
@@ -87,9 +90,12 @@ def add_routes(app: FastAPI) -> None:
             people.router,
             personal_data.router,
             prompts.router,
+            alerts.router,
             teams.router,
             keys.router,
             audit.router,
+            cache.router,
+            traces.router,
         ):
             router.include_router(part)
         app.include_router(router, include_in_schema=prefix == "/v1")

@@ -12,6 +12,7 @@ from tidemill.alerts.service import Alerts
 from tidemill.conversations.service import Conversations
 from tidemill.files.service import Files
 from tidemill.flows.data import DataServices
+from tidemill.flows.generation_services import GenerationServices
 from tidemill.flows.responses import Responses
 from tidemill.flows.review import ReviewFlow
 from tidemill.llm.cache.tiers import Answers
@@ -43,6 +44,7 @@ class Services:
     embedding_deployments: EmbeddingDeployments
     runtime: LocalRuntime
     reviews: ReviewFlow
+    generation: GenerationServices
     responses: Responses
     conversations: Conversations
     files: Files

@@ -22,6 +22,7 @@ from tidemill.protection.retention import Kept, Retention
 from tidemill.protection.secrets import Secrets
 from tidemill.registry.prompts import PromptLibrary
 from tidemill.settings import Settings
+from tidemill.store.alerts import AlertRepository
 from tidemill.store.blobs import BlobStore
 from tidemill.store.conversations import ConversationRepository
 from tidemill.store.data_folder import make_data_folder, make_private_folder, make_scratch_folder
@@ -116,4 +117,5 @@ def kept_data(settings: Settings, pool: Pool, files: FileRepository, blobs: Blob
     yield Kept("cached_answers", cache, due("cached_answers"), answer_rows(settings, pool).forget, True)
     days = timedelta(days=keep.log_days)
     yield Kept("review_steps", days, due("review_steps"), partial(forget_steps, pool, rows))
+    yield Kept("alerts", days, due("alerts"), AlertRepository(pool).forget)
     yield Kept("log_files", days, partial(count_old_logs, logs), partial(empty_old_logs, logs))

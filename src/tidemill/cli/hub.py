@@ -120,6 +120,11 @@ class HubClient:
         with self._reaching():
             return self._checked(self._client.post(path, json=body)).json()
 
+    def send(self, path: str, body: object) -> None:
+        """Posts a JSON body to where nothing comes back."""
+        with self._reaching():
+            self._checked(self._client.post(path, json=body))
+
     def delete(self, path: str) -> Any:
         """The JSON that the hub answers."""
         with self._reaching():

@@ -29,8 +29,11 @@ COMMANDS = {
     "audit": ("tidemill.cli.audit:app", "Export and check the audit log."),
     "data": ("tidemill.cli.data:app", "Export, erase and search data, and delete what is due."),
     "secrets": ("tidemill.cli.secrets:app", "Store secrets encrypted, and rotate their key."),
+    "alerts": ("tidemill.cli.alerts:app", "Show alerts and their rules, and test who is told."),
     "prompts": ("tidemill.cli.prompts:app", "Show, change and try the prompts."),
+    "cache": ("tidemill.cli.cache:app", "Show and empty the cache of answers."),
     "db": ("tidemill.cli.db:app", "Look after the database: status, upgrade, backup, restore."),
+    "traces": ("tidemill.cli.traces:app", "Show what was done for a request, and how long it took."),
     "doctor": ("tidemill.cli.doctor:doctor", "Check everything that can be missing, and say how to mend it."),
     "version": ("tidemill.cli.version:version", "Print the version."),
 }

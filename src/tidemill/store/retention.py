@@ -23,6 +23,7 @@ DUE: Mapping[str, LiteralString] = {
     "responses": "SELECT count(*) AS due FROM responses WHERE expires_at <= %(before)s",
     "files": "SELECT count(*) AS due FROM files WHERE expires_at <= %(before)s",
     "cached_answers": "SELECT count(*) AS due FROM answer_cache WHERE expires_at <= %(before)s",
+    "alerts": "SELECT count(*) AS due FROM alerts WHERE resolved_at < %(before)s",
     "cached_embeddings": "SELECT count(*) AS due FROM embedding_cache WHERE created_at < %(before)s",
 }
 
