@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy
 from alembic import command
 from alembic.config import Config
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.conftest import NOON, fresh_database
 from tidemill.core.errors import Configuration, DataFolderNewer, NotFound, TidemillError
@@ -71,6 +72,16 @@ def migrate_to(url: str, revision: str) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
     engine.dispose()
+
+
+def test_a_database_without_pgvector_is_refused_with_what_to_run(postgres: EmbeddedPostgres) -> None:
+    with fresh_database(postgres, migrated=False) as url:
+        name = conninfo_to_dict(url)["dbname"]
+        with psycopg.connect(make_conninfo(postgres.admin_url, dbname=name), autocommit=True) as admin:
+            admin.execute("DROP EXTENSION vector")
+        with pytest.raises(Configuration, match="CREATE EXTENSION vector` in this database as superuser"):
+            migrate(url)
+        assert schema_revision(url)[0] is None
 
 
 def test_a_database_of_a_later_version_is_left_alone(database_url: str) -> None:

@@ -164,7 +164,11 @@ def _unchanged_keys(url: str) -> Iterator[None]:
 
 def _dump(url: str, target: Path) -> None:
     # The extension belongs to the superuser, who makes it in a new database before anything is restored.
-    _postgres_tool("pg_dump", url, "--format=custom", "--no-owner", "--exclude-extension=vector", f"--file={target}")
+    # Kept answers stay out: they can be made anew, and the files of large ones are in no backup.
+    _postgres_tool(
+        "pg_dump", url, "--format=custom", "--no-owner", "--exclude-extension=vector",
+        "--exclude-table-data=answer_cache", f"--file={target}"
+    )  # fmt: skip
 
 
 def _load(url: str, dump: Path) -> None:

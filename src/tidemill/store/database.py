@@ -73,7 +73,7 @@ def migrate(url: str) -> None:
 
     Raises:
         DataFolderNewer: the schema was made by a later version.
-        Configuration: the server can't be reached or refuses.
+        Configuration: the server can't be reached or refuses, or the database lacks pgvector.
     """
     config = _alembic_config(url)
     engine = _engine(url)
@@ -81,6 +81,7 @@ def migrate(url: str) -> None:
         with engine.begin() as connection:
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7304771230)")
             _refuse_newer(connection, config)
+            _require_vector(connection)
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except sqlalchemy.exc.OperationalError as error:
@@ -140,4 +141,12 @@ def _refuse_newer(connection: sqlalchemy.Connection, config: Config) -> None:
         raise DataFolderNewer(
             f"The database's schema is revision {current}, which this version of Tidemill does not know: "
             "a later version has written it. Install that version, or restore a backup made before."
+        )
+
+
+def _require_vector(connection: sqlalchemy.Connection) -> None:
+    if connection.exec_driver_sql("SELECT to_regtype('vector')").scalar() is None:
+        raise Configuration(
+            "The database lacks the extension pgvector, which Tidemill's tables need. Install pgvector on the "
+            "server, run `CREATE EXTENSION vector` in this database as superuser, then start again."
         )
