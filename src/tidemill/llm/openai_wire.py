@@ -136,13 +136,19 @@ async def events(pieces: AsyncIterator[bytes], name: str) -> AsyncGenerator[byte
     Raises:
         ModelFailed: one event is larger than 16 MiB.
     """
-    rest = b""
+    rest: list[bytes] = []
     data: list[bytes] = []
+    size = 0
     async for piece in pieces:
-        lines = (rest + piece).split(b"\n")
-        rest = lines.pop()
-        if len(rest) + sum(map(len, data)) > MAX_EVENT_BYTES:
+        size += len(piece)
+        if size > MAX_EVENT_BYTES:
             raise _unusable(f"The server of the model {name} streamed an event that is too large.")
+        rest.append(piece)
+        if b"\n" not in piece:
+            continue
+        *lines, last = b"".join(rest).split(b"\n")
+        rest = [last]
+        size = len(last) + sum(map(len, data))
         for line in lines:
             line = line.rstrip(b"\r")
             if line.startswith(b"data:"):
@@ -153,8 +159,9 @@ async def events(pieces: AsyncIterator[bytes], name: str) -> AsyncGenerator[byte
                 if event == DONE:
                     return
                 yield event
-    if rest.startswith(b"data:"):
-        data.append(rest.rstrip(b"\r")[5:].removeprefix(b" "))
+    last = b"".join(rest)
+    if last.startswith(b"data:"):
+        data.append(last.rstrip(b"\r")[5:].removeprefix(b" "))
     if data and data != [DONE]:
         yield b"\n".join(data)
 

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     import httpx2
 
 OpenClient = Callable[[Provider], "httpx2.AsyncClient"]
-"""A client that reaches the provider's addresses and nothing that it may not: no private ones, no redirects, no proxies,
-and no answer of more than some tens of megabytes. All three official clients take one. Whoever opens it closes it.
+"""A client that reaches nothing that the provider may not: no private address, no redirect, no proxy, and no answer of
+more than some tens of megabytes. All three official clients take one. Whoever opens it closes it.
 """
 
 

@@ -1,0 +1,130 @@
+"""Providers with OpenAI's API, through the official client: OpenAI, Grok, OpenRouter, Ollama, vLLM, TGI and others."""
+
+import json
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from tidemill.core.chat import ChatChunk, ChatCompletion, ModelRequest, TextRequest
+from tidemill.core.embedding import EmbeddingRequest, Embeddings
+from tidemill.core.provider import Provider, ProviderKind
+from tidemill.llm.embeddings_http import decode_embeddings, shares
+from tidemill.llm.openai_wire import (
+    classify_error,
+    decode_chunk,
+    decode_completion,
+    decode_error,
+    encode_request,
+    events,
+)
+from tidemill.llm.providers.answers import Source, model_there, unfiltered, with_ends
+from tidemill.llm.providers.sdk_http import asked, seconds_of
+from tidemill.llm.text_wire import CHAT_PATH, TEXT_PATH
+
+if TYPE_CHECKING:
+    import httpx2
+
+
+class OpenAIModel:
+    """One provider's models, with the port's shape.
+
+    Args:
+        provider: whose models they are.
+        base_url: the one of its addresses that is asked, with its `/v1`.
+        key: what it asks of us, where it asks for one.
+        http: the client that reaches it.
+        timeout: seconds that a request may take where nothing else is said.
+    """
+
+    def __init__(
+        self, provider: Provider, base_url: str, key: str | None, http: "httpx2.AsyncClient", timeout: float
+    ) -> None:
+        import httpx2  # noqa: PLC0415 - what the client is built on
+        import openai  # noqa: PLC0415 - heavy, and needed only where a provider of this kind is asked
+
+        self.errors: tuple[type[Exception], ...] = (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL)
+        self._sdk = openai
+        self._client = openai.AsyncOpenAI(
+            api_key=key or "none",
+            base_url=base_url,
+            max_retries=0,  # one place decides what follows a failure
+            http_client=http,
+        )
+        if provider.kind is not ProviderKind.OPENAI:
+            # taken from the environment, and OpenAI's own
+            self._client.organization = self._client.project = None
+        self._headers = {} if key else {"Authorization": openai.Omit()}
+        self._provider = provider
+        self._timeout = timeout
+
+    async def complete(self, request: ModelRequest) -> ChatCompletion:
+        """As the port says."""
+        source = Source(self._provider, request)
+        body = encode_request(request, source.model, stream=False)
+        async with self._asked(_path(request), body, request) as answer:
+            data = await answer.aread()
+        completion = unfiltered(decode_completion(data, request), request.model)
+        _check_errors(completion.choices, request.model)
+        source.says(_said_model(data))
+        return replace(completion, served=source.served)
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ChatChunk, None]:
+        """As the port says."""
+        source = Source(self._provider, request)
+        async with aclosing(with_ends(self._chunks(request, source), request, source)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
+        """The texts' vectors. The provider counts the tokens of them all, which are shared out by length."""
+        body: dict[str, Any] = {"model": model_there(self._provider, request.model), "input": list(request.texts)}
+        if request.dimensions is not None:
+            body["dimensions"] = request.dimensions
+        content = json.dumps({**body, "encoding_format": "base64"}, ensure_ascii=False).encode("utf-8", "replace")
+        async with self._asked("/embeddings", content, request) as answer:
+            data = await answer.aread()
+        vectors, tokens = decode_embeddings(data, len(request.texts), request.model)
+        return Embeddings(vectors, shares(tokens, [len(text.encode("utf-8", "replace")) for text in request.texts]))
+
+    async def _chunks(self, request: ModelRequest, source: Source) -> AsyncGenerator[ChatChunk, None]:
+        body = encode_request(request, source.model, stream=True)
+        async with (
+            self._asked(_path(request), body, request) as answer,
+            aclosing(events(answer.aiter_bytes(), request.model)) as found,
+        ):
+            async for event in found:
+                chunk = decode_chunk(event, request)
+                _check_errors(chunk.choices, request.model)
+                if source.said is None:
+                    source.says(_said_model(event))
+                yield chunk
+
+    def _asked(self, path: str, content: bytes, request: ModelRequest | EmbeddingRequest) -> Any:
+        seconds = seconds_of(request, self._provider, self._timeout)
+        return asked(
+            self._sdk,
+            self._client,
+            path,
+            content,
+            request=request,
+            seconds=seconds,
+            judge=decode_error,
+            headers=self._headers,
+        )
+
+
+def _path(request: ModelRequest) -> str:
+    return f"/{TEXT_PATH if isinstance(request, TextRequest) else CHAT_PATH}"
+
+
+def _check_errors(choices: Any, name: str) -> None:
+    """OpenRouter reports what failed behind it within a choice."""
+    for choice in choices:
+        if isinstance(choice.get("error"), Mapping):
+            raise classify_error(choice, 500, name)
+
+
+def _said_model(data: bytes) -> object:
+    """The model that an answer, which has been read before, says it is of."""
+    return json.loads(data).get("model")
