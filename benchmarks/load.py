@@ -4,6 +4,7 @@ import asyncio
 import json
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -17,9 +18,9 @@ class Sample:
     per_second: float
 
 
-def chat_request(url: str, key: str, model: str, **options: object) -> bytes:
+def chat_request(url: str, key: str, model: str, *, text: str = "Say hello.", **options: object) -> bytes:
     """The bytes of one chat request."""
-    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Say hello."}], **options}).encode()
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": text}], **options}).encode()
     address = urlsplit(url)
     head = (
         f"POST {address.path} HTTP/1.1\r\nhost: {address.netloc}\r\nauthorization: Bearer {key}\r\n"
@@ -28,17 +29,21 @@ def chat_request(url: str, key: str, model: str, **options: object) -> bytes:
     return head.encode() + body
 
 
-async def measure(url: str, request: bytes, *, clients: int, requests: int) -> Sample:
-    """Sends that many requests over that many connections, each client one at a time."""
+async def measure(url: str, request: bytes | Callable[[int], bytes], *, clients: int, requests: int) -> Sample:
+    """Sends that many requests over that many connections, each client one at a time.
+
+    Where `request` is a function, it gives the bytes of each request by its number.
+    """
     address = urlsplit(url)
     latencies: list[float] = []
     left = iter(range(requests))
     connections = [await asyncio.open_connection(address.hostname, address.port) for _ in range(clients)]
 
     async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for _ in left:
+        for place in left:
+            sent = request if isinstance(request, bytes) else request(place)
             started = time.perf_counter()
-            writer.write(request)
+            writer.write(sent)
             await _response(reader)
             latencies.append((time.perf_counter() - started) * 1000)
 
