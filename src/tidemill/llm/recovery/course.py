@@ -210,7 +210,8 @@ class Course:
     def _targets(self) -> list[ModelFacts]:
         """Whom to ask, in this order."""
         if self._route is None:
-            return [self._means.facts(self._request.model)]
+            facts = self._means.facts(self._request.model)
+            return [facts] if self._affordable(facts) else []
         choices: list[Choice] = []
         for target in self._route.targets:
             try:

@@ -110,10 +110,10 @@ class Tally:
 
     def _failed(self) -> TidemillError:
         route = self._deployment.route
-        if route is None:
-            return self._verdict[1] if self._verdict is not None else self._left_alone()
         if self.refusals and not self._tried:
             return self.refusals[0]
+        if route is None:
+            return self._verdict[1] if self._verdict is not None else self._left_alone()
         if self._verdict is not None and self.was_declined:
             return self._verdict[1]
         log.error("No model of the route %s answered%s.", route.name, self._told_of())
