@@ -32,6 +32,7 @@ from tidemill.store.blobs import BlobStore
 from tidemill.store.database import Pool
 from tidemill.store.inferences import InferenceRepository
 from tidemill.store.reviews import ReviewRepository
+from tidemill.telemetry.spans import Traces
 
 PROMPT = ShippedPrompts().current("review.comment")
 DEPLOYMENT = Deployment(Task.REVIEW_COMMENT, "scripted", "1", prompt_version=PROMPT.version)
@@ -125,6 +126,7 @@ class Reviews:
             settings=ReviewSettings(**settings),
             clock=lambda: self.now,
             observe=self.told.append,
+            traces=Traces(10),
         )
         self.blobs = parts.blobs
         self.flow = ReviewFlow(self.jobs, parts, visibility or Alone())

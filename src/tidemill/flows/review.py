@@ -25,6 +25,7 @@ from tidemill.flows.review_run import ReviewParts, ReviewRun
 from tidemill.jobs.port import Jobs, Steps
 from tidemill.store.blobs import BlobStore
 from tidemill.store.reviews import ReviewEvent, ReviewRepository, ReviewRow
+from tidemill.telemetry.request import current_request_id
 
 WORKFLOW = "review"
 SHOWN_TITLE = 300
@@ -89,6 +90,7 @@ class ReviewFlow:
             change_digest=sha256(data).hexdigest(),
             with_model=with_model,
             created_at=self._parts.clock(),
+            request_id=current_request_id(),
         )
         await self._parts.reviews.add(row, self._parts.blobs, data)
         await self._jobs.submit(WORKFLOW, str(row.id))

@@ -34,6 +34,8 @@ from tidemill.review.selection import plan
 from tidemill.settings import ReviewSettings
 from tidemill.store.blobs import BlobStore
 from tidemill.store.reviews import ReviewRepository, ReviewRow
+from tidemill.telemetry.request import on_behalf_of
+from tidemill.telemetry.spans import Traces, span
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,7 @@ class ReviewParts:
         settings: limits and budget.
         clock: gives times.
         observe: is told the state in which a review ended.
+        traces: keeps what was done for a review.
     """
 
     reviews: ReviewRepository
@@ -68,6 +71,7 @@ class ReviewParts:
     settings: ReviewSettings
     clock: Clock
     observe: Callable[[str], None]
+    traces: Traces
 
 
 class StepFailed(Exception):
@@ -84,17 +88,27 @@ class ReviewRun:
         self._read: tuple[ChangeSet, Diff] | None = None
 
     async def run(self) -> None:
-        """All steps, to the review's end."""
+        """All steps, to the review's end, on behalf of the request that asked for it, in a trace of the review's id."""
+        with self._parts.traces.begin("review", trace_id=self._id.hex) as here:
+            here.set({"tidemill.review_id": str(self._id)})
+            await self._run()
+
+    async def _run(self) -> None:
         try:
             begun = await self._step("begin", "started", self._begin)
-            reports: dict[str, Record] = {}
-            for name in begun["engines"]:
-                reports[name] = await self._step(f"engine:{name}", "engine", _bound(self._engine, name))
-            planned = await self._step("plan", "planned", self._plan)
-            comments = await self._comments(begun, planned) if begun["with_model"] else []
-            await self._step("finish", "finished", lambda: self._finish(begun, reports, planned, comments))
+            with on_behalf_of(begun.get("request_id")):
+                await self._after(begun)
         except StepFailed as failure:
             await self._step("fail", "failed", _bound(self._fail, str(failure)))
+
+    async def _after(self, begun: Record) -> None:
+        """What comes after the first step."""
+        reports: dict[str, Record] = {}
+        for name in begun["engines"]:
+            reports[name] = await self._step(f"engine:{name}", "engine", _bound(self._engine, name))
+        planned = await self._step("plan", "planned", self._plan)
+        comments = await self._comments(begun, planned) if begun["with_model"] else []
+        await self._step("finish", "finished", lambda: self._finish(begun, reports, planned, comments))
 
     async def _comments(self, begun: Record, planned: Record) -> list[Record]:
         """Asks about the planned hunks in turn, until the time budget, which counts recorded seconds, is spent."""
@@ -129,7 +143,8 @@ class ReviewRun:
                     return cast(Json, result)
             return None
 
-        result = cast(Record, await self._steps.run(name, recorded))
+        with span(name):
+            result = cast(Record, await self._steps.run(name, recorded))
         if "error" in result:
             raise StepFailed(result["error"])
         return result
@@ -156,6 +171,7 @@ class ReviewRun:
             "files": len(diff.files),
             "hunks": len(diff.hunks),
             "with_model": row.with_model,
+            "request_id": row.request_id,
             "max_seconds": self._parts.settings.max_seconds,
             "deployment": asdict(await self._parts.deployment()) if row.with_model else None,
             "engines": {engine.name: engine.version for engine in self._parts.engines},

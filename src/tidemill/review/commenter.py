@@ -18,6 +18,7 @@ from tidemill.llm.prompts import review_comment
 from tidemill.llm.prompts.shipped import Prompts
 from tidemill.llm.prompts.template import PromptTemplate
 from tidemill.review.comment import ENGINE, Accepted, accept_comments
+from tidemill.telemetry.request import current_request_id
 
 PAUSES = (1.0, 5.0, 20.0)
 """Seconds before asking a model again that was away, such as one whose process is being restarted."""
@@ -118,5 +119,6 @@ def _request(
             subject=f"review:{review_id}",
             reuse=True,
             priority=Priority.REVIEW,
+            request_id=current_request_id(),
         ),
     )

@@ -17,7 +17,10 @@ from tidemill.store.shared_blobs import delete_unreferred, lock_blob
 
 @dataclass(frozen=True, slots=True)
 class ReviewRow:
-    """One review as it is stored. `result` is there once it is done; `change_digest` names its blob."""
+    """One review as it is stored. `result` is there once it is done; `change_digest` names its blob.
+
+    `request_id` is that of the request which asked for it.
+    """
 
     id: UUID
     key_id: UUID | None
@@ -33,6 +36,7 @@ class ReviewRow:
     result: Mapping[str, Json] | None = None
     finished_at: datetime | None = None
     change_forgotten_at: datetime | None = None
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,8 @@ class ReviewRepository:
             await lock_blob(connection, review.change_digest)
             await connection.execute(
                 "INSERT INTO reviews (id, key_id, owner_id, state, title, base, head, change_digest, with_model, "
-                "created_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (id) DO NOTHING",
+                "created_at, request_id) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) "
+                "ON CONFLICT (id) DO NOTHING",
                 (
                     review.id,
                     review.key_id,
@@ -70,6 +75,7 @@ class ReviewRepository:
                     review.change_digest,
                     review.with_model,
                     review.created_at,
+                    review.request_id,
                 ),
             )
             await blobs.put(change)

@@ -31,6 +31,7 @@ STATEMENTS = (
         updated_at timestamptz NOT NULL
     )
     """,
+    "ALTER TABLE reviews ADD COLUMN request_id text",
 )
 
 
