@@ -10,6 +10,7 @@ import re
 import unicodedata
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from urllib.parse import urlsplit
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -163,6 +164,11 @@ def is_inside(host: str) -> bool:
     except ValueError:
         return plain.endswith(INSIDE) or bool(SINGLE_LABEL.fullmatch(plain))
     return address == embedded(address) and reach_of(address) in ONES_OWN | {Reach.LINK_LOCAL}
+
+
+def url_host(url: str) -> str:
+    """The host in an address that was checked when it was given; empty where there is none."""
+    return urlsplit(url).hostname or ""
 
 
 def _number(part: str) -> int | None:

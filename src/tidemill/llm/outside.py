@@ -2,9 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from urllib.parse import urlsplit
 
-from tidemill.analysis.addresses import is_inside
+from tidemill.analysis.addresses import is_inside, url_host
 from tidemill.core.classification import Classified, Use, UseLimits
 from tidemill.core.errors import NotPermitted
 from tidemill.settings import ServerSettings
@@ -20,7 +19,7 @@ def is_outside(endpoint: ServerSettings) -> bool:
     """Whether texts leave the team's own network for it: as the setting says, else by its host's name or address."""
     if endpoint.outside is not None:
         return endpoint.outside
-    return not is_inside(urlsplit(endpoint.url).hostname or "")
+    return not is_inside(url_host(endpoint.url))
 
 
 async def classified(texts: Sequence[str], classify: Classify) -> Classified:
