@@ -12,6 +12,7 @@ from tidemill.core.served import Served
 from tidemill.llm.openai_wire import too_few_choices, wanted_choices
 from tidemill.llm.providers.failures import broken_off, refused
 
+UNSAID = ("role", "index", "finish_reason")
 FILTERED = "content_filter"
 """The finish reason, in OpenAI's words, of what a filter held back."""
 
@@ -58,11 +59,14 @@ async def with_ends(
 ) -> AsyncGenerator[ChatChunk, None]:
     """The chunks of a stream with who answers on the first and the last one, and the usage on the last one alone.
 
+    What says nothing yet, as the role does, waits for what does: until then another model may take over unnoticed.
+
     Raises:
         ModelFailed: it ended without a finish reason.
         ContentRefused: a filter held back all of it.
     """
     finished: set[object] = set()
+    held: list[ChatChunk] = []
     said, first, usage = False, True, None
     async with aclosing(chunks):
         async for chunk in chunks:
@@ -74,8 +78,12 @@ async def with_ends(
                     if choice["finish_reason"] == FILTERED and not said:
                         raise refused(Failure.CONTENT_SAFETY, request.model)
             if chunk.choices:
-                yield replace(chunk, usage=None, served=source.served if first else None)
-                first = False
+                held.append(replace(chunk, usage=None, served=None))
+            if said or finished:
+                for one in held:
+                    yield replace(one, served=source.served) if first else one
+                    first = False
+                held.clear()
     if not finished:
         raise broken_off(request.model)
     if len(finished) < wanted_choices(request):
@@ -88,6 +96,4 @@ def _held_back(choice: JsonObject, part: str) -> bool:
 
 
 def _silent(said: object) -> bool:
-    return isinstance(said, Mapping) and not any(
-        said.get(part) for part in ("content", "text", "tool_calls", "refusal")
-    )
+    return isinstance(said, Mapping) and not any(value for name, value in said.items() if name not in UNSAID)

@@ -12,6 +12,7 @@ from tidemill.core.errors import Configuration
 from tidemill.core.failure import Failure
 from tidemill.core.provider import Provider, ProviderKind
 from tidemill.llm.port import ChatModel
+from tidemill.llm.providers.anthropic_sdk import AnthropicModel
 from tidemill.llm.providers.openai_sdk import OpenAIModel
 from tidemill.llm.providers.port import OpenClient, ProviderBook
 
@@ -46,7 +47,7 @@ class ProviderModel(ChatModel, Protocol):
 
 Make = Callable[[Provider, str, str | None, "httpx2.AsyncClient", float], ProviderModel]
 """An adapter: the provider, one of its addresses, its key, the client that reaches it, and the usual timeout."""
-SDKS: dict[ProviderKind, tuple[str, Make]] = {}
+SDKS: dict[ProviderKind, tuple[str, Make]] = {ProviderKind.ANTHROPIC: ("anthropic", AnthropicModel)}
 """The module of each kind's official client, and its adapter; all others have OpenAI's API."""
 OPENAI_LIKE: tuple[str, Make] = ("openai", OpenAIModel)
 
