@@ -8,8 +8,10 @@ from tidemill.accounts.accounts import Accounts
 from tidemill.accounts.entrance import Entrance
 from tidemill.alerts.service import Alerts
 from tidemill.app.database import Database
+from tidemill.app.generation import generation_chores
 from tidemill.core.errors import TidemillError
 from tidemill.flows.data import DataServices
+from tidemill.flows.generation_services import GenerationServices
 from tidemill.flows.metrics import PUBLISH_SECONDS, MetricsPage
 from tidemill.flows.review import ReviewFlow
 from tidemill.llm.cache.tiers import Answers
@@ -40,6 +42,7 @@ def chores_of(
     alerts: Alerts,
     alerts_every: float,
     answers: Answers,
+    generation: GenerationServices,
 ) -> Iterator[Coroutine[None, None, None]]:
     """The chores of one hub, each an endless task."""
     yield _regularly(RETENTION_SECONDS, data.retention.run)
@@ -52,6 +55,8 @@ def chores_of(
     yield _regularly(USES_SECONDS, accounts.keys.write_uses)
     yield _regularly(PUBLISH_SECONDS, page.publish)
     yield _regularly(CACHE_SECONDS, answers.tend)
+    for seconds, work in generation_chores(generation):
+        yield _regularly(seconds, work)
     if database.embedded is not None:
         embedded = database.embedded
         yield _regularly(WATCH_SECONDS, lambda: _watch(embedded))

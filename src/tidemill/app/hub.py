@@ -7,11 +7,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import httpx
 
 from tidemill.api.services import Services
+from tidemill.api.whole_answers import WholeAnswers
 from tidemill.app.alerts import open_alerts
 from tidemill.app.answers import cached, open_answers
 from tidemill.app.chores import chores_of, stop
 from tidemill.app.data import data_of, prompts_of, secrets_of
 from tidemill.app.database import Database, ready
+from tidemill.app.generation import generation_of
 from tidemill.app.models import chat_of, embedder_of, model_client, protection_of, serve_embeddings, serve_models
 from tidemill.app.people import accounts_of, entrance_of, issuer_of
 from tidemill.app.telemetry import metrics_of, open_metrics_page, open_traces
@@ -93,8 +95,12 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             settings=settings.review,
             clock=system_clock,
             observe=metrics.observe_review,
+            traces=traces,
         )
         reviews = ReviewFlow(jobs, parts, accounts.people)
+        embedding_deployments = EmbeddingDeployments(settings)
+        whole = WholeAnswers(chat, embedder, deployments, embedding_deployments, settings.embeddings.max_input_bytes)
+        generation = generation_of(settings, database, pool, jobs, whole, files)
         await jobs.start()
         stack.push_async_callback(jobs.aclose)
         page = await stack.enter_async_context(open_metrics_page(f"{role}-{jobs.slot}", role, metrics, pool, runtime))
@@ -102,7 +108,18 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
         stack.push_async_callback(accounts.keys.write_uses)
         alerts = await stack.enter_async_context(open_alerts(settings, pool, secrets))
         chores = chores_of(
-            database, data, reviews, accounts, runtime, entrance, prompts, page, alerts, settings.alerts.every, answers
+            database,
+            data,
+            reviews,
+            accounts,
+            runtime,
+            entrance,
+            prompts,
+            page,
+            alerts,
+            settings.alerts.every,
+            answers,
+            generation,
         )
         stack.push_async_callback(stop, [asyncio.create_task(work) for work in chores])
         yield Services(
@@ -115,9 +132,10 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             prompts=prompts,
             alerts=alerts,
             embedder=embedder,
-            embedding_deployments=EmbeddingDeployments(settings),
+            embedding_deployments=embedding_deployments,
             runtime=runtime,
             reviews=reviews,
+            generation=generation,
             responses=responses,
             conversations=conversations,
             files=files,

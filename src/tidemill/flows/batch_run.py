@@ -28,6 +28,7 @@ from tidemill.flows.batch_input import BatchInput, Faulty
 from tidemill.jobs.port import Steps
 from tidemill.settings import JobSettings
 from tidemill.store.batches import BatchRepository
+from tidemill.telemetry.request import on_behalf_of
 
 PATIENCE_SECONDS = 3600.0
 """For so long a line is tried again that fails in a way that may pass; meanwhile others are asked."""
@@ -114,7 +115,8 @@ class BatchRun:
                 return
             try:
                 standing = await standing_of(batch.maker, parts.makers)
-                await unless(self._unwanted, self._page(batch, lines, standing))
+                with on_behalf_of(batch.maker.request_id):
+                    await unless(self._unwanted, self._page(batch, lines, standing))
             except (Stopped, NotAuthenticated, NotPermitted):
                 return
 

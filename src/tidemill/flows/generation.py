@@ -25,6 +25,7 @@ from tidemill.jobs.port import Jobs, Steps
 from tidemill.settings import JobSettings
 from tidemill.store.database import Pool
 from tidemill.store.generation_jobs import GenerationJobRepository
+from tidemill.telemetry.request import on_behalf_of
 
 WORKFLOW = "generation"
 ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
@@ -191,7 +192,8 @@ class GenerationFlow:
             return await parts.rows.state(job_id) is not JobState.RUNNING
 
         try:
-            result = await unless(ended, patiently(lambda: self._ask(job), seconds=PATIENCE_SECONDS))
+            with on_behalf_of(job.maker.request_id):
+                result = await unless(ended, patiently(lambda: self._ask(job), seconds=PATIENCE_SECONDS))
         except Stopped:
             return
         except TidemillError as error:
