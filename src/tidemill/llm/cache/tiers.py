@@ -90,7 +90,7 @@ class Answers:
         self._clock = clock
         self._observe = observe
         self._memory = MemoryTier(settings.memory_bytes)
-        self._writes: set[asyncio.Task[None]] = set()
+        self._writes: dict[bytes, asyncio.Task[None]] = {}
         self._seen: Counter[str] = Counter()
 
     def look(self, key: bytes) -> Found | None:
@@ -128,10 +128,12 @@ class Answers:
         _log(answer.key, "set")
         self._remember(answer.key, Entry(answer.value, answer.owner_id, now + self._longest))
         while len(self._writes) >= MOST_WRITES:
-            await asyncio.wait(self._writes, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(self._writes.values(), return_when=asyncio.FIRST_COMPLETED)
+        while (before := self._writes.get(answer.key)) is not None:  # the later answer is the one that stays
+            await asyncio.wait([before])
         task = asyncio.create_task(self._write(answer, storable, now))
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
+        self._writes[answer.key] = task
+        task.add_done_callback(lambda done: self._writes.pop(answer.key))
 
     def count(self, key: bytes, tier: str | None) -> None:
         """Notes a look for a key, and the tier that had the answer where one had."""
@@ -142,7 +144,7 @@ class Answers:
     async def written(self) -> None:
         """Returns when what is being written is written."""
         while self._writes:
-            await asyncio.wait(self._writes)
+            await asyncio.wait(self._writes.values())
 
     async def erase(self, owners: Collection[UUID]) -> int:
         """Deletes what these owners asked first, from every tier below the memory of other processes.
