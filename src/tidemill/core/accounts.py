@@ -58,6 +58,8 @@ class Right(StrEnum):
     SECRETS_MANAGE = "secrets.manage"
     DATA_MANAGE = "data.manage"
     PROMPTS_MANAGE = "prompts.manage"
+    USAGE_READ_ALL = "usage.read_all"
+    LIMITS_MANAGE = "limits.manage"
 
 
 _VIEWER = frozenset({Right.ACCOUNT, Right.MODELS_READ, Right.REVIEWS_READ})
@@ -69,6 +71,7 @@ _MAINTAINER = _MEMBER | {
     Right.TEAMS_MANAGE,
     Right.METRICS_READ,
     Right.PROMPTS_MANAGE,
+    Right.USAGE_READ_ALL,
 }
 RIGHTS: Mapping[Role, frozenset[Right]] = MappingProxyType(
     {Role.VIEWER: _VIEWER, Role.MEMBER: _MEMBER, Role.MAINTAINER: _MAINTAINER, Role.ADMIN: frozenset(Right)}
