@@ -199,9 +199,16 @@ def shannon_entropy(text: str) -> float:
 
 def find_secrets(line_text: str) -> list[SecretMatch]:
     """The credentials in one line, leftmost first. Where two rules see the same text, the vendor's own form wins."""
-    line = line_text[:_LONGEST_LINE]
+    return _without_overlaps(_all_in(line_text[:_LONGEST_LINE]))
+
+
+def _all_in(line: str) -> list[SecretMatch]:
+    return [*_by_form(line), *_by_name(line)]
+
+
+def _without_overlaps(matches: list[SecretMatch]) -> list[SecretMatch]:
     found: list[SecretMatch] = []
-    for match in (*_by_form(line), *_by_name(line)):
+    for match in matches:
         if all(match.end <= other.start or other.end <= match.start for other in found):
             found.append(match)
     return sorted(found, key=lambda match: match.start)
@@ -283,8 +290,11 @@ def _is_identifier(text: str) -> bool:
     )
 
 
-def secrets_in(text: str) -> list[SecretMatch]:
-    """The credentials anywhere in a text of many lines, with their places in it, leftmost first."""
+def secrets_in(text: str, *, overlapping: bool = False) -> list[SecretMatch]:
+    """The credentials anywhere in a text of many lines, with their places in it.
+
+    Without `overlapping`, what two rules see is there once, as in `find_secrets`.
+    """
     lowered = text.lower()
     by_form = [needle for rule in RULES for needle in rule.needles if needle in text]
     by_name = [needle for needle in _NAME_NEEDLES if needle in lowered]
@@ -297,7 +307,8 @@ def secrets_in(text: str) -> list[SecretMatch]:
         named = ("=" in line or ":" in line) and any(needle in low for needle in by_name)
         if formed or named:
             for first, piece in _pieces(line):
-                found += _placed(find_secrets(piece), start + first, found)
+                matches = _all_in(piece) if overlapping else find_secrets(piece)
+                found += _placed(matches, start + first, found if first else [])
         start += len(line) + 1
     return found
 

@@ -1,0 +1,152 @@
+"""A text that is read while it passes: what may go on goes on, what may still become a finding is held back."""
+
+import json
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from tidemill.analysis.plain import Plain, plain, unfinished_escape
+from tidemill.llm.guardrails.finding import Finder, Found
+
+MOST_HELD = 16_384
+"""Characters that are held back at most: longer than any credential that is known by its form."""
+KEPT_OF_HELD = 1_000
+"""Of so many, those that are held on to where it has become more."""
+CONTEXT, LONGEST_LINE = 400, 2_000
+"""Characters that are kept of what has passed, since what follows may mean something because of them."""
+MID_LINE = "\x01"
+"""Stands at the beginning of what is kept where that is no beginning of a line."""
+_QUOTE = re.compile(r'\\.|"', re.DOTALL)
+
+Decide = Callable[[Found, str], str | None]
+"""What to put in the place of a finding with this value; `None` leaves it. May raise what refuses the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """`text[start:end]` becomes `new`; places are counted from the beginning of the whole text."""
+
+    start: int
+    end: int
+    new: str
+
+
+class TextInPassing:
+    """Reads one text piece by piece. The edits are the same however the text was cut into pieces.
+
+    Args:
+        finders: what to look for; findings that overlap become one, called as the first is.
+        decide: what becomes of a finding.
+        of_json: whether the text is a JSON document, as the arguments of a call are.
+    """
+
+    def __init__(self, finders: Sequence[Finder], decide: Decide, *, of_json: bool = False) -> None:
+        self._finders = finders
+        self._decide = decide
+        self._of_json = of_json
+        self._buffer = ""
+        self._base = 0
+        self._in_string = False
+        self.done = 0
+        """How much of the text may go on, with the edits that there were."""
+
+    def feed(self, piece: str) -> list[Edit]:
+        """Takes in the next piece; returns the edits of what may go on by it."""
+        self._buffer += piece
+        return self._advance(final=False)
+
+    def end(self) -> list[Edit]:
+        """The text is complete: all of it may go on."""
+        return self._advance(final=True)
+
+    def _advance(self, *, final: bool) -> list[Edit]:
+        cut = 0 if final or not self._of_json else unfinished_escape(self._buffer)
+        text = plain(self._buffer[: len(self._buffer) - cut], of_json=self._of_json)
+        done = _place_in(text, self.done - self._base)
+        length = len(text.text)
+        held = length if final else min((finder.held_from(text.text) for finder in self._finders), default=length)
+        if held <= done and length - done <= MOST_HELD and not final:
+            return []
+        found = together(one for finder in self._finders for one in finder.find(text))
+        if length - held > MOST_HELD:
+            held = max((one.end for one in found if one.start < length - KEPT_OF_HELD), default=0)
+            held = max(held, length - KEPT_OF_HELD)
+        held = min((one.start for one in found if one.start < held < one.end), default=held)
+        if held <= done and not final:
+            return []
+        edits = self._edits(text, found, done, held)
+        self.done = self._base + (len(self._buffer) if final else text.span(held, held)[0])
+        self._forget()
+        return edits
+
+    def _edits(self, text: Plain, finds: Sequence[Found], done: int, held: int) -> list[Edit]:
+        edits: list[Edit] = []
+        last = done
+        for found in finds:
+            if found.end <= done or found.start >= held:
+                continue
+            start = max(found.start, done)
+            first, end = text.span(start, found.end)
+            self._follow_quotes(text, last, start)
+            new = self._decide(found, text.text[found.start : found.end])
+            if new is not None:
+                edits.append(Edit(self._base + first, self._base + end, self._written(new)))
+            self._follow_quotes(text, start, found.end)
+            last = found.end
+        self._follow_quotes(text, last, held)
+        return edits
+
+    def _written(self, new: str) -> str:
+        if not self._of_json:
+            return new
+        written = json.dumps(new, ensure_ascii=False)
+        return written[1:-1] if self._in_string else written
+
+    def _follow_quotes(self, text: Plain, start: int, end: int) -> None:
+        if not self._of_json:
+            return
+        first, last = text.span(start, end)
+        for match in _QUOTE.finditer(self._buffer, first, last):
+            if match[0] == '"':
+                self._in_string = not self._in_string
+
+    def _forget(self) -> None:
+        kept = self.done - self._base - CONTEXT
+        if kept <= 0:
+            return
+        line = self._buffer.rfind("\n", max(0, kept - LONGEST_LINE), kept)
+        if line >= 0:
+            start, begins = line + 1, True
+        else:
+            start, begins = max(0, kept - LONGEST_LINE), False
+        if start == 0:
+            return
+        self._base += start
+        self._buffer = self._buffer[start:] if begins else MID_LINE + self._buffer[start + 1 :]
+
+
+def together(found: Iterable[Found]) -> list[Found]:
+    """Findings leftmost first, with those that overlap made one, which is called as the first of them is."""
+    joined: list[Found] = []
+    for one in sorted(found, key=lambda one: (one.start, -one.end)):
+        if joined and one.start < joined[-1].end:
+            joined[-1] = replace(joined[-1], end=max(joined[-1].end, one.end))
+        else:
+            joined.append(one)
+    return joined
+
+
+def _place_in(text: Plain, place: int) -> int:
+    """Where a place of the original is in the plain text."""
+    return place if text.places is None else bisect_left(text.places, place)
+
+
+def edited(text: str, edits: Sequence[Edit], start: int = 0) -> str:
+    """A text with the edits made; `start` is where it begins in the text that their places are counted in."""
+    parts: list[str] = []
+    at = 0
+    for edit in edits:
+        parts += [text[at : edit.start - start], edit.new]
+        at = edit.end - start
+    return "".join([*parts, text[at:]])
