@@ -70,11 +70,11 @@ class Metrics:
     def _declare_generation(self) -> None:
         """Those that dashboards for generation services know by these names."""
         who = ["provider", "model"]
-        self._generations = self._counter("generation_requests", "Requests for an answer.", [*who, "status"])
+        self._generations = self._counter("generation_requests", "Requests for an answer that ended.", [*who, "status"])
         self._generation_seconds = self._histogram(
             "generation_duration_seconds", "Time of a whole answer, all tries included.", who
         )
-        self._generation_tokens = self._counter("generation_tokens", "Tokens of answers.", [*who, "type"])
+        self._generation_tokens = self._counter("generation_tokens", "Tokens of requests and answers.", [*who, "type"])
         self._generation_cost = self._counter("generation_cost", "US dollars that answers cost, where known.", who)
         self._cost_unknown = self._counter(
             "tidemill_generation_cost_unknown", "Answers of a model whose price is not known.", who
@@ -83,23 +83,23 @@ class Metrics:
 
     def _declare_inferences(self) -> None:
         task = ["task", "model"]
-        self._inferences = self._counter("tidemill_inferences", "Inferences.", [*task, "status", "cache"])
-        self._inference_seconds = self._histogram("tidemill_inference_duration_seconds", "Whole inferences.", task)
+        self._inferences = self._counter("tidemill_inferences", "Inferences that ended.", [*task, "status", "cache"])
+        self._inference_seconds = self._histogram("tidemill_inference_duration_seconds", "Time of a whole inference.", task)
         self._first_token_seconds = self._histogram(
             "tidemill_inference_first_token_seconds", "Time until the first token of a streamed inference.", task
         )
-        self._tokens = self._counter("tidemill_tokens", "Tokens.", [*task, "kind"])
+        self._tokens = self._counter("tidemill_tokens", "Tokens of inferences.", [*task, "kind"])
         self._refusals = self._counter("tidemill_refusals", "Inferences that the hub itself refused.", ["reason"])
-        self._attempts = self._counter("tidemill_attempts", "Tries at a model.", ["provider", "model", "outcome"])
+        self._attempts = self._counter("tidemill_attempts", "Tries at a model, by how they ended.", ["provider", "model", "outcome"])
         self._attempt_seconds = self._histogram(
             "tidemill_attempt_duration_seconds", "Time of one try at a model that succeeded.", ["provider", "model"]
         )
         self._recoveries = self._counter(
             "tidemill_recoveries", "Failures that an answer came in spite of.", ["failure"]
         )
-        self._fallbacks = self._counter("tidemill_fallbacks", "Answers of a fallback.", ["fallback"])
+        self._fallbacks = self._counter("tidemill_fallbacks", "Answers that a fallback gave.", ["fallback"])
         self._guardrails = self._counter(
-            "tidemill_guardrail_hits", "What guardrails found.", ["guardrail", "direction", "action"]
+            "tidemill_guardrail_hits", "What guardrails found in requests and answers.", ["guardrail", "direction", "action"]
         )
         self._cache = self._counter("tidemill_cache_lookups", "Lookups of the cache.", ["tier", "result"])
 
