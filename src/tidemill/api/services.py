@@ -23,6 +23,7 @@ from tidemill.protection.secrets import Secrets
 from tidemill.registry.deployments import Deployments
 from tidemill.registry.embeddings import EmbeddingDeployments
 from tidemill.registry.prompts import PromptLibrary
+from tidemill.registry.provider_registry import ProviderRegistry
 from tidemill.settings import Settings
 from tidemill.telemetry.metrics import Metrics
 from tidemill.telemetry.spans import Traces
@@ -38,6 +39,7 @@ class Services:
     entrance: Entrance
     chat: ChatModel
     deployments: Deployments
+    providers: ProviderRegistry
     prompts: PromptLibrary
     alerts: Alerts
     embedder: Embedder

@@ -4,6 +4,7 @@ from tidemill.app.data import open_data, open_prompts, open_secrets
 from tidemill.app.database import Database, open_database
 from tidemill.app.hub import open_hub
 from tidemill.app.people import open_accounts, open_entrance
+from tidemill.app.providers import open_providers
 
 __all__ = [
     "Database",
@@ -13,5 +14,6 @@ __all__ = [
     "open_entrance",
     "open_hub",
     "open_prompts",
+    "open_providers",
     "open_secrets",
 ]

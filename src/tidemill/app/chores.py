@@ -17,6 +17,7 @@ from tidemill.flows.review import ReviewFlow
 from tidemill.llm.cache.tiers import Answers
 from tidemill.llm.runtime.local import LocalRuntime
 from tidemill.registry.prompts import PromptLibrary
+from tidemill.registry.providers import Providers
 from tidemill.store.embedded import EmbeddedPostgres
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ TEND_SECONDS = 1.0
 USES_SECONDS = 2.0
 CACHE_SECONDS = 60.0
 PROMPTS_SECONDS = 1.0
+PROVIDERS_SECONDS = 1.0
 
 
 def chores_of(
@@ -43,6 +45,7 @@ def chores_of(
     alerts_every: float,
     answers: Answers,
     generation: GenerationServices,
+    providers: Providers,
 ) -> Iterator[Coroutine[None, None, None]]:
     """The chores of one hub, each an endless task."""
     yield _regularly(RETENTION_SECONDS, data.retention.run)
@@ -52,6 +55,7 @@ def chores_of(
     yield _regularly(TEND_SECONDS, runtime.tend)
     yield _regularly(alerts_every, alerts.run)
     yield _regularly(PROMPTS_SECONDS, prompts.refresh)
+    yield _regularly(PROVIDERS_SECONDS, providers.refresh)
     yield _regularly(USES_SECONDS, accounts.keys.write_uses)
     yield _regularly(PUBLISH_SECONDS, page.publish)
     yield _regularly(CACHE_SECONDS, answers.tend)

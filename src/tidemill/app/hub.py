@@ -16,6 +16,7 @@ from tidemill.app.database import Database, ready
 from tidemill.app.generation import generation_of
 from tidemill.app.models import chat_of, embedder_of, model_client, protection_of, serve_embeddings, serve_models
 from tidemill.app.people import accounts_of, entrance_of, issuer_of
+from tidemill.app.providers import outbound_of, provider_registry_of, providers_of
 from tidemill.app.telemetry import metrics_of, open_metrics_page, open_traces
 from tidemill.conversations.answering import Answering
 from tidemill.conversations.service import Conversations
@@ -63,8 +64,14 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
         stack.push_async_callback(runtime.aclose)
         prompts = prompts_of(pool, accounts)
         await prompts.refresh()
-        deployments = Deployments(settings, prompts)
-        metrics = metrics_of(settings)
+        outbound = outbound_of(settings)
+        providers = providers_of(settings, pool, secrets)
+        await providers.refresh()
+        provider_registry = provider_registry_of(settings, pool, providers, secrets, accounts.audit, outbound)
+        await provider_registry.check_settings()
+        deployments = Deployments(settings, prompts, providers)
+        deployments.check()
+        metrics = metrics_of(settings, providers)
         traces = await stack.enter_async_context(open_traces(settings, role))
         inferences = InferenceRepository(fast)
         served = OpenAIHTTP(
@@ -77,7 +84,12 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
         embedder = embedder_of(settings, embeddings, pool, inferences, metrics)
         answers = await stack.enter_async_context(open_answers(settings, pool, metrics.observe_cache))
         chat = chat_of(
-            settings, served, inferences, metrics, caching=lambda inner: cached(settings, inner, answers, embedder)
+            settings,
+            served,
+            inferences,
+            metrics,
+            providers,
+            caching=lambda inner: cached(settings, inner, answers, embedder),
         )
         responses = _responses(settings, pool, chat, deployments)
         blobs = BlobStore(settings.blobs_dir)
@@ -120,6 +132,7 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             settings.alerts.every,
             answers,
             generation,
+            providers,
         )
         stack.push_async_callback(stop, [asyncio.create_task(work) for work in chores])
         yield Services(
@@ -129,6 +142,7 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             entrance=entrance,
             chat=chat,
             deployments=deployments,
+            providers=provider_registry,
             prompts=prompts,
             alerts=alerts,
             embedder=embedder,

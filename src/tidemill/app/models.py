@@ -31,6 +31,7 @@ from tidemill.llm.several_choices import SeveralChoices
 from tidemill.llm.tool_calls import ToolCalls
 from tidemill.llm.traced import ToldAttempts, ToldModel, TracedModel
 from tidemill.protection.secrets import Secrets
+from tidemill.registry.providers import Providers, leaves_the_network
 from tidemill.settings import ServerSettings, Settings
 from tidemill.store.database import Pool
 from tidemill.store.embedding_cache import EmbeddingCacheRepository
@@ -59,6 +60,7 @@ def chat_of(
     served: ChatModel,
     inferences: InferenceRepository,
     metrics: Metrics,
+    providers: Providers,
     caching: Callable[[ChatModel], ChatModel],
 ) -> ChatModel:
     """The port for chats and texts, with its wrappers around whoever serves them."""
@@ -66,13 +68,19 @@ def chat_of(
     content = settings.telemetry.trace_content
 
     def local(name: str) -> bool:
-        return name not in settings.models.endpoints
+        return name not in settings.models.endpoints and providers.find(name) is None
+
+    def leaves(name: str) -> bool:
+        found = providers.find(name)
+        return found is not None and leaves_the_network(found[0])
 
     dispatch = TracedModel("dispatch", served, detailed=True)
     several = SeveralChoices(ToolCalls(dispatch, local=local), one_by_one=local)
-    limit = OutsideLimit(settings.models.endpoints, limits=limits, classify=classify)
+    limit = OutsideLimit(settings.models.endpoints, limits=limits, classify=classify, leaves=leaves)
     attempt = TracedModel("attempt", TracedModel("classification", ClassifiedModel(several, limit)), detailed=True)
-    tried = ToldAttempts(attempt, provider_of=lambda name: provider_of(settings, name), observe=metrics.observe_attempt)
+    tried = ToldAttempts(
+        attempt, provider_of=lambda name: provider_of(settings, providers, name), observe=metrics.observe_attempt
+    )
     recorded = RecordedModel(
         TracedModel("cache", caching(tried)),
         inferences,
@@ -83,8 +91,11 @@ def chat_of(
     return ToldModel(TracedModel("inference", recorded, detailed=True, names=True, content=content))
 
 
-def provider_of(settings: Settings, name: str) -> str:
+def provider_of(settings: Settings, providers: Providers, name: str) -> str:
     """Who serves a model, by the name that requests have for it: an endpoint is a provider of its own."""
+    found = providers.find(name)
+    if found is not None:
+        return found[0].name
     return name if name in settings.models.endpoints else LOCAL
 
 

@@ -15,6 +15,7 @@ from tidemill.app.models import provider_of
 from tidemill.core.errors import Unavailable
 from tidemill.flows.metrics import MetricsPage
 from tidemill.llm.runtime.local import LocalRuntime
+from tidemill.registry.providers import Providers
 from tidemill.settings import Settings
 from tidemill.store.database import Pool
 from tidemill.store.process_metrics import ProcessMetricsRepository
@@ -31,13 +32,16 @@ def mask_log(text: str) -> str:
     return OWN_KEY.sub(f"{PREFIX}…", mask(text))
 
 
-def metrics_of(settings: Settings) -> Metrics:
+def metrics_of(settings: Settings, providers: Providers) -> Metrics:
     """What this process counts."""
 
     def known(name: str) -> bool:
+        found = providers.find(name)
+        if found is not None:
+            return found[1] in found[0].models
         return "/" not in name or name in settings.models.files or name in settings.models.endpoints
 
-    return Metrics(known=known, provider_of=lambda name: provider_of(settings, name))
+    return Metrics(known=known, provider_of=lambda name: provider_of(settings, providers, name))
 
 
 @asynccontextmanager

@@ -37,6 +37,7 @@ class OutsideLimit:
         limits: the highest level that may be sent outside.
         classify: gives the level.
         section: where the settings have the endpoints.
+        leaves: says of any other name, such as `provider/model`, whether texts leave for it.
     """
 
     def __init__(
@@ -46,15 +47,18 @@ class OutsideLimit:
         limits: UseLimits,
         classify: Classify,
         section: str = "models.endpoints",
+        leaves: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._outside = frozenset(name for name, endpoint in endpoints.items() if is_outside(endpoint))
         self._limits = limits
         self._classify = classify
         self._section = section
+        self._endpoints = frozenset(endpoints)
+        self._leaves = leaves
 
     def covers(self, model: str) -> bool:
         """Whether the model is outside, so that what it is asked has to be checked."""
-        return model in self._outside
+        return model in self._outside if model in self._endpoints else self._leaves(model)
 
     async def check(self, model: str, texts: Sequence[str]) -> None:
         """Goes on only where these texts may be sent to this model.
@@ -71,5 +75,10 @@ class OutsideLimit:
         raise NotPermitted(
             f"The model {model} is outside, and this text is {found.level}{why}: texts above {self._limits.outside} "
             "are not sent outside. Take out what is sensitive, or ask a model of your own. "
-            f"If {model} is inside your network, an admin can set `{self._section}.{model}.outside: false`."
+            f"If {model} is inside your network, an admin can set {self._setting(model)}."
         )
+
+    def _setting(self, model: str) -> str:
+        if model in self._endpoints:
+            return f"`{self._section}.{model}.outside: false`"
+        return f"`outside` of the provider {model.partition('/')[0]} to false"

@@ -2,11 +2,26 @@
 
 import asyncio
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-from tidemill.core.deployment import Deployment, Task
-from tidemill.llm.catalog import ModelEntry, adapter_version, find_model, list_models, model_version
+from tidemill.core.deployment import Deployment, Route, Task
+from tidemill.core.errors import Configuration, ModelNotFound
+from tidemill.core.ids import digest
+from tidemill.llm.catalog import (
+    DEFAULT,
+    ModelEntry,
+    SourceKind,
+    adapter_version,
+    default_name,
+    find_model,
+    list_models,
+    model_version,
+)
+from tidemill.llm.hub_files import hub_file
 from tidemill.llm.prompts import review_comment
 from tidemill.llm.prompts.shipped import Prompts
+from tidemill.registry.providers import Providers
 from tidemill.settings import Settings
 
 REVIEW_SAMPLING = {"temperature": 0.0, "max_tokens": review_comment.MAX_TOKENS, "seed": 7}
@@ -15,55 +30,144 @@ REVIEW_SAMPLING = {"temperature": 0.0, "max_tokens": review_comment.MAX_TOKENS, 
 MEMORY_SECONDS = 1.0
 
 
-class Deployments:
-    """Finds the deployment for a task, from the settings and the catalog."""
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A name that requests can ask for, and who serves it: `tidemill`, `endpoint`, `route` or a provider's name."""
 
-    def __init__(self, settings: Settings, prompts: Prompts) -> None:
+    name: str
+    owned_by: str
+
+
+class Deployments:
+    """Finds the deployment for a task, from the settings, the catalog and the providers.
+
+    `tidemill.registry.providers` says in which order a name is looked up.
+    """
+
+    def __init__(self, settings: Settings, prompts: Prompts, providers: Providers) -> None:
         self._settings = settings
         self._prompts = prompts
+        self._providers = providers
+        self._routes = {name: one.route(name) for name, one in settings.routes.items()}
         self._named: dict[tuple[Task, str], tuple[float, Deployment]] = {}
 
     def models(self) -> list[ModelEntry]:
-        """Every model that can be asked now: endpoints, and local files that are there."""
+        """Every model of one's own that can be asked now: endpoints, and local files that are there."""
         return [entry for entry in list_models(self._settings) if entry.installed]
 
     def model(self, name: str | None) -> ModelEntry:
-        """One model that can be asked, the default one for `None` or `default`.
+        """One model of one's own that can be asked, the default one for `None` or `default`.
 
         Raises:
             ModelNotFound: none of that name, or its file is not there.
         """
         return find_model(self._settings, name)
 
+    def names(self) -> list[Named]:
+        """Every name that can be asked for now: of a provider's models, those that are known."""
+        found = {name: Named(name, "route") for name in self._routes}
+        for entry in self.models():
+            found.setdefault(entry.name, _own(entry))
+        for provider in self._providers.all():
+            for model in provider.models:
+                name = f"{provider.name}/{model}"
+                found.setdefault(name, Named(name, provider.name))
+        return list(found.values())
+
+    def name(self, wanted: str) -> Named:
+        """One name that can be asked for; of a provider's models any.
+
+        Raises:
+            ModelNotFound: there is nothing of this name.
+        """
+        wanted = self._meant(Task.CHAT, wanted)
+        if wanted in self._routes:
+            return Named(wanted, "route")
+        facts = self._providers.facts(wanted)
+        entry = self._providers.local(facts.name)
+        return _own(entry) if entry else Named(facts.name, facts.provider)
+
     async def for_chat(self, name: str) -> Deployment:
-        """The deployment of the model that a chat request names, as it was at most a second ago."""
+        """The deployment of the model or route that a chat request names, as it was at most a second ago."""
         return await self._for(Task.CHAT, name)
 
     async def for_text(self, name: str) -> Deployment:
         """The same for a request to continue a text, or to fill in what is missing of it."""
         return await self._for(Task.COMPLETE, name)
 
+    async def for_side(self, task: Task, beside: Deployment) -> Deployment:
+        """The deployment of a task that is done beside a chat: what the settings say, else that of the chat."""
+        chosen = self._settings.tasks.get(task)
+        return beside if chosen is None else await self._for(task, chosen.model)
+
+    async def for_review(self) -> Deployment:
+        """The deployment that comments on hunks."""
+        return replace(
+            await self._for(Task.REVIEW_COMMENT, DEFAULT),
+            prompt_version=self._prompts.current(review_comment.NAME, self._settings.prompts.language).version,
+            sampling=REVIEW_SAMPLING,
+        )
+
+    def check(self) -> None:
+        """Goes on where every name in `routes` and `tasks` is one that there is, be its file there or not.
+
+        Raises:
+            Configuration: one is not.
+        """
+        own = {entry.name for entry in list_models(self._settings)} | {DEFAULT}
+        for where, name in self._references():
+            known = name in own or name in self._routes or self._providers.find(name) is not None
+            if not known and hub_file(name) is None:
+                raise Configuration(
+                    f"`{where}` names the model {name!r}, which is none: no file, endpoint or catalog model has this "
+                    "name, and no provider's name stands before its slash. `tidemill models list` and `tidemill "
+                    "providers list` show what there is."
+                )
+
+    def _references(self) -> Iterator[tuple[str, str]]:
+        for name, route in self._routes.items():
+            for target in route.targets:
+                yield f"routes.{name}.targets", target.model
+        for task, settings in self._settings.tasks.items():
+            yield f"tasks.{task}.model", settings.model
+
+    def _meant(self, task: Task, name: str) -> str:
+        """What `default` means for a task."""
+        if name != DEFAULT:
+            return name
+        chosen = self._settings.tasks.get(task)
+        return default_name(self._settings) if chosen is None else chosen.model
+
     async def _for(self, task: Task, name: str) -> Deployment:
         now = time.monotonic()
         looked, known = self._named.get((task, name), (0.0, None))
         if known is not None and now - looked < MEMORY_SECONDS:
             return known
-        entry = self.model(name)
-        deployment = Deployment(task, entry.name, await self._version(entry), await self._adapter(entry))
+        wanted = self._meant(task, name)
+        route = self._routes.get(wanted)
+        if route is not None:
+            deployment = Deployment(task, wanted, await self._route_version(route), route=route)
+        elif self._providers.find(wanted) is not None:
+            facts = self._providers.facts(wanted)
+            return Deployment(task, facts.name, facts.version)  # not kept: a provider has as many names as are asked
+        else:
+            entry = self.model(wanted)
+            deployment = Deployment(task, entry.name, await self._version(entry), await self._adapter(entry))
         self._named[task, name] = (now, deployment)
         return deployment
 
-    async def for_review(self) -> Deployment:
-        """The deployment that comments on hunks."""
-        entry = self.model(None)
-        return Deployment(
-            Task.REVIEW_COMMENT,
-            entry.name,
-            await self._version(entry),
-            await self._adapter(entry),
-            prompt_version=self._prompts.current(review_comment.NAME, self._settings.prompts.language).version,
-            sampling=REVIEW_SAMPLING,
-        )
+    async def _route_version(self, route: Route) -> str:
+        """A digest of how the route chooses, and of which exact models."""
+        made = [f"{target.weight} {target.max_complexity} {target.min_budget_usd}" for target in route.targets]
+        versions = [await asyncio.to_thread(self._target_version, target.model) for target in route.targets]
+        models = [target.model for target in route.targets]
+        return f"route:{digest(route.strategy, *route.fallbacks, *models, *made, *versions)[:32]}"
+
+    def _target_version(self, name: str) -> str:
+        try:
+            return self._providers.facts(name).version
+        except ModelNotFound:
+            return "none"  # its file may come later; the route then has another version
 
     async def _version(self, entry: ModelEntry) -> str:
         """Which exact model it is; off the event loop, since a file that is new or was replaced is read whole."""
@@ -74,3 +178,7 @@ class Deployments:
         if entry.adapter is None:
             return None
         return await asyncio.to_thread(adapter_version, self._settings, entry.adapter)
+
+
+def _own(entry: ModelEntry) -> Named:
+    return Named(entry.name, "endpoint" if entry.kind is SourceKind.ENDPOINT else "tidemill")
