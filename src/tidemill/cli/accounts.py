@@ -1,13 +1,14 @@
-"""What the commands about people, teams and keys share."""
+"""What the commands about people, teams and keys share, and those about what they used."""
 
 import re
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from tidemill.accounts.accounts import Accounts
 from tidemill.app import open_accounts
 from tidemill.cli.database import on_database
+from tidemill.core.clock import system_clock
 from tidemill.core.errors import InvalidInput
 
 T = TypeVar("T")
@@ -30,3 +31,19 @@ def duration(text: str, option: str) -> timedelta:
     if length is None or length > timedelta(days=10_000):
         raise InvalidInput(f"{option} takes a number of days, hours or minutes, as 90d, 12h or 30m; not {text!r}.")
     return length
+
+
+def moment(text: str | None, option: str) -> datetime | None:
+    """A time as people write it; without an offset it is in UTC."""
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        pass
+    else:
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
+    try:
+        return system_clock() - duration(text, option)
+    except InvalidInput as error:
+        raise InvalidInput(f"{option} takes a date, a time as 2026-03-01T12:00, or 30d; not {text!r}.") from error

@@ -3,17 +3,14 @@
 import json
 import sys
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from tidemill.accounts.accounts import Accounts
 from tidemill.accounts.audit import entry_json
-from tidemill.cli.accounts import duration, with_accounts
+from tidemill.cli.accounts import moment, with_accounts
 from tidemill.cli.output import Json, print_json
-from tidemill.core.clock import system_clock
-from tidemill.core.errors import InvalidInput
 
 app = typer.Typer(help="Export and check the audit log.", no_args_is_help=True, add_completion=False)
 
@@ -25,7 +22,7 @@ def export(
     as_json: Annotated[bool, typer.Option("--json/--jsonl", help="One JSON array, or one entry a line.")] = False,
 ) -> None:
     """Print the audit log, oldest first."""
-    first, end = _moment(since, "--since"), _moment(until, "--until")
+    first, end = moment(since, "--since"), moment(until, "--until")
 
     async def work(accounts: Accounts) -> None:
         written = 0
@@ -51,19 +48,3 @@ def verify(as_json: Json = False) -> None:
         typer.echo(f"{found.fault} {found.entries:,} entries before it are as they were written.")
     if found.fault is not None:
         raise typer.Exit(1)
-
-
-def _moment(text: str | None, option: str) -> datetime | None:
-    """A time as people write it; without an offset it is in UTC."""
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        pass
-    else:
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    try:
-        return system_clock() - duration(text, option)
-    except InvalidInput as error:
-        raise InvalidInput(f"{option} takes a date, a time as 2026-03-01T12:00, or 30d; not {text!r}.") from error

@@ -150,6 +150,7 @@ class EmbeddingEndpointSettings(ServerSettings):
 
     query_prefix: str | None = Field(None, description="What the model wants before a query, such as `query: `.")
     passage_prefix: str | None = Field(None, description="What the model wants before a passage.")
+    price_input: Dollars | None = Field(None, description="US dollars for a million tokens; unknown when absent.")
 
 
 class EmbeddingSettings(Section):
