@@ -334,6 +334,8 @@ class Course:
             return
         if error.failure is None or (leaf is Failure.NETWORK_TIMEOUT and not ask.fair):
             return
+        if isinstance(error, ModelNotFound):  # whoever names models that there are not would fill the table
+            return
         whole_provider = recovery.blame is Blame.PROVIDER and not facts.local
         reason = f"{leaf.value} at {facts.model}" if recovery.disable and final and not facts.local else None
         await breaker.failed(
