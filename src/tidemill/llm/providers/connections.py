@@ -13,6 +13,7 @@ from tidemill.core.failure import Failure
 from tidemill.core.provider import Provider, ProviderKind
 from tidemill.llm.port import ChatModel
 from tidemill.llm.providers.anthropic_sdk import AnthropicModel
+from tidemill.llm.providers.gemini_sdk import GeminiModel
 from tidemill.llm.providers.openai_sdk import OpenAIModel
 from tidemill.llm.providers.port import OpenClient, ProviderBook
 
@@ -47,7 +48,10 @@ class ProviderModel(ChatModel, Protocol):
 
 Make = Callable[[Provider, str, str | None, "httpx2.AsyncClient", float], ProviderModel]
 """An adapter: the provider, one of its addresses, its key, the client that reaches it, and the usual timeout."""
-SDKS: dict[ProviderKind, tuple[str, Make]] = {ProviderKind.ANTHROPIC: ("anthropic", AnthropicModel)}
+SDKS: dict[ProviderKind, tuple[str, Make]] = {
+    ProviderKind.ANTHROPIC: ("anthropic", AnthropicModel),
+    ProviderKind.GEMINI: ("google.genai", GeminiModel),
+}
 """The module of each kind's official client, and its adapter; all others have OpenAI's API."""
 OPENAI_LIKE: tuple[str, Make] = ("openai", OpenAIModel)
 
@@ -95,7 +99,7 @@ class Connections:
         line = self._line(provider)
         line.users += 1
         try:
-            yield self._model(line, provider.base_urls[endpoint % len(provider.base_urls)], key)
+            yield await self._model(line, provider.base_urls[endpoint % len(provider.base_urls)], key)
         finally:
             line.users -= 1
             if line.retired and not line.users:
@@ -141,11 +145,12 @@ class Connections:
         line = self._lines[provider.name] = _Line(provider, self._open_client(provider))
         return line
 
-    def _model(self, line: _Line, base_url: str, key: str | None) -> ProviderModel:
+    async def _model(self, line: _Line, base_url: str, key: str | None) -> ProviderModel:
         model = line.models.get((base_url, key))
         if model is None:
             if len(line.models) >= MOST_KEYS:
                 line.models.clear()
             _, make = SDKS.get(line.provider.kind, OPENAI_LIKE)
-            model = line.models[base_url, key] = make(line.provider, base_url, key, line.http, self._timeout)
+            model = await asyncio.to_thread(make, line.provider, base_url, key, line.http, self._timeout)
+            line.models[base_url, key] = model
         return model
