@@ -84,6 +84,20 @@ async def write(pool: Pool, settings: Settings, owner: UUID) -> None:
             "VALUES (%s, %s, 'done', %s, %s, false, %s, %s)",
             (new_id(), owner, PHRASE, digest, NOON, NOON),
         )
+        await connection.execute(
+            "INSERT INTO generation_jobs (id, owner_id, level, priority, endpoint, state, request, trace_id, "
+            "created_at, expires_at) VALUES (%s, %s, 'internal', 0, '/v1/completions', 'done', %s, '', %s, %s)",
+            (new_id(), owner, json.dumps({"prompt": PHRASE}, ensure_ascii=False), NOON, NOON),
+        )
+        batch = new_id()
+        await connection.execute(
+            "INSERT INTO batches (id, owner_id, level, endpoint, state, input_file_id, trace_id, created_at, "
+            "expires_at) VALUES (%s, %s, 'internal', '/v1/completions', 'in_progress', %s, '', %s, %s)",
+            (batch, owner, new_id(), NOON, NOON),
+        )
+        await connection.execute(
+            "INSERT INTO batch_lines (batch_id, place, custom_id, body) VALUES (%s, 0, %s, '{}')", (batch, PHRASE)
+        )
 
 
 async def left(pool: Pool, settings: Settings) -> list[str]:
@@ -201,8 +215,8 @@ async def test_every_table_that_names_a_person_is_one_that_an_erasure_knows(pool
             "AND column_name IN ('owner_id', 'user_id', 'actor_id', 'email')"
         )
         found = {str(row["name"]) for row in await cursor.fetchall()}
-    erased = {"answer_cache", "api_keys", "conversations", "embedding_cache", "files", "inferences", "responses",
-              "reviews", "sessions", "team_members", "users"}  # fmt: skip
+    erased = {"answer_cache", "api_keys", "batches", "conversations", "embedding_cache", "files",
+              "generation_jobs", "inferences", "responses", "reviews", "sessions", "team_members", "users"}  # fmt: skip
     ids_alone = {"audit_log", "erasures"}
     assert found == erased | ids_alone
 

@@ -12,8 +12,10 @@ from tidemill.app.answers import answer_rows, open_answers, unobserved
 from tidemill.app.database import Database
 from tidemill.app.people import accounts_of
 from tidemill.core.clock import system_clock
+from tidemill.flows.batches import forget_batches
 from tidemill.flows.data import DataServices
 from tidemill.flows.export import ExportFlow, ExportParts
+from tidemill.flows.generation import forget_jobs
 from tidemill.flows.personal_data import ErasureFlow, ErasureParts
 from tidemill.flows.review import forget_changes
 from tidemill.flows.steps import forget_steps
@@ -23,12 +25,14 @@ from tidemill.protection.secrets import Secrets
 from tidemill.registry.prompts import PromptLibrary
 from tidemill.settings import Settings
 from tidemill.store.alerts import AlertRepository
+from tidemill.store.batches import BatchRepository
 from tidemill.store.blobs import BlobStore
 from tidemill.store.conversations import ConversationRepository
 from tidemill.store.data_folder import make_data_folder, make_private_folder, make_scratch_folder
 from tidemill.store.database import Pool, make_pool
 from tidemill.store.erasures import ErasureRepository
 from tidemill.store.files import FileRepository
+from tidemill.store.generation_jobs import GenerationJobRepository
 from tidemill.store.inferences import InferenceRepository
 from tidemill.store.key_ring import open_key_file
 from tidemill.store.log_files import count_old_logs, empty_old_logs
@@ -111,6 +115,10 @@ def kept_data(settings: Settings, pool: Pool, files: FileRepository, blobs: Blob
     yield Kept("review_changes", changes, due("review_changes"), forget_changes_before)
     yield Kept("conversations", talk, due("conversations"), ConversationRepository(pool).forget)
     yield Kept("responses", talk, due("responses"), ResponseRepository(pool).forget, True)
+    results = timedelta(days=settings.jobs.result_days)
+    jobs, batches = GenerationJobRepository(pool), BatchRepository(pool)
+    yield Kept("jobs", results, due("jobs"), partial(forget_jobs, pool, jobs), True)
+    yield Kept("batches", results, due("batches"), partial(forget_batches, pool, batches))
     yield Kept("files", timedelta(0), due("files"), files.expire, True)
     cache = timedelta(hours=keep.cache_hours)
     yield Kept("cached_embeddings", cache, due("cached_embeddings"), rows.forget_embeddings)

@@ -16,7 +16,7 @@ from tidemill.core.generation import Batch, BatchState, LineFault, Maker
 from tidemill.core.ids import new_id
 from tidemill.core.json import Json
 from tidemill.flows.batch_run import BatchParts, BatchRun
-from tidemill.jobs.durable import forget_workflows
+from tidemill.jobs.durable import forget_ended
 from tidemill.jobs.port import Jobs, Steps
 from tidemill.store.batches import BatchRepository
 from tidemill.store.database import Pool
@@ -151,6 +151,7 @@ class BatchFlow:
 async def forget_batches(pool: Pool, rows: BatchRepository, before: datetime) -> int:
     """Deletes the batches that ended before a time, and what durable work has recorded of them."""
     batches = await rows.ended(before)
+    deleted = await rows.delete(batches)
     async with pool.connection() as connection, connection.transaction():
-        await forget_workflows(connection, WORKFLOW, [str(batch) for batch in batches])
-    return await rows.delete(batches)
+        await forget_ended(connection, WORKFLOW, "batches")
+    return deleted

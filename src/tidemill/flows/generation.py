@@ -20,7 +20,7 @@ from tidemill.core.ids import new_id
 from tidemill.core.json import Json
 from tidemill.flows.asking import UNEXPECTED, Answers, Makers, Stopped, patiently, standing_of, surely, unless
 from tidemill.flows.callbacks import Callbacks
-from tidemill.jobs.durable import forget_workflows
+from tidemill.jobs.durable import forget_ended
 from tidemill.jobs.port import Jobs, Steps
 from tidemill.settings import JobSettings
 from tidemill.store.database import Pool
@@ -216,6 +216,7 @@ class GenerationFlow:
 async def forget_jobs(pool: Pool, rows: GenerationJobRepository, before: datetime) -> int:
     """Deletes the jobs whose time is over, and what durable work has recorded of them."""
     jobs = await rows.expired(before)
+    deleted = await rows.delete(jobs)
     async with pool.connection() as connection, connection.transaction():
-        await forget_workflows(connection, WORKFLOW, [str(job) for job in jobs])
-    return await rows.delete(jobs)
+        await forget_ended(connection, WORKFLOW, "generation_jobs")
+    return deleted

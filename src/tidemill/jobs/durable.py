@@ -220,6 +220,24 @@ async def forget_workflows(
     return deleted
 
 
+async def forget_ended(connection: psycopg.AsyncConnection[dict[str, object]], name: str, table: str) -> None:
+    """Deletes what is recorded of the ended workflows of this name whose subject is the id of no row in the table."""
+    query = sql.SQL(
+        "SELECT substr(workflow_uuid, %(start)s) AS subject FROM dbos.workflow_status AS w WHERE name = %(name)s "
+        "AND status NOT IN ('PENDING', 'ENQUEUED') AND NOT EXISTS "
+        "(SELECT FROM {} WHERE id::text = substr(w.workflow_uuid, %(start)s)) LIMIT 1000"
+    ).format(sql.Identifier(table))
+    if not await _has_tables(connection):
+        return
+    cursor = await connection.execute(query, {"name": name, "start": len(name) + 2})
+    await forget_workflows(connection, name, [str(row["subject"]) for row in await cursor.fetchall()])
+
+
+async def _has_tables(connection: psycopg.AsyncConnection[dict[str, object]]) -> bool:
+    row = await (await connection.execute("SELECT to_regclass('dbos.workflow_status') AS known")).fetchone()
+    return row is not None and row["known"] is not None
+
+
 def _executor(slot: int) -> str:
     return f"slot-{slot}"
 

@@ -64,6 +64,9 @@ EXPORTS: Mapping[str, LiteralString] = {
     f"FROM reviews AS r WHERE r.id IN ({REVIEWS}) ORDER BY r.id",
     "files": "SELECT * FROM files WHERE owner_id = ANY(%(owners)s) ORDER BY id",
     "responses": "SELECT * FROM responses WHERE owner_id = ANY(%(owners)s) ORDER BY id",
+    "jobs": "SELECT * FROM generation_jobs WHERE owner_id = ANY(%(owners)s) ORDER BY id",
+    "batches": "SELECT b.*, (SELECT json_agg(l ORDER BY l.place) FROM batch_lines AS l WHERE l.batch_id = b.id) "
+    "AS lines FROM batches AS b WHERE b.owner_id = ANY(%(owners)s) ORDER BY b.id",
     "audit": "SELECT * FROM audit_log WHERE actor_id = ANY(%(owners)s) OR target_id = %(user_text)s ORDER BY seq",
 }
 """What is handed to a person, by kind. No hash of a password, a key or a session's token."""
@@ -97,6 +100,8 @@ TEXTS: Sequence[Erase] = (
     ),
     ("conversations", "DELETE FROM conversations WHERE owner_id = ANY(%(owners)s)"),
     ("responses", "DELETE FROM responses WHERE owner_id = ANY(%(owners)s)"),
+    ("jobs", "DELETE FROM generation_jobs WHERE owner_id = ANY(%(owners)s)"),
+    ("batches", "DELETE FROM batches WHERE owner_id = ANY(%(owners)s)"),
     ("cached_embeddings", "DELETE FROM embedding_cache WHERE owner_id = ANY(%(owners)s)"),
 )
 TOMBSTONE: Sequence[Erase] = (
@@ -113,7 +118,7 @@ TOMBSTONE: Sequence[Erase] = (
 
 CLEANED = ("inference_texts", "inferences", "messages", "conversation_summaries", "conversations", "responses",
            "embedding_cache", "answer_cache", "reviews", "review_findings", "review_events", "files", "users",
-           "api_keys", "sessions", "team_members")  # fmt: skip
+           "api_keys", "sessions", "team_members", "generation_jobs", "batches", "batch_lines")  # fmt: skip
 
 
 class PersonalData:

@@ -21,6 +21,8 @@ DUE: Mapping[str, LiteralString] = {
     "WHERE finished_at < %(before)s",
     "conversations": "SELECT count(*) AS due FROM conversations WHERE updated_at < %(before)s",
     "responses": "SELECT count(*) AS due FROM responses WHERE expires_at <= %(before)s",
+    "jobs": "SELECT count(*) AS due FROM generation_jobs WHERE expires_at <= %(before)s",
+    "batches": "SELECT count(*) AS due FROM batches WHERE ended_at < %(before)s",
     "files": "SELECT count(*) AS due FROM files WHERE expires_at <= %(before)s",
     "cached_answers": "SELECT count(*) AS due FROM answer_cache WHERE expires_at <= %(before)s",
     "alerts": "SELECT count(*) AS due FROM alerts WHERE resolved_at < %(before)s",
