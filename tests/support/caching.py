@@ -1,7 +1,7 @@
 """A cache of answers over a scripted model, with a clock that tests set."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -14,6 +14,7 @@ from tidemill.core.chat import ChatChunk, ChatCompletion, ChatRequest, ModelRequ
 from tidemill.core.context import InferenceContext
 from tidemill.core.deployment import Deployment, Task
 from tidemill.core.embedding import EmbeddingRequest, Embeddings
+from tidemill.core.errors import TidemillError
 from tidemill.core.ids import new_id
 from tidemill.core.served import Served
 from tidemill.llm.cache.model import CachedModel
@@ -36,11 +37,15 @@ OWNER = UUID("11111111-1111-7111-8111-111111111111")
 
 
 class Serving:
-    """A model that says who answered and what it cost, as adapters do; and that a test can hold up."""
+    """A model that says who answered and what it cost, as adapters do, and that a test can hold up.
 
-    def __init__(self, inner: ChatModel, served: Served = SERVED) -> None:
+    `refusals` are raised, one for each request, before anything is answered.
+    """
+
+    def __init__(self, inner: ChatModel, served: Served = SERVED, refusals: Sequence[TidemillError] = ()) -> None:
         self._inner = inner
         self._served = served
+        self._refusals = list(refusals)
         self.gate = asyncio.Event()
         self.gate.set()
         self.asked = 0
@@ -50,6 +55,7 @@ class Serving:
         self.asked += 1
         try:
             await self.gate.wait()
+            self._refuse()
             return replace(await self._inner.complete(request), served=self._served)
         except asyncio.CancelledError:
             self.cancelled += 1
@@ -59,6 +65,9 @@ class Serving:
         self.asked += 1
         first = True
         try:
+            if self._refusals:
+                await self.gate.wait()
+                self._refuse()
             async for chunk in self._inner.stream(request):
                 if first:
                     yield replace(chunk, served=replace(self._served, cost_usd=None))
@@ -69,6 +78,10 @@ class Serving:
         except (asyncio.CancelledError, GeneratorExit):
             self.cancelled += 1
             raise
+
+    def _refuse(self) -> None:
+        if self._refusals:
+            raise self._refusals.pop(0)
 
 
 class NoEmbedder:

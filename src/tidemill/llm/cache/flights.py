@@ -36,17 +36,20 @@ class Flight:
     Args:
         beginner: the context of whoever began it.
         ended: called when nobody can join any more: at its end, or when all have gone.
+
+    Attributes:
+        waiting: how many requests wait for it.
     """
 
     def __init__(self, beginner: InferenceContext, ended: Callable[[], None]) -> None:
         self._beginner = beginner
         self._ended = ended
+        self.waiting = 0
         self._task: asyncio.Task[Landed] | None = None
         self._chunks: list[ChatChunk] = []
         self._changed = asyncio.Event()
         self._landed: Landed | None = None
         self._error: BaseException | None = None
-        self._waiting = 0
         self._somebody_pays = True
 
     def begin(self, asking: Awaitable[Landed]) -> None:
@@ -104,14 +107,14 @@ class Flight:
     async def _seat(self, context: InferenceContext) -> AsyncIterator[None]:
         """Waits for the flight in the block. The last one to leave before the end ends it."""
         assert self._task is not None  # noqa: S101 - whoever made the flight began it
-        self._waiting += 1
+        self.waiting += 1
         try:
             yield
         finally:
-            self._waiting -= 1
+            self.waiting -= 1
             if context is self._beginner and self._landed is None:
                 self._somebody_pays = False
-            if not self._waiting and not self._task.done():
+            if not self.waiting and not self._task.done():
                 self._ended()
                 self._task.cancel()
                 await asyncio.gather(self._task, return_exceptions=True)
@@ -183,8 +186,10 @@ class Flights:
     def __init__(self) -> None:
         self._flights: dict[bytes, Flight] = {}
 
-    def __len__(self) -> int:
-        return len(self._flights)
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for the flights that can be joined."""
+        return sum(flight.waiting for flight in self._flights.values())
 
     def join(self, key: bytes, context: InferenceContext) -> Flight | None:
         """The flight that this request may wait for."""

@@ -58,6 +58,11 @@ class CachedModel:
         self._sampled = sampled
         self._flights = Flights()
 
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for answers that are being made."""
+        return self._flights.waiting
+
     async def complete(self, request: ModelRequest) -> ChatCompletion:
         """As the port says."""
         wanted = self._wanted(request)
