@@ -14,7 +14,9 @@ from tidemill.flows.data import DataServices
 from tidemill.flows.generation_services import GenerationServices
 from tidemill.flows.metrics import PUBLISH_SECONDS, MetricsPage
 from tidemill.flows.review import ReviewFlow
+from tidemill.limits.services import Limits
 from tidemill.llm.cache.tiers import Answers
+from tidemill.llm.recovery.breaker import Breaker
 from tidemill.llm.runtime.local import LocalRuntime
 from tidemill.registry.prompts import PromptLibrary
 from tidemill.registry.providers import Providers
@@ -30,6 +32,8 @@ USES_SECONDS = 2.0
 CACHE_SECONDS = 60.0
 PROMPTS_SECONDS = 1.0
 PROVIDERS_SECONDS = 1.0
+BREAKER_SECONDS = 1.0
+LIMITS_SECONDS = 60.0
 
 
 def chores_of(
@@ -46,6 +50,8 @@ def chores_of(
     answers: Answers,
     generation: GenerationServices,
     providers: Providers,
+    breaker: Breaker,
+    limits: Limits,
 ) -> Iterator[Coroutine[None, None, None]]:
     """The chores of one hub, each an endless task."""
     yield _regularly(RETENTION_SECONDS, data.retention.run)
@@ -56,6 +62,8 @@ def chores_of(
     yield _regularly(alerts_every, alerts.run)
     yield _regularly(PROMPTS_SECONDS, prompts.refresh)
     yield _regularly(PROVIDERS_SECONDS, providers.refresh)
+    yield _regularly(BREAKER_SECONDS, breaker.tend)
+    yield _regularly(LIMITS_SECONDS, limits.tend)
     yield _regularly(USES_SECONDS, accounts.keys.write_uses)
     yield _regularly(PUBLISH_SECONDS, page.publish)
     yield _regularly(CACHE_SECONDS, answers.tend)

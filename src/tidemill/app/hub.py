@@ -14,9 +14,11 @@ from tidemill.app.chores import chores_of, stop
 from tidemill.app.data import data_of, prompts_of, secrets_of
 from tidemill.app.database import Database, ready
 from tidemill.app.generation import generation_of
+from tidemill.app.limits import limiting_of, limits_of
 from tidemill.app.models import chat_of, embedder_of, model_client, protection_of, serve_embeddings, serve_models
 from tidemill.app.people import accounts_of, entrance_of, issuer_of
 from tidemill.app.providers import outbound_of, provider_registry_of, providers_of
+from tidemill.app.recovery import means_of
 from tidemill.app.telemetry import metrics_of, open_metrics_page, open_traces
 from tidemill.conversations.answering import Answering
 from tidemill.conversations.service import Conversations
@@ -81,14 +83,19 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             settings, await stack.enter_async_context(model_client(settings)), serve_embeddings(settings, secrets)
         )
         stack.callback(embeddings.close)
-        embedder = embedder_of(settings, embeddings, pool, inferences, metrics)
+        limiting, limits = limiting_of(settings, pool, fast, providers.facts), limits_of(pool, fast, accounts.audit)
+        embedder = embedder_of(settings, embeddings, pool, inferences, metrics, limiting)
         answers = await stack.enter_async_context(open_answers(settings, pool, metrics.observe_cache))
+        means = means_of(settings, pool, providers)
+        await means.breaker.tend()
         chat = chat_of(
             settings,
             served,
             inferences,
             metrics,
             providers,
+            means,
+            limiting,
             caching=lambda inner: cached(settings, inner, answers, embedder),
         )
         responses = _responses(settings, pool, chat, deployments)
@@ -133,6 +140,8 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             answers,
             generation,
             providers,
+            means.breaker,
+            limits,
         )
         stack.push_async_callback(stop, [asyncio.create_task(work) for work in chores])
         yield Services(
@@ -159,6 +168,7 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             traces=traces,
             secrets=secrets,
             data=data,
+            limits=limits,
             ready=lambda: ready(pool),
         )
 

@@ -1,8 +1,9 @@
 """The ports of models and of embeddings, and the order of their wrappers.
 
-Of chats and texts, outermost first: recording, which keeps texts by their level → cache → what may leave, for models
-outside → several answers to one request → tools of local models → route by model name (local child or endpoint). Of
-embeddings: recording → cache → what may leave → route by model name.
+Of chats and texts, outermost first: recording, which keeps texts by their level → rate limits → cache → recovery, which
+chooses who answers → budget → what may leave, for models outside → several answers to one request → tools of local
+models → route by model name (local child or endpoint). Of embeddings: recording → cache → what may leave → route by
+model name.
 """
 
 import os
@@ -13,11 +14,13 @@ from functools import partial
 import httpx
 
 from tidemill.analysis.classification import classify_all
+from tidemill.app.limits import Limiting
 from tidemill.core.classification import UseLimits
 from tidemill.core.clock import system_clock
 from tidemill.core.context import Priority
 from tidemill.core.errors import Configuration
 from tidemill.core.provider import LOCAL
+from tidemill.llm.budgets import BudgetedEmbedder, BudgetedModel
 from tidemill.llm.classified import ClassifiedModel
 from tidemill.llm.embeddings import Embedder
 from tidemill.llm.embeddings_all import EmbeddingModels
@@ -25,7 +28,10 @@ from tidemill.llm.embeddings_cached import CachedEmbedder, ClassifiedEmbedder, R
 from tidemill.llm.openai_http import Serve, Target
 from tidemill.llm.outside import Classify, OutsideLimit
 from tidemill.llm.port import ChatModel
+from tidemill.llm.rate_limits import RateLimitedEmbedder, RateLimitedModel
 from tidemill.llm.recording import RecordedModel, TextPolicy
+from tidemill.llm.recovery.means import Means
+from tidemill.llm.recovery.routed import RoutedModel
 from tidemill.llm.runtime.local import LocalRuntime
 from tidemill.llm.several_choices import SeveralChoices
 from tidemill.llm.tool_calls import ToolCalls
@@ -61,6 +67,8 @@ def chat_of(
     inferences: InferenceRepository,
     metrics: Metrics,
     providers: Providers,
+    means: Means,
+    limiting: Limiting,
     caching: Callable[[ChatModel], ChatModel],
 ) -> ChatModel:
     """The port for chats and texts, with its wrappers around whoever serves them."""
@@ -81,8 +89,11 @@ def chat_of(
     tried = ToldAttempts(
         attempt, provider_of=lambda name: provider_of(settings, providers, name), observe=metrics.observe_attempt
     )
+    budgeted = TracedModel("budget", BudgetedModel(tried, limiting.spending))
+    recovering = TracedModel("recovery", RoutedModel(budgeted, means))
+    paced = RateLimitedModel(TracedModel("cache", caching(recovering)), limiting.pace)
     recorded = RecordedModel(
-        TracedModel("cache", caching(tried)),
+        TracedModel("rate limits", paced),
         inferences,
         clock=system_clock,
         texts=TextPolicy(settings.retention.inference_text_days, limits, classify),
@@ -138,18 +149,24 @@ async def _endpoint_key(name: str, endpoint: ServerSettings, secrets: Secrets) -
 
 
 def embedder_of(
-    settings: Settings, models: EmbeddingModels, pool: Pool, inferences: InferenceRepository, metrics: Metrics
+    settings: Settings,
+    models: EmbeddingModels,
+    pool: Pool,
+    inferences: InferenceRepository,
+    metrics: Metrics,
+    limiting: Limiting,
 ) -> Embedder:
-    """The embedding port's wrappers, outermost first: recording → cache → what may leave → route by model name."""
+    """The embedding port's wrappers, in the order that stands above."""
     limits, classify = protection_of(settings)
     section = "embeddings.endpoints"
     limit = OutsideLimit(settings.embeddings.endpoints, limits=limits, classify=classify, section=section)
     cached = CachedEmbedder(
-        ClassifiedEmbedder(models, limit),
+        BudgetedEmbedder(ClassifiedEmbedder(models, limit), limiting.embedding_spending),
         EmbeddingCacheRepository(pool),
         hours=settings.retention.cache_hours,
         limits=limits,
         classify=classify,
         clock=system_clock,
     )
-    return RecordedEmbedder(cached, inferences, clock=system_clock, observe=metrics.observe_inference)
+    paced = RateLimitedEmbedder(cached, limiting.pace)
+    return RecordedEmbedder(paced, inferences, clock=system_clock, observe=metrics.observe_inference)
