@@ -125,6 +125,21 @@ class HubClient:
         with self._reaching():
             self._checked(self._client.post(path, json=body))
 
+    def upload(self, path: Path, purpose: str) -> Any:
+        """Uploads a file; the JSON that says what became of it."""
+        with path.open("rb") as file, self._reaching():
+            files = {"file": (path.name, file)}
+            return self._checked(self._client.post("/v1/files", data={"purpose": purpose}, files=files)).json()
+
+    def download(self, path: str, target: IO[bytes]) -> None:
+        """Writes what is at a path into an open file."""
+        with self._reaching(), self._client.stream("GET", path) as response:
+            if response.status_code >= 400:
+                response.read()
+            self._checked(response)
+            for piece in response.iter_bytes():
+                target.write(piece)
+
     def delete(self, path: str) -> Any:
         """The JSON that the hub answers."""
         with self._reaching():

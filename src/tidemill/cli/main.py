@@ -21,6 +21,8 @@ COMMANDS = {
     "review": ("tidemill.cli.review:review", "Review a commit, a range or what is staged."),
     "chat": ("tidemill.cli.chat:chat", "Ask a model."),
     "embed": ("tidemill.cli.embed:embed", "Turn texts into vectors."),
+    "jobs": ("tidemill.cli.jobs:app", "Ask without waiting, and see what came of it."),
+    "batches": ("tidemill.cli.batches:app", "Ask many things from a file, and follow how far that is."),
     "models": ("tidemill.cli.models:app", "List, fetch, load and unload models."),
     "keys": ("tidemill.cli.keys:app", "Make, list, rotate and revoke API keys."),
     "users": ("tidemill.cli.users:app", "Add, list, change and disable people."),
