@@ -23,11 +23,13 @@ from tidemill.api import (
     health,
     jobs,
     keys,
+    limits,
     models,
     oidc,
     people,
     personal_data,
     prompts,
+    providers,
     responses,
     responses_schema,
     reviews,
@@ -35,6 +37,7 @@ from tidemill.api import (
     secrets,
     teams,
     traces,
+    usage,
 )
 from tidemill.api.gate import OPEN, PREFIXES, Gate
 from tidemill.api.origin import SESSION, RequestOrigin
@@ -94,10 +97,13 @@ def add_routes(app: FastAPI) -> None:
             people.router,
             personal_data.router,
             prompts.router,
+            providers.router,
             alerts.router,
             teams.router,
             keys.router,
             audit.router,
+            limits.router,
+            usage.router,
             cache.router,
             traces.router,
         ):

@@ -15,11 +15,12 @@ from tidemill.core.accounts import Right
 from tidemill.core.audit import Actor
 from tidemill.core.errors import InvalidInput
 from tidemill.core.json import Json
-from tidemill.llm.catalog import ModelEntry, SourceKind
+from tidemill.llm.catalog import SourceKind
 from tidemill.llm.embedding_catalog import EmbeddingModel, Engine
 from tidemill.llm.runtime.adapters import Adapter
 from tidemill.llm.runtime.ledger import Space
 from tidemill.llm.runtime.status import RuntimeStatus
+from tidemill.registry.deployments import Named
 
 Body = TypeVar("Body", bound=BaseModel)
 router = APIRouter(tags=["models"])
@@ -145,7 +146,7 @@ class ModelStatusList(BaseModel):
 async def list_models(request: Request) -> ModelList:
     """The models that can be asked now."""
     services = services_of(request)
-    found = {entry.name: _model(entry) for entry in services.deployments.models()}
+    found = {one.name: _model(one) for one in services.deployments.names()}
     found |= {model.name: _embedding_model(model) for model in services.embedding_deployments.models()}
     return ModelList(data=list(found.values()))
 
@@ -223,7 +224,7 @@ async def get_model(request: Request, model: str) -> Model:
     """One model that can be asked now."""
     services = services_of(request)
     embedding = next((one for one in services.embedding_deployments.models() if one.name == model), None)
-    return _embedding_model(embedding) if embedding else _model(services.deployments.model(model))
+    return _embedding_model(embedding) if embedding else _model(services.deployments.name(model))
 
 
 async def _record(request: Request, action: str, name: str, **details: Json) -> None:
@@ -250,8 +251,8 @@ def _embedding_model(model: EmbeddingModel) -> Model:
     return Model(id=model.name, owned_by="tidemill" if model.engine is not Engine.ENDPOINT else "endpoint")
 
 
-def _model(entry: ModelEntry) -> Model:
-    return Model(id=entry.name, owned_by="tidemill" if entry.kind is not SourceKind.ENDPOINT else "endpoint")
+def _model(named: Named) -> Model:
+    return Model(id=named.name, owned_by=named.owned_by)
 
 
 def _adapter(adapter: Adapter) -> AdapterInfo:

@@ -58,6 +58,8 @@ class Right(StrEnum):
     SECRETS_MANAGE = "secrets.manage"
     DATA_MANAGE = "data.manage"
     PROMPTS_MANAGE = "prompts.manage"
+    PROVIDERS_READ = "providers.read"
+    PROVIDERS_MANAGE = "providers.manage"
     USAGE_READ_ALL = "usage.read_all"
     LIMITS_MANAGE = "limits.manage"
 
@@ -71,6 +73,7 @@ _MAINTAINER = _MEMBER | {
     Right.TEAMS_MANAGE,
     Right.METRICS_READ,
     Right.PROMPTS_MANAGE,
+    Right.PROVIDERS_READ,
     Right.USAGE_READ_ALL,
 }
 RIGHTS: Mapping[Role, frozenset[Right]] = MappingProxyType(
