@@ -15,6 +15,7 @@ from tidemill.flows.data import DataServices
 from tidemill.flows.generation_services import GenerationServices
 from tidemill.flows.responses import Responses
 from tidemill.flows.review import ReviewFlow
+from tidemill.limits.services import Limits
 from tidemill.llm.cache.tiers import Answers
 from tidemill.llm.embeddings import Embedder
 from tidemill.llm.port import ChatModel
@@ -56,6 +57,7 @@ class Services:
     traces: Traces
     secrets: Secrets
     data: DataServices
+    limits: Limits
     ready: Callable[[], Awaitable[None]]
 
 

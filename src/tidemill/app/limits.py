@@ -33,13 +33,16 @@ class Limiting:
 
     pace: Pace
     spending: Spending
+    embedding_spending: Spending
 
 
 def limiting_of(settings: Settings, pool: Pool, fast: Pool, facts: Facts) -> Limiting:
     """What wrappers hold to. Commits through `fast` need not wait for the disk."""
+    budgets = BudgetRepository(pool, fast)
     return Limiting(
         Pace(RateLimitRepository(pool, fast), settings.limits, clock=system_clock),
-        Spending(BudgetRepository(pool, fast), facts, clock=system_clock),
+        Spending(budgets, facts, clock=system_clock),
+        Spending(budgets, embedding_facts(settings, facts), clock=system_clock),
     )
 
 
