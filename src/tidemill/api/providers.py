@@ -171,7 +171,7 @@ async def remove_provider(request: Request, name: str) -> Response:
 
 
 @router.post("/providers/{name}/test", summary="Try a provider", dependencies=[needs(Right.PROVIDERS_MANAGE)])
-async def test_provider(request: Request, name: str) -> ProviderTest:
+async def try_provider(request: Request, name: str) -> ProviderTest:
     """Asks the provider for something small, and says what came of it. A failure is no error of this request."""
     return ProviderTest.model_validate(probed_json(name, await _registry(request).test(name)))
 

@@ -33,6 +33,7 @@ COMMANDS = {
     "rights": ("tidemill.cli.rights:rights", "Show who may do what."),
     "audit": ("tidemill.cli.audit:app", "Export and check the audit log."),
     "data": ("tidemill.cli.data:app", "Export, erase and search data, and delete what is due."),
+    "providers": ("tidemill.cli.providers:app", "Add, try, disable and remove providers of models."),
     "secrets": ("tidemill.cli.secrets:app", "Store secrets encrypted, and rotate their key."),
     "alerts": ("tidemill.cli.alerts:app", "Show alerts and their rules, and test who is told."),
     "prompts": ("tidemill.cli.prompts:app", "Show, change and try the prompts."),
