@@ -47,12 +47,13 @@ async def open_answers(settings: Settings, pool: Pool, observe: Observe) -> Asyn
         await answers.aclose()
 
 
-def cached(settings: Settings, inner: ChatModel, answers: Answers, embedder: Embedder) -> ChatModel:
+def cached(
+    settings: Settings, inner: ChatModel, answers: Answers, embedder: Embedder, deployments: EmbeddingDeployments
+) -> ChatModel:
     """The model with its answers kept, where the settings say so."""
     if not settings.cache.enabled:
         return inner
     limits, classify = protection_of(settings)
-    deployments = EmbeddingDeployments(settings)
     return CachedModel(
         inner,
         answers,

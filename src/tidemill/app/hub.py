@@ -10,6 +10,7 @@ from tidemill.api.services import Services
 from tidemill.api.whole_answers import WholeAnswers
 from tidemill.app.alerts import open_alerts
 from tidemill.app.answers import cached, open_answers
+from tidemill.app.backends import backends_of, connections_of, embedders_of
 from tidemill.app.chores import chores_of, stop
 from tidemill.app.data import data_of, prompts_of, secrets_of
 from tidemill.app.database import Database, ready
@@ -76,15 +77,20 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
         metrics = metrics_of(settings, providers)
         traces = await stack.enter_async_context(open_traces(settings, role))
         inferences = InferenceRepository(fast)
-        served = OpenAIHTTP(
+        own = OpenAIHTTP(
             await stack.enter_async_context(model_client(settings)), serve_models(settings, runtime, secrets)
         )
+        connections = connections_of(settings, providers, outbound)
+        stack.push_async_callback(connections.aclose)
+        served = backends_of(settings, providers, connections, own)
         embeddings = EmbeddingModels(
             settings, await stack.enter_async_context(model_client(settings)), serve_embeddings(settings, secrets)
         )
         stack.callback(embeddings.close)
         limiting, limits = limiting_of(settings, pool, fast, providers.facts), limits_of(pool, fast, accounts.audit)
-        embedder = embedder_of(settings, embeddings, pool, inferences, metrics, limiting)
+        everyone = embedders_of(settings, providers, connections, embeddings)
+        embedder = embedder_of(settings, everyone, pool, inferences, metrics, providers, limiting)
+        embedding_deployments = EmbeddingDeployments(settings, providers)
         answers = await stack.enter_async_context(open_answers(settings, pool, metrics.observe_cache))
         means = means_of(settings, pool, providers)
         await means.breaker.tend()
@@ -96,7 +102,7 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             providers,
             means,
             limiting,
-            caching=lambda inner: cached(settings, inner, answers, embedder),
+            caching=lambda inner: cached(settings, inner, answers, embedder, embedding_deployments),
         )
         responses = _responses(settings, pool, chat, deployments)
         blobs = BlobStore(settings.blobs_dir)
@@ -117,7 +123,6 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             traces=traces,
         )
         reviews = ReviewFlow(jobs, parts, accounts.people)
-        embedding_deployments = EmbeddingDeployments(settings)
         whole = WholeAnswers(chat, embedder, deployments, embedding_deployments, settings.embeddings.max_input_bytes)
         generation = generation_of(settings, database, pool, jobs, whole, files)
         await jobs.start()

@@ -14,6 +14,7 @@ from functools import partial
 import httpx
 
 from tidemill.analysis.classification import classify_all
+from tidemill.app.backends import gives_one_answer
 from tidemill.app.limits import Limiting
 from tidemill.core.classification import UseLimits
 from tidemill.core.clock import system_clock
@@ -23,7 +24,6 @@ from tidemill.core.provider import LOCAL
 from tidemill.llm.budgets import BudgetedEmbedder, BudgetedModel
 from tidemill.llm.classified import ClassifiedModel
 from tidemill.llm.embeddings import Embedder
-from tidemill.llm.embeddings_all import EmbeddingModels
 from tidemill.llm.embeddings_cached import CachedEmbedder, ClassifiedEmbedder, RecordedEmbedder
 from tidemill.llm.openai_http import Serve, Target
 from tidemill.llm.outside import Classify, OutsideLimit
@@ -78,13 +78,12 @@ def chat_of(
     def local(name: str) -> bool:
         return name not in settings.models.endpoints and providers.find(name) is None
 
-    def leaves(name: str) -> bool:
-        found = providers.find(name)
-        return found is not None and leaves_the_network(found[0])
+    def one_by_one(name: str) -> bool:
+        return local(name) or gives_one_answer(providers, name)
 
     dispatch = TracedModel("dispatch", served, detailed=True)
-    several = SeveralChoices(ToolCalls(dispatch, local=local), one_by_one=local)
-    limit = OutsideLimit(settings.models.endpoints, limits=limits, classify=classify, leaves=leaves)
+    several = SeveralChoices(ToolCalls(dispatch, local=local), one_by_one=one_by_one)
+    limit = OutsideLimit(settings.models.endpoints, limits=limits, classify=classify, leaves=leaves_of(providers))
     attempt = TracedModel("attempt", TracedModel("classification", ClassifiedModel(several, limit)), detailed=True)
     tried = ToldAttempts(
         attempt, provider_of=lambda name: provider_of(settings, providers, name), observe=metrics.observe_attempt
@@ -100,6 +99,16 @@ def chat_of(
         observe=metrics.observe_inference,
     )
     return ToldModel(TracedModel("inference", recorded, detailed=True, names=True, content=content))
+
+
+def leaves_of(providers: Providers) -> Callable[[str], bool]:
+    """Whether texts leave the team's network for a name, where it is a provider's model."""
+
+    def leaves(name: str) -> bool:
+        found = providers.find(name)
+        return found is not None and leaves_the_network(found[0])
+
+    return leaves
 
 
 def provider_of(settings: Settings, providers: Providers, name: str) -> str:
@@ -150,16 +159,19 @@ async def _endpoint_key(name: str, endpoint: ServerSettings, secrets: Secrets) -
 
 def embedder_of(
     settings: Settings,
-    models: EmbeddingModels,
+    models: Embedder,
     pool: Pool,
     inferences: InferenceRepository,
     metrics: Metrics,
+    providers: Providers,
     limiting: Limiting,
 ) -> Embedder:
     """The embedding port's wrappers, in the order that stands above."""
     limits, classify = protection_of(settings)
     section = "embeddings.endpoints"
-    limit = OutsideLimit(settings.embeddings.endpoints, limits=limits, classify=classify, section=section)
+    limit = OutsideLimit(
+        settings.embeddings.endpoints, limits=limits, classify=classify, section=section, leaves=leaves_of(providers)
+    )
     cached = CachedEmbedder(
         BudgetedEmbedder(ClassifiedEmbedder(models, limit), limiting.embedding_spending),
         EmbeddingCacheRepository(pool),

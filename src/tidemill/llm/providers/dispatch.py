@@ -17,8 +17,8 @@ from tidemill.llm.providers.failures import transport_error_of, unusable
 from tidemill.llm.providers.port import ProviderBook
 from tidemill.llm.providers.sdk_http import seconds_of
 
-OwnServed = Callable[[ModelRequest], Served]
-"""Who answers a request to a model of one's own: a local one, or an endpoint."""
+OwnServed = Callable[[str], Served]
+"""Who answers for the name of a model of one's own: a local one, or an endpoint."""
 
 
 class Backends:
@@ -46,7 +46,7 @@ class Backends:
         found = self._book.find(request.model)
         if found is None:
             answer = await self._own.complete(request)
-            return answer if answer.served else replace(answer, served=self._own_served(request))
+            return answer if answer.served else replace(answer, served=self._own_served(request.model))
         provider, _ = found
         async with self._connections.to(provider, _endpoint(request)) as model:
             with in_our_words(request.model, model.errors):
@@ -57,7 +57,7 @@ class Backends:
         """As the port says. A provider that sends nothing of an answer for as long as its timeout has failed."""
         found = self._book.find(request.model)
         if found is None:
-            served = self._own_served(request)
+            served = self._own_served(request.model)
             first = True
             async with aclosing(self._own.stream(request)) as own:
                 async for chunk in own:
@@ -87,11 +87,12 @@ class ProviderEmbedder:
         found = self._book.find(request.model)
         if found is None:
             return await self._own.embed(request)
-        provider, _ = found
+        provider, there = found
         async with self._connections.to(provider, _endpoint(request)) as model:
             with in_our_words(request.model, model.errors):
                 async with asyncio.timeout(seconds_of(request, provider, self._timeout)):
-                    return await model.embed(request)
+                    answer = await model.embed(request)
+        return replace(answer, served=Served(provider.name, request.model, f"{provider.kind}:{there}"))
 
 
 @contextmanager
@@ -126,15 +127,3 @@ async def _next(chunks: AsyncGenerator[ChatChunk, None], seconds: float) -> Chat
 
 def _endpoint(request: ModelRequest | EmbeddingRequest) -> int:
     return request.context.attempt.endpoint if request.context is not None else 0
-
-
-def is_provider(book: ProviderBook, name: str) -> bool:
-    """Whether a model's name is a provider's."""
-    return book.find(name) is not None
-
-
-def own_version(request: ModelRequest) -> Served:
-    """A local model, by the version that its deployment has."""
-    deployment = request.context.deployment if request.context is not None else None
-    version = deployment.model_version if deployment is not None and deployment.model == request.model else ""
-    return Served("local", request.model, version)
