@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from tidemill.api.errors import error_body
 from tidemill.api.gate import caller_of
+from tidemill.api.rate_headers import rate_headers
 from tidemill.api.services import Services
 from tidemill.api.streaming import comments
 from tidemill.core.chat import ChatChunk, ModelRequest, Usage
@@ -113,6 +114,7 @@ def headers_of(asked: Sequence[ModelRequest | EmbeddingRequest], served: Served 
             headers["x-tidemill-recovery"] = ", ".join(served.recovery)
         if served.fallback is not None:
             headers["x-tidemill-fallback"] = served.fallback
+        headers |= rate_headers(served.rate)
     return {name: value.encode("ascii", "replace").decode() for name, value in headers.items()}
 
 

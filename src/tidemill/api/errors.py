@@ -10,7 +10,8 @@ from pydantic_core import ErrorDetails, to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from tidemill.core.errors import InvalidInput, TidemillError
+from tidemill.api.rate_headers import rate_headers
+from tidemill.core.errors import InvalidInput, RateLimited, TidemillError
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,8 @@ def error_body(status: int, message: str, *, code: str, param: str | None = None
 def error_response(error: TidemillError) -> Response:
     """The response for one of our own errors."""
     headers = {"retry-after": str(math.ceil(error.retry_after or 1))} if error.transient else None
+    if isinstance(error, RateLimited):
+        headers = {**(headers or {}), **rate_headers(error.standing)}
     if error.status == 401:
         headers = {"www-authenticate": "Bearer"}
     body = error_body(error.status, error.message, code=error.code, param=error.param)
