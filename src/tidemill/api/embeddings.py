@@ -69,7 +69,9 @@ async def create_embeddings(request: Request) -> Response:
         embeddings = await while_connected(request, services.embedder.embed(wanted))
     except ClientGone:
         return Response(status_code=499)
-    return Response(await embeddings_json(embeddings, asked), 200, headers_of([wanted], embeddings.served), "application/json")
+    return Response(
+        await embeddings_json(embeddings, asked), 200, headers_of([wanted], embeddings.served), "application/json"
+    )
 
 
 def embedding_request(
