@@ -9,8 +9,9 @@ import uvicorn
 
 from tidemill.core.errors import ModelNotFound
 from tidemill.core.provider import FREE, LOCAL, ModelFacts, Price, Provider, ProviderKind
+from tidemill.core.served import Served
 from tidemill.llm.providers.connections import Connections
-from tidemill.llm.providers.dispatch import Backends, own_version
+from tidemill.llm.providers.dispatch import Backends
 from tidemill.llm.providers.scripted import Script
 from tidemill.llm.providers.scripted_server import DroppingProtocol, provider_app
 from tidemill.llm.scripted import ScriptedModel
@@ -95,6 +96,6 @@ async def asked_over_http(book: TwoProviders) -> AsyncIterator[Backends]:
     )
     local = ScriptedModel(lambda request: "From the local model.")
     try:
-        yield Backends(book, connections, local, own_version, 30.0)
+        yield Backends(book, connections, local, lambda name: Served(LOCAL, name, "scripted"), 30.0)
     finally:
         await connections.aclose()

@@ -16,7 +16,7 @@ from tidemill.telemetry.request import current_request_id
 from tidemill.telemetry.spans import current_span
 
 Mask = Callable[[str], str]
-NOISY = ("httpx", "httpcore", "alembic", "uvicorn", "dbos", "openai", "anthropic", "google_genai", "urllib3")
+NOISY = ("httpx", "httpx2", "httpcore", "httpcore2", "alembic", "uvicorn", "dbos", "openai", "anthropic", "google_genai", "urllib3")
 """Loggers that tell of every request, some of them with its URL."""
 LONGEST = 8_000
 """Characters of a message or a traceback; what a server sends us must not fill the log."""
