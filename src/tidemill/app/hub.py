@@ -127,7 +127,9 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
         generation = generation_of(settings, database, pool, jobs, whole, files)
         await jobs.start()
         stack.push_async_callback(jobs.aclose)
-        page = await stack.enter_async_context(open_metrics_page(f"{role}-{jobs.slot}", role, metrics, pool, runtime))
+        page = await stack.enter_async_context(
+            open_metrics_page(f"{role}-{jobs.slot}", role, metrics, settings, pool, runtime, providers)
+        )
         data = data_of(settings, pool, accounts, answers)
         stack.push_async_callback(accounts.keys.write_uses)
         alerts = await stack.enter_async_context(open_alerts(settings, pool, secrets))

@@ -84,12 +84,14 @@ def chat_of(
     dispatch = TracedModel("dispatch", served, detailed=True)
     several = SeveralChoices(ToolCalls(dispatch, local=local), one_by_one=one_by_one)
     limit = OutsideLimit(settings.models.endpoints, limits=limits, classify=classify, leaves=leaves_of(providers))
-    attempt = TracedModel("attempt", TracedModel("classification", ClassifiedModel(several, limit)), detailed=True)
+    checked = TracedModel("classification", ClassifiedModel(several, limit))
+    budgeted = TracedModel("budget", BudgetedModel(checked, limiting.spending))
     tried = ToldAttempts(
-        attempt, provider_of=lambda name: provider_of(settings, providers, name), observe=metrics.observe_attempt
+        TracedModel("attempt", budgeted, detailed=True),
+        provider_of=lambda name: provider_of(settings, providers, name),
+        observe=metrics.observe_attempt,
     )
-    budgeted = TracedModel("budget", BudgetedModel(tried, limiting.spending))
-    recovering = TracedModel("recovery", RoutedModel(budgeted, means))
+    recovering = TracedModel("recovery", RoutedModel(tried, means))
     paced = RateLimitedModel(TracedModel("cache", caching(recovering)), limiting.pace)
     recorded = RecordedModel(
         TracedModel("rate limits", paced),

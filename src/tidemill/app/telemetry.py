@@ -13,7 +13,9 @@ from tidemill.analysis.secrets import mask
 from tidemill.app.chores import stop
 from tidemill.app.models import provider_of
 from tidemill.core.errors import Unavailable
+from tidemill.core.provider import LOCAL
 from tidemill.flows.metrics import MetricsPage
+from tidemill.llm.catalog import SourceKind, list_models
 from tidemill.llm.runtime.local import LocalRuntime
 from tidemill.registry.providers import Providers
 from tidemill.settings import Settings
@@ -64,16 +66,22 @@ async def open_traces(settings: Settings, role: str) -> AsyncIterator[Traces]:
 
 @asynccontextmanager
 async def open_metrics_page(
-    process: str, role: str, metrics: Metrics, pool: Pool, runtime: LocalRuntime
+    process: str,
+    role: str,
+    metrics: Metrics,
+    settings: Settings,
+    pool: Pool,
+    runtime: LocalRuntime,
+    providers: Providers,
 ) -> AsyncIterator[MetricsPage]:
     """The metrics of all processes, with this one's among them until the end of the block."""
 
-    async def providers() -> int:
-        return 1
+    def serving() -> set[str]:
+        entries = [entry for entry in list_models(settings) if entry.installed]
+        own = {entry.name if entry.kind is SourceKind.ENDPOINT else LOCAL for entry in entries}
+        return own | {provider.name for provider in providers.all()}
 
-    page = MetricsPage(
-        process, role, metrics, ProcessMetricsRepository(pool), models=runtime.status, providers=providers
-    )
+    page = MetricsPage(process, role, metrics, ProcessMetricsRepository(pool), models=runtime.status, providers=serving)
     yield page
     try:
         await page.aclose()

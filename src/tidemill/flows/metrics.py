@@ -1,7 +1,7 @@
 """The metrics of every process of an installation, in one page, whichever hub is asked."""
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from tidemill.core.errors import Unavailable
 from tidemill.llm.runtime.status import RuntimeStatus
@@ -27,7 +27,7 @@ class MetricsPage:
         metrics: what this process counts.
         rows: where processes leave their samples.
         models: the local models as they stand now.
-        providers: how many providers can be asked now.
+        providers: the names of all who serve models.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class MetricsPage:
         rows: ProcessMetricsRepository,
         *,
         models: Callable[[], Sequence[RuntimeStatus]],
-        providers: Callable[[], Awaitable[int]],
+        providers: Callable[[], Collection[str]],
     ) -> None:
         self._process = process
         self._role = role
@@ -64,8 +64,10 @@ class MetricsPage:
         try:
             others = await self._rows.others(self._process, seconds=STALE_SECONDS)
             page |= {process: unpack(samples) for process, samples in others.items()}
+            resting = await self._rows.resting()
+            away = {provider for (provider, model), rests in resting.items() if rests and not model}
             page[INSTALLATION] = self._installation.set(
-                providers=await self._providers(), work=await self._rows.work(), resting=await self._rows.resting()
+                providers=len(set(self._providers()) - away), work=await self._rows.work(), resting=resting
             )
         except Unavailable as error:
             log.warning("The metrics are those of this process alone: %s", error.message)
