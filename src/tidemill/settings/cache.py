@@ -23,7 +23,7 @@ class SemanticCacheSettings(Section):
     tasks: list[Task] = Field(
         default_factory=list, description="Tasks for which an answer to a similar last message is given again."
     )
-    threshold: float = Field(0.97, gt=0, le=1, description="How similar it must be: the cosine of the two vectors.")
+    threshold: float = Field(0.985, gt=0, le=1, description="How similar it must be: the cosine of the two vectors.")
 
 
 class CacheSettings(Section):

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, replace
 
+from tidemill.analysis.particulars import particulars
 from tidemill.core.chat import ChatRequest, ModelRequest
 from tidemill.core.context import InferenceContext
 from tidemill.core.ids import digest
@@ -16,6 +17,8 @@ FORM = "1"
 @dataclass(frozen=True, slots=True)
 class Question:
     """The last message of a conversation, which a similar one may stand for, and a digest of all that may not differ.
+
+    That is the rest of the request, and of the message what `particulars` finds.
 
     Attributes:
         text: what was said last.
@@ -55,7 +58,8 @@ def question_of(request: ModelRequest, context: InferenceContext) -> Question | 
     text = last.get("content")
     if last.get("role") != "user" or not isinstance(text, str) or not text.strip():
         return None
-    rest = replace(request, messages=[*request.messages[:-1], {**last, "content": ""}])
+    kept = "\n".join(particulars(text))
+    rest = replace(request, messages=[*request.messages[:-1], {**last, "content": kept}])
     return Question(text, _digest(rest, context))
 
 

@@ -1,0 +1,66 @@
+"""Pairs of questions that mean the same, and pairs that are near each other and do not."""
+
+SAME_ENGLISH = [
+    ("How do I reverse a list in Python?", "What is the way to reverse a Python list?"),
+    ("What does the HTTP status code 404 mean?", "Explain what a 404 HTTP status means."),
+    ("How can I undo my last git commit?", "What's the command to revert the most recent git commit I made?"),
+    (
+        "Write a function that checks whether a number is prime.",
+        "Please write a function to test if a number is prime.",
+    ),
+    ("Why is my Docker container exiting immediately?", "My Docker container stops right away, why?"),
+    ("How do I install the hub on Debian?", "What are the steps to install the hub on Debian?"),
+    ("Explain the difference between a process and a thread.", "What distinguishes a thread from a process?"),
+    ("How do I center a div with CSS?", "What is the best way to center a div in CSS?"),
+    ("What is a deadlock?", "Can you explain what a deadlock is?"),
+    ("How do I read a file line by line in Go?", "In Go, how can I read a file one line at a time?"),
+    ("Summarise the release notes.", "Give me a summary of the release notes."),
+    ("Which port does PostgreSQL listen on by default?", "What is PostgreSQL's default port?"),
+]
+SAME_VIETNAMESE = [
+    ("Làm thế nào để đảo ngược một danh sách trong Python?", "Cách đảo ngược danh sách Python là gì?"),
+    ("Mã trạng thái HTTP 404 nghĩa là gì?", "Hãy giải thích ý nghĩa của mã HTTP 404."),
+    ("Làm sao để hoàn tác commit git cuối cùng?", "Lệnh nào dùng để huỷ commit gần nhất trong git?"),
+    ("Viết hàm kiểm tra một số có phải là số nguyên tố không.", "Hãy viết một hàm để kiểm tra số nguyên tố."),
+    ("Vì sao container Docker của tôi thoát ngay lập tức?", "Container Docker của tôi dừng ngay, tại sao vậy?"),
+    ("Sự khác nhau giữa tiến trình và luồng là gì?", "Tiến trình khác luồng ở điểm nào?"),
+    ("Bế tắc (deadlock) là gì?", "Bạn có thể giải thích deadlock là gì không?"),
+    ("Cổng mặc định của PostgreSQL là bao nhiêu?", "PostgreSQL mặc định lắng nghe ở cổng nào?"),
+    ("Làm sao đọc tệp từng dòng trong Go?", "Trong Go, đọc một tệp theo từng dòng như thế nào?"),
+    ("Tóm tắt ghi chú phát hành.", "Hãy cho tôi bản tóm tắt ghi chú phát hành."),
+    ("Thủ đô của Việt Nam là gì?", "Việt Nam có thủ đô là thành phố nào?"),
+    ("Làm thế nào để tạo khoá API mới?", "Tôi muốn tạo một khoá API mới thì làm thế nào?"),
+]
+OTHER_ENGLISH = [
+    ("How do I reverse a list in Python?", "How do I sort a list in Python?"),
+    ("What does the HTTP status code 404 mean?", "What does the HTTP status code 403 mean?"),
+    ("How can I undo my last git commit?", "How can I amend my last git commit?"),
+    (
+        "Write a function that checks whether a number is prime.",
+        "Write a function that checks whether a number is even.",
+    ),
+    ("How do I enable two-factor sign-in?", "How do I disable two-factor sign-in?"),
+    ("How do I install the hub on Debian?", "How do I install the hub on macOS?"),
+    ("How do I read a file line by line in Go?", "How do I write a file line by line in Go?"),
+    ("Is it safe to delete the data folder?", "Is it not safe to delete the data folder?"),
+    ("Which port does PostgreSQL listen on by default?", "Which port does MySQL listen on by default?"),
+    ("What changed in version 2.3?", "What changed in version 2.4?"),
+    ("Convert 15 miles to kilometres.", "Convert 50 miles to kilometres."),
+    ("Who may read the audit log?", "Who may delete the audit log?"),
+    ("What is a deadlock?", "What is a livelock?"),
+    ("Translate this sentence into French.", "Translate this sentence into German."),
+]
+OTHER_VIETNAMESE = [
+    ("Làm thế nào để đảo ngược một danh sách trong Python?", "Làm thế nào để sắp xếp một danh sách trong Python?"),
+    ("Mã trạng thái HTTP 404 nghĩa là gì?", "Mã trạng thái HTTP 403 nghĩa là gì?"),
+    ("Làm sao để bật xác thực hai bước?", "Làm sao để tắt xác thực hai bước?"),
+    ("Viết hàm kiểm tra một số có phải là số nguyên tố không.", "Viết hàm kiểm tra một số có phải là số chẵn không."),
+    ("Cổng mặc định của PostgreSQL là bao nhiêu?", "Cổng mặc định của MySQL là bao nhiêu?"),
+    ("Tôi có được xoá thư mục dữ liệu không?", "Tôi không được xoá thư mục dữ liệu phải không?"),
+    ("Thủ đô của Việt Nam là gì?", "Thủ đô của Thái Lan là gì?"),
+    ("Phiên bản 2.3 có gì mới?", "Phiên bản 2.4 có gì mới?"),
+    ("Làm sao đọc tệp từng dòng trong Go?", "Làm sao ghi tệp từng dòng trong Go?"),
+    ("Ai được đọc nhật ký kiểm toán?", "Ai được xoá nhật ký kiểm toán?"),
+    ("Đổi 15 dặm ra ki-lô-mét.", "Đổi 50 dặm ra ki-lô-mét."),
+    ("Dịch câu này sang tiếng Pháp.", "Dịch câu này sang tiếng Đức."),
+]
