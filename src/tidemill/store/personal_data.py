@@ -43,6 +43,10 @@ INFERENCES: LiteralString = (
     "OR subject IN (SELECT id::text FROM conversations WHERE owner_id = ANY(%(owners)s))"
 )
 
+LIMITED: LiteralString = (
+    "(scope = 'user' AND subject = %(user_text)s OR scope = 'key' AND subject = ANY(%(keys)s::text[]))"
+)
+
 EXPORTS: Mapping[str, LiteralString] = {
     "profile": "SELECT id, email, name, role, access_level, department_id, oidc_issuer, oidc_subject, created_at, "
     "disabled_at FROM users WHERE id = %(user)s",
@@ -67,6 +71,9 @@ EXPORTS: Mapping[str, LiteralString] = {
     "jobs": "SELECT * FROM generation_jobs WHERE owner_id = ANY(%(owners)s) ORDER BY id",
     "batches": "SELECT b.*, (SELECT json_agg(l ORDER BY l.place) FROM batch_lines AS l WHERE l.batch_id = b.id) "
     "AS lines FROM batches AS b WHERE b.owner_id = ANY(%(owners)s) ORDER BY b.id",
+    "budgets": f"SELECT b.*, (SELECT json_agg(s ORDER BY s.period_start) FROM budget_spending AS s "
+    f"WHERE s.budget_id = b.id) AS spending FROM budgets AS b WHERE {LIMITED} ORDER BY b.id",
+    "rate_limits": f"SELECT * FROM rate_limits WHERE {LIMITED} ORDER BY id",
     "audit": "SELECT * FROM audit_log WHERE actor_id = ANY(%(owners)s) OR target_id = %(user_text)s ORDER BY seq",
 }
 """What is handed to a person, by kind. No hash of a password, a key or a session's token."""
@@ -93,8 +100,8 @@ TEXTS: Sequence[Erase] = (
     (
         "inferences_made_anonymous",
         (
-            "UPDATE inferences SET owner_id = NULL, key_id = NULL, subject = NULL, trace_id = repeat('0', 32), "
-            f"request_hash = '' WHERE id IN ({INFERENCES}) "
+            "UPDATE inferences SET owner_id = NULL, key_id = NULL, user_id = NULL, request_id = NULL, subject = NULL, "
+            f"trace_id = repeat('0', 32), request_hash = '' WHERE id IN ({INFERENCES}) "
             "AND NOT EXISTS (SELECT 1 FROM inference_texts WHERE inference_id = inferences.id)"
         ),
     ),
@@ -102,6 +109,9 @@ TEXTS: Sequence[Erase] = (
     ("responses", "DELETE FROM responses WHERE owner_id = ANY(%(owners)s)"),
     ("jobs", "DELETE FROM generation_jobs WHERE owner_id = ANY(%(owners)s)"),
     ("batches", "DELETE FROM batches WHERE owner_id = ANY(%(owners)s)"),
+    ("budgets", f"DELETE FROM budgets WHERE {LIMITED}"),
+    ("rate_limits", f"DELETE FROM rate_limits WHERE {LIMITED}"),
+    ("rate_buckets", "DELETE FROM rate_buckets WHERE split_part(subject, ':', 2) = ANY(%(owners)s::text[])"),
     ("cached_embeddings", "DELETE FROM embedding_cache WHERE owner_id = ANY(%(owners)s)"),
 )
 TOMBSTONE: Sequence[Erase] = (
@@ -118,7 +128,8 @@ TOMBSTONE: Sequence[Erase] = (
 
 CLEANED = ("inference_texts", "inferences", "messages", "conversation_summaries", "conversations", "responses",
            "embedding_cache", "answer_cache", "reviews", "review_findings", "review_events", "files", "users",
-           "api_keys", "sessions", "team_members", "generation_jobs", "batches", "batch_lines")  # fmt: skip
+           "api_keys", "sessions", "team_members", "generation_jobs", "batches", "batch_lines", "budgets",
+           "budget_spending", "budget_reservations", "rate_limits", "rate_buckets")  # fmt: skip
 
 
 class PersonalData:
