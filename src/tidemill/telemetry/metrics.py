@@ -84,13 +84,17 @@ class Metrics:
     def _declare_inferences(self) -> None:
         task = ["task", "model"]
         self._inferences = self._counter("tidemill_inferences", "Inferences that ended.", [*task, "status", "cache"])
-        self._inference_seconds = self._histogram("tidemill_inference_duration_seconds", "Time of a whole inference.", task)
+        self._inference_seconds = self._histogram(
+            "tidemill_inference_duration_seconds", "Time of a whole inference.", task
+        )
         self._first_token_seconds = self._histogram(
             "tidemill_inference_first_token_seconds", "Time until the first token of a streamed inference.", task
         )
         self._tokens = self._counter("tidemill_tokens", "Tokens of inferences.", [*task, "kind"])
         self._refusals = self._counter("tidemill_refusals", "Inferences that the hub itself refused.", ["reason"])
-        self._attempts = self._counter("tidemill_attempts", "Tries at a model, by how they ended.", ["provider", "model", "outcome"])
+        self._attempts = self._counter(
+            "tidemill_attempts", "Tries at a model, by how they ended.", ["provider", "model", "outcome"]
+        )
         self._attempt_seconds = self._histogram(
             "tidemill_attempt_duration_seconds", "Time of one try at a model that succeeded.", ["provider", "model"]
         )
@@ -99,7 +103,9 @@ class Metrics:
         )
         self._fallbacks = self._counter("tidemill_fallbacks", "Answers that a fallback gave.", ["fallback"])
         self._guardrails = self._counter(
-            "tidemill_guardrail_hits", "What guardrails found in requests and answers.", ["guardrail", "direction", "action"]
+            "tidemill_guardrail_hits",
+            "What guardrails found in requests and answers.",
+            ["guardrail", "direction", "action"],
         )
         self._cache = self._counter("tidemill_cache_lookups", "Lookups of the cache.", ["tier", "result"])
 
