@@ -151,6 +151,7 @@ class Deployments:
             facts = self._providers.facts(wanted)
             return Deployment(task, facts.name, facts.version)  # not kept: a provider has as many names as are asked
         else:
+            self._providers.check_prefix(wanted)
             entry = self.model(wanted)
             deployment = Deployment(task, entry.name, await self._version(entry), await self._adapter(entry))
         self._named[task, name] = (now, deployment)

@@ -115,7 +115,7 @@ class Providers:
             return facts
         found = self.find(wanted)
         if found is None:
-            self._refuse(wanted)
+            self.check_prefix(wanted)
             return self._facts_of(find_model(self._settings, wanted))
         return _provider_facts(*found)
 
@@ -164,10 +164,14 @@ class Providers:
             self._looked = now
         return self._local
 
-    def _refuse(self, name: str) -> None:
-        """Says that there is no such provider, where the name looks like a provider's model."""
+    def check_prefix(self, name: str) -> None:
+        """Goes on unless what stands before a slash would have to be a provider, and is none.
+
+        Raises:
+            ModelNotFound: it is none. The message names the providers.
+        """
         provider, slash, _ = name.partition("/")
-        if slash and hub_file(name) is None:
+        if slash and provider not in self._known and name not in self._entries() and hub_file(name) is None:
             known = ", ".join(self._known) or "none"
             raise ModelNotFound(
                 f"There is no model {name!r}: no provider is called {provider!r}. These are: {known}. An admin adds "
