@@ -108,7 +108,7 @@ class BatchRun:
         parts = self._parts
         while True:
             batch = await self._batch()
-            if batch is None or batch.state is not BatchState.IN_PROGRESS or parts.clock() >= batch.expires_at:
+            if batch is None or not self._wanted(batch):
                 return
             lines = await parts.rows.open_lines(self._id)
             if not lines:
@@ -120,18 +120,19 @@ class BatchRun:
             except (Stopped, NotAuthenticated, NotPermitted):
                 return
 
+    def _wanted(self, batch: Batch) -> bool:
+        return batch.state is BatchState.IN_PROGRESS and self._parts.clock() < batch.expires_at
+
     async def _unwanted(self) -> bool:
-        return await self._parts.rows.state(self._id) is not BatchState.IN_PROGRESS
+        batch = await self._batch()
+        return batch is None or not self._wanted(batch)
 
     async def _page(self, batch: Batch, lines: list[BatchLine], standing: Standing) -> None:
-        """Some lines, as many at once as this process may ask; what is not done when the window ends is left."""
-        left = (batch.expires_at - self._parts.clock()).total_seconds()
+        """Some lines, as many at once as this process may ask."""
         try:
-            async with asyncio.timeout(left), asyncio.TaskGroup() as group:
+            async with asyncio.TaskGroup() as group:
                 for line in lines:
                     group.create_task(self._line(batch, line, standing))
-        except TimeoutError:
-            return
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from errors
 
