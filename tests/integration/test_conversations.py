@@ -69,6 +69,9 @@ class Deployments:
             raise ModelNotFound(f"There is no model {name}.")
         return Deployment(Task.CHAT, "scripted" if name == "default" else name, "1")
 
+    async def for_side(self, task: Task, beside: Deployment) -> Deployment:
+        return Deployment(task, "scripted-titles", "1") if task is Task.CONVERSATION_TITLE else beside
+
 
 @dataclass
 class Talk:
@@ -378,6 +381,7 @@ async def test_a_model_names_a_conversation_where_that_is_wanted(pool: Pool) -> 
     def script(request: ChatRequest) -> str:
         assert request.context is not None
         titled = request.context.deployment.task is Task.CONVERSATION_TITLE
+        assert request.model == ("scripted-titles" if titled else "scripted")
         return '"The Two Tides"\nand more' if titled else "Because."
 
     talk = Talk(pool, script, settings=ConversationSettings(model_titles=True))

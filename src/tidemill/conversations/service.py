@@ -18,7 +18,7 @@ from tidemill.core.classification import Level
 from tidemill.core.clock import Clock
 from tidemill.core.context import Asker
 from tidemill.core.conversation import BROKEN_OFF, CANCELLED, Conversation, History, Message, Speaker, TitledBy
-from tidemill.core.deployment import Deployment
+from tidemill.core.deployment import Deployment, Task
 from tidemill.core.errors import InvalidInput, NotFound, TidemillError, TooLarge
 from tidemill.core.ids import new_id
 from tidemill.core.json import Json
@@ -33,6 +33,7 @@ from tidemill.store.conversations import ConversationRepository, Found
 log = logging.getLogger(__name__)
 
 LONGEST_TITLE = 200
+SIDES = (Task.CONVERSATION_TITLE, Task.CONVERSATION_SUMMARY)
 PATIENCE_SECONDS = 10.0
 """How long titles that are still being written may hold up the end of the hub."""
 
@@ -42,6 +43,10 @@ class Models(Protocol):
 
     async def for_chat(self, name: str) -> Deployment:
         """The deployment, or `ModelNotFound`."""
+        ...
+
+    async def for_side(self, task: Task, beside: Deployment) -> Deployment:
+        """The deployment of a task that is done beside a chat with another; often the same."""
         ...
 
 
@@ -287,6 +292,7 @@ class Conversations:
             options=post.options,
             caller=caller,
             asker=post.asker,
+            sides={task: await self._models.for_side(task, deployment) for task in SIDES},
         )
 
     async def answer(self, turn: Turn) -> AsyncGenerator[str | Answered, None]:

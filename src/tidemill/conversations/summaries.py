@@ -71,7 +71,7 @@ class Summaries:
             options: dict[str, Json] = {"max_tokens": tokens, "temperature": 0.0}
             context = turn.side_context(Task.CONVERSATION_SUMMARY, options, prompt)
             try:
-                answer = await self._chat.complete(ChatRequest(turn.deployment.model, asked, options, context))
+                answer = await self._chat.complete(ChatRequest(context.deployment.model, asked, options, context))
             except ContextTooLong as refused:
                 rate = bounded(refused.prompt_tokens / weight_of(asked))
                 context_tokens = refused.context_tokens
@@ -81,8 +81,8 @@ class Summaries:
             text = storable(answer.text.strip())
             if not text:
                 raise ModelFailed(
-                    f"The model {turn.deployment.model} was asked to sum up the older messages and said nothing. Try "
-                    "again, or set the conversation's `history` to `window`."
+                    f"The model {context.deployment.model} was asked to sum up the older messages and said nothing. "
+                    "Try again, or set the conversation's `history` to `window`."
                 )
             last = turn.path[stop - 1].id
             await self._conversations.add_summary(Summary(last, text, context.inference_id, self._clock()))

@@ -36,7 +36,7 @@ async def title_by_model(
     options: dict[str, Json] = {"max_tokens": TITLE_TOKENS, "temperature": 0.0}
     messages = title_messages(prompt, turn.question.content, answer)
     context = turn.side_context(Task.CONVERSATION_TITLE, options, prompt)
-    said = (await chat.complete(ChatRequest(turn.deployment.model, messages, options, context))).text.strip()
+    said = (await chat.complete(ChatRequest(context.deployment.model, messages, options, context))).text.strip()
     title = title_of(storable(said.splitlines()[0]).strip(MARKS)) if said else ""
     if title:
         await conversations.retitle(turn.conversation.id, title, TitledBy.MODEL)

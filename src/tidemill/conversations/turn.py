@@ -23,6 +23,7 @@ class Turn:
         leaf_id: with which message the current path of the conversation ended when the question was asked.
         options: what the model is given beside the messages, such as `max_tokens`.
         asker: who asks, and under which conditions.
+        sides: what serves the tasks beside the answer, where that is another deployment.
     """
 
     conversation: Conversation
@@ -32,6 +33,7 @@ class Turn:
     options: Mapping[str, Json]
     caller: Caller
     asker: Asker
+    sides: Mapping[Task, Deployment] = field(default_factory=dict)
 
     @property
     def question(self) -> Message:
@@ -49,8 +51,9 @@ class Turn:
         return self.asker.context(inference_id, self.deployment, str(self.conversation.id))
 
     def side_context(self, task: Task, sampling: Mapping[str, Json], prompt: PromptTemplate) -> InferenceContext:
-        """Of what is asked beside the answer: a title or a summary, of the same model."""
-        deployment = replace(self.deployment, task=task, prompt_version=prompt.version, sampling=sampling)
+        """Of what is asked beside the answer: a title or a summary, of the same model where no other is chosen."""
+        chosen = self.sides.get(task, self.deployment)
+        deployment = replace(chosen, task=task, prompt_version=prompt.version, sampling=sampling)
         return replace(self.context(new_id()), deployment=deployment)
 
 
