@@ -388,6 +388,19 @@ async def test_tasks_are_served_by_what_the_settings_name(pool: Pool, tmp_path: 
     assert await found.for_side(Task.CONVERSATION_SUMMARY, chat) is chat
 
 
+async def test_a_route_holds_what_each_of_its_models_can(pool: Pool, tmp_path: Path) -> None:
+    sections: dict[str, Any] = {
+        "models": NEAR,
+        "providers": {"openai": {**OPENAI, "models": {"a": {"context_tokens": 9000}, "b": {"context_tokens": 700}}}},
+        "routes": {"known": {"targets": ["openai/a", "openai/b"]}, "unknown": {"targets": ["openai/a", "near"]}},
+    }
+    found = deployments(made(pool, tmp_path, **sections), tmp_path, **sections)
+    assert found.context_tokens("known") == 700
+    assert found.context_tokens("openai/a") == 9000
+    assert found.context_tokens("unknown") is None
+    assert found.context_tokens("nothing") is None
+
+
 UNKNOWN = [
     ({"routes": {"r": {"targets": ["near", "nothing"]}}}, r"`routes\.r\.targets` names the model 'nothing'"),
     ({"routes": {"r": {"targets": ["nobody/m"]}}}, r"`routes\.r\.targets` names the model 'nobody/m'"),

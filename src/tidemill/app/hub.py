@@ -16,6 +16,7 @@ from tidemill.app.data import data_of, prompts_of, secrets_of
 from tidemill.app.database import Database, ready
 from tidemill.app.generation import generation_of
 from tidemill.app.limits import limiting_of, limits_of
+from tidemill.app.guardrails import open_guarding
 from tidemill.app.models import chat_of, embedder_of, model_client, protection_of, serve_embeddings, serve_models
 from tidemill.app.people import accounts_of, entrance_of, issuer_of
 from tidemill.app.providers import outbound_of, provider_registry_of, providers_of
@@ -103,6 +104,7 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             means,
             limiting,
             caching=lambda inner: cached(settings, inner, answers, embedder, embedding_deployments),
+            guarding=await stack.enter_async_context(open_guarding(settings.guardrails, fast, outbound)),
         )
         responses = _responses(settings, pool, chat, deployments)
         blobs = BlobStore(settings.blobs_dir)
@@ -190,13 +192,9 @@ def _conversations(
     settings: Settings, pool: Pool, chat: ChatModel, deployments: Deployments, prompts: Prompts
 ) -> Conversations:
     repository = ConversationRepository(pool)
-
-    def context_of(model: str) -> int | None:
-        return None if model in settings.models.endpoints else settings.models.context_tokens
-
     return Conversations(
         repository,
-        Answering(chat, Summaries(chat, repository, system_clock, prompts), context_of, prompts),
+        Answering(chat, Summaries(chat, repository, system_clock, prompts), deployments.context_tokens, prompts),
         chat,
         deployments,
         prompts,

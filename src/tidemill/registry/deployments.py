@@ -100,6 +100,13 @@ class Deployments:
         chosen = self._settings.tasks.get(task)
         return beside if chosen is None else await self._for(task, chosen.model)
 
+    def context_tokens(self, name: str) -> int | None:
+        """Tokens that every model of this name, be it a route, can hold; `None` where only a server knows."""
+        route = self._routes.get(name)
+        names = [target.model for target in route.targets] if route is not None else [name]
+        known = [tokens for one in names if (tokens := self._known_context(one)) is not None]
+        return min(known) if len(known) == len(names) else None
+
     async def for_review(self) -> Deployment:
         """The deployment that comments on hunks."""
         return replace(
@@ -130,6 +137,12 @@ class Deployments:
                 yield f"routes.{name}.targets", target.model
         for task, settings in self._settings.tasks.items():
             yield f"tasks.{task}.model", settings.model
+
+    def _known_context(self, name: str) -> int | None:
+        try:
+            return self._providers.facts(name).context_tokens
+        except ModelNotFound:
+            return None
 
     def _meant(self, task: Task, name: str) -> str:
         """What `default` means for a task."""
