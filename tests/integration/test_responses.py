@@ -55,7 +55,7 @@ class Hub:
     async def ask(self, given: Any, caller: Caller = MAI, **fields: Any) -> dict[str, Any]:
         exchange = await self.responses.prepare({"model": "m", "input": given, **fields}, caller, asker(caller))
         self.now += timedelta(seconds=1)
-        return dict(await self.responses.answer(exchange))
+        return dict((await self.responses.answer(exchange))[0])
 
     async def stream(self, given: Any, **fields: Any) -> list[Any]:
         exchange = await self.responses.prepare({"model": "m", "input": given, **fields}, MAI, asker(MAI))

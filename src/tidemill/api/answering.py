@@ -96,10 +96,13 @@ def headers_of(asked: Sequence[ModelRequest | EmbeddingRequest], served: Served 
 
     Headers of a stream go out with its first chunk, so they can't say what the answer will cost.
     """
-    headers = {
-        "x-tidemill-inference-id": ", ".join(str(inference_id(one)) for one in asked),
-        "x-tidemill-model": served.model if served else asked[0].model,
-    }
+    ids = ", ".join(str(inference_id(one)) for one in asked)
+    return {"x-tidemill-inference-id": ids, **served_headers(served, asked[0].model)}
+
+
+def served_headers(served: Served | None, model: str) -> dict[str, str]:
+    """Who answered, and how it came to that; the `model` that was asked where that is not known."""
+    headers = {"x-tidemill-model": served.model if served else model}
     if served is not None:
         headers |= {
             "x-tidemill-provider": served.provider,

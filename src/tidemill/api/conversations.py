@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from tidemill.api.answering import asker_of
+from tidemill.api.answering import asker_of, served_headers
 from tidemill.api.errors import error_body
 from tidemill.api.gate import caller_of
 from tidemill.api.rights import needs
@@ -266,15 +266,18 @@ async def create_message(request: Request, conversation_id: UUID, body: NewMessa
         answer = await while_connected(request, _whole(service, turn))
     except ClientGone:
         return Response(status_code=499)
-    pair = MessagePair(user=_message(turn.question), assistant=_message(answer))
-    return Response(pair.model_dump_json(), media_type="application/json")
+    pair = MessagePair(user=_message(turn.question), assistant=_message(answer.message))
+    headers = served_headers(answer.served, turn.deployment.model)
+    if answer.message.inference_id is not None:
+        headers["x-tidemill-inference-id"] = str(answer.message.inference_id)
+    return Response(pair.model_dump_json(), 200, headers, "application/json")
 
 
-async def _whole(service: Conversations, turn: Turn) -> core.Message:
+async def _whole(service: Conversations, turn: Turn) -> Answered:
     async with aclosing(service.answer(turn)) as pieces:
         async for piece in pieces:
             if isinstance(piece, Answered):
-                return piece.message
+                return piece
     raise AssertionError  # an answer ends with its message, or raises
 
 

@@ -55,10 +55,10 @@ async def create_response(request: Request) -> Response:
     try:
         if asked.get("stream"):
             return await _streamed(services, request, exchange)
-        response = await while_connected(request, services.responses.answer(exchange))
+        response, served = await while_connected(request, services.responses.answer(exchange))
     except ClientGone:
         return Response(status_code=499)
-    return Response(json_bytes(response), 200, headers_of([exchange.chat]), "application/json")
+    return Response(json_bytes(response), 200, headers_of([exchange.chat], served), "application/json")
 
 
 @router.get("/responses/{response_id}", summary="A stored response", dependencies=[needs(Right.MODELS_USE)])

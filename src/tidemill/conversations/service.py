@@ -22,6 +22,7 @@ from tidemill.core.deployment import Deployment, Task
 from tidemill.core.errors import InvalidInput, NotFound, TidemillError, TooLarge
 from tidemill.core.ids import new_id
 from tidemill.core.json import Json
+from tidemill.core.served import Served
 from tidemill.core.text import storable
 from tidemill.llm.outside import Classify, classified
 from tidemill.llm.port import ChatModel
@@ -102,9 +103,10 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The end of an answer: the message as it is stored."""
+    """The end of an answer: the message as it is stored, and who gave it."""
 
     message: Message
+    served: Served | None = None
 
 
 class Conversations:
@@ -321,7 +323,7 @@ class Conversations:
         first = len(turn.path) == 1 and turn.conversation.titled_by is TitledBy.FIRST_MESSAGE
         if self._settings.model_titles and first:
             self._start(self._title(turn, message.content))
-        yield Answered(message)
+        yield Answered(message, draft.served)
 
     async def _new_question(self, conversation: Conversation, post: Post) -> Message:
         content = self._checked(post.content or "", "content")

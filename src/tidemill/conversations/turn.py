@@ -11,6 +11,7 @@ from tidemill.core.conversation import Conversation, Message
 from tidemill.core.deployment import Deployment, Task
 from tidemill.core.ids import new_id
 from tidemill.core.json import Json
+from tidemill.core.served import Served
 from tidemill.llm.prompts.template import PromptTemplate
 
 
@@ -65,11 +66,13 @@ class Draft:
     prompt_bytes: int = 0
     finish_reason: str | None = None
     usage: Usage | None = None
+    served: Served | None = None
     parts: list[str] = field(default_factory=list)
 
     def add(self, chunk: ChatChunk) -> str:
         """Takes a piece, and returns the text in it."""
         self.usage = chunk.usage or self.usage
+        self.served = chunk.served or self.served
         text = ""
         for choice in chunk.choices:
             reason, delta = choice.get("finish_reason"), choice.get("delta")

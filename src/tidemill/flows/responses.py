@@ -14,6 +14,7 @@ from tidemill.core.context import Asker
 from tidemill.core.errors import NotFound, TidemillError, TooLarge
 from tidemill.core.ids import new_id
 from tidemill.core.json import JsonObject
+from tidemill.core.served import Served
 from tidemill.flows.response_items import chat_options, to_messages, whole_items
 from tidemill.flows.response_writer import ResponseWriter
 from tidemill.llm.outside import Classify, classified
@@ -97,12 +98,12 @@ class Responses:
             keep=fields.get("store") is not False,
         )
 
-    async def answer(self, exchange: Exchange) -> JsonObject:
-        """The whole response. Raises as `ChatModel.complete` does."""
+    async def answer(self, exchange: Exchange) -> tuple[JsonObject, Served | None]:
+        """The whole response, and who gave it. Raises as `ChatModel.complete` does."""
         answer = await self._chat.complete(exchange.chat)
         response = ResponseWriter(exchange.response).whole(answer, self._seconds())
         await self._store(exchange, response)
-        return response
+        return response, answer.served
 
     def stream(self, exchange: Exchange) -> AsyncGenerator[ChatChunk, None]:
         """The pieces of the model's answer, of which `events` makes the response's."""
