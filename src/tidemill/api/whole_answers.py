@@ -21,6 +21,7 @@ from tidemill.llm.port import ChatModel
 from tidemill.llm.several_choices import all_of
 from tidemill.registry.deployments import Deployments
 from tidemill.registry.embeddings import EmbeddingDeployments
+from tidemill.telemetry.spans import Traces
 
 T = TypeVar("T")
 STREAMED = "`stream` needs a connection on which the answer is sent. Leave it out: the whole answer is kept."
@@ -38,6 +39,7 @@ class WholeAnswers:
     deployments: Deployments
     embedding_deployments: EmbeddingDeployments
     max_input_bytes: int
+    traces: Traces
 
     async def check(self, endpoint: str, body: bytes) -> None:
         """Goes on with a body that can be used.
@@ -50,7 +52,9 @@ class WholeAnswers:
 
     async def answer(self, endpoint: str, body: bytes, asker: Asker) -> bytes:
         """The JSON of the answer. Raises what the route would answer."""
-        return await (await self._read(endpoint, body))(asker)
+        with self.traces.begin(f"queued {endpoint}", trace_id=asker.trace_id) as here:
+            here.set({"tidemill.request_id": asker.request_id or ""})
+            return await (await self._read(endpoint, body))(asker)
 
     def refusal(self, error: TidemillError) -> bytes:
         """The JSON of an error, as the route would answer it."""

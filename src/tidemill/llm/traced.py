@@ -12,9 +12,11 @@ from contextlib import aclosing
 from typing import Protocol
 
 from tidemill.core.chat import ChatChunk, ChatCompletion, ModelRequest, TextRequest, Usage
+from tidemill.core.embedding import EmbeddingRequest, Embeddings
 from tidemill.core.errors import AllFailed, TidemillError
 from tidemill.core.served import Served
 from tidemill.llm.asked import asked_of
+from tidemill.llm.embeddings import Embedder
 from tidemill.llm.port import ChatModel
 from tidemill.llm.transcript import Transcript
 from tidemill.telemetry.logs import log_event
@@ -127,6 +129,23 @@ class TracedModel:
         if self._detailed:
             here.set(_served(served))
             here.set(_used(usage))
+
+
+class TracedEmbedder:
+    """Leaves a span for each request to an embedding model: which one, how many texts, how many tokens."""
+
+    def __init__(self, name: str, inner: Embedder) -> None:
+        self._name = name
+        self._inner = inner
+
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
+        """As the port says."""
+        with span(self._name) as here:
+            here.set({"gen_ai.operation.name": "embeddings", "gen_ai.request.model": request.model})
+            found = await self._inner.embed(request)
+            here.set({"tidemill.texts": len(request.texts), "tidemill.texts_cached": len(found.cached)})
+            here.set({"gen_ai.usage.input_tokens": sum(found.tokens)} | _served(found.served))
+            return found
 
 
 class ToldModel:

@@ -13,6 +13,7 @@ from tidemill.core.chat import ModelRequest
 from tidemill.core.embedding import EmbeddingRequest
 from tidemill.core.errors import TidemillError
 from tidemill.core.provider import Provider
+from tidemill.telemetry.request import outgoing_headers
 
 if TYPE_CHECKING:
     import httpx2
@@ -70,9 +71,9 @@ async def asked(
 
 
 def traced(request: ModelRequest | EmbeddingRequest) -> dict[str, str]:
-    """The header by which the provider's log and ours can be joined."""
+    """The headers by which the provider's log and spans can be joined to ours."""
     name = request.context.request_id if request.context is not None else None
-    return {} if name is None else {"x-request-id": name}
+    return outgoing_headers() | ({} if name is None else {"x-request-id": name})
 
 
 def seconds_of(request: ModelRequest | EmbeddingRequest, provider: Provider, usual: float) -> float:
