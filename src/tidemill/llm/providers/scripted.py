@@ -206,13 +206,14 @@ class Script:
         else:
             self._orders.append(order)
 
-    def next(self, wire: Wire, asked: Asked, named: str | None) -> Order:
+    def next(self, wire: Wire, asked: Asked, named: str | None, request_id: str | None = None) -> Order:
         """What is to be done to a request; it is noted.
 
         Args:
             wire: through which it came.
             asked: the request.
             named: the fault that the model's name asks for.
+            request_id: the client's own name for the request.
         """
         order = self._for(wire, asked, named)
         self.total += 1
@@ -224,6 +225,7 @@ class Script:
                 "kind": asked.kind,
                 "model": asked.model,
                 "key": asked.key,
+                "request_id": request_id,
                 "stream": asked.stream,
                 "fault": None if order.fault is None else order.fault.value,
                 "body": dict(asked.body),

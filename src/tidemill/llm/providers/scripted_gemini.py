@@ -67,7 +67,7 @@ def read_gemini(method: str, model: str, body: Mapping[str, Any], key: str) -> A
     texts = [_text(one) for one in (system, *contents)]
     config = body.get("generationConfig") or {}
     calling = ((body.get("toolConfig") or {}).get("functionCallingConfig") or {}).get("mode")
-    returns = any("functionResponse" in part for part in contents[-1].get("parts", []))
+    returns = any(part.keys() & {"functionResponse", "function_response"} for part in contents[-1].get("parts", []))
     offers = bool(body.get("tools")) and calling != "NONE" and not returns
     wants_json = config.get("responseMimeType") == "application/json"
     return Asked("chat", model, key, method == "streamGenerateContent", body, texts, offers, wants_json)

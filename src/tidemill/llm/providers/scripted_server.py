@@ -85,7 +85,7 @@ def provider_app(script: Script) -> Starlette:
             fault_of(named)
         except InvalidInput as error:
             return JSONResponse({"error": {"message": error.message, "type": "invalid_request_error"}}, 400)
-        order = script.next(wire, asked, named)
+        order = script.next(wire, asked, named, request.headers.get("x-request-id"))
         if asked.kind == "embed" and order.fault is None:
             found = await embedder.embed(EmbeddingRequest(asked.model, asked.texts))
             return JSONResponse(wire.embeddings(asked, [floats_of(one).tolist() for one in found.vectors]))
