@@ -90,6 +90,21 @@ def test_words_leave_as_soon_as_the_next_one_begins() -> None:
     assert passing.done == len("Here are some plain ")
 
 
+def test_plain_words_are_not_held_at_all_for_credentials() -> None:
+    passing = TextInPassing((SecretFinder(),), name_of)
+    passing.feed("Here are some plain words")
+    assert passing.done == len("Here are some plain words")
+    passing.feed(" gh")
+    assert passing.done == len("Here are some plain words ")
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXTS)
+def test_credentials_alone_are_masked_alike_however_the_stream_is_cut(text: str) -> None:
+    finders = (SecretFinder(),)
+    assert passed(list(text), finders=finders) == passed([text], finders=finders)
+
+
 def test_a_password_that_stands_beside_its_name_is_held_until_it_is_whole() -> None:
     passing = TextInPassing((SecretFinder(),), name_of)
     for piece in ("password = ", "'", PASSWORD[:5]):

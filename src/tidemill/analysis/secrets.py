@@ -153,7 +153,7 @@ _NAMES = (
     r"passw(?:or)?d|passphrase|pwd|secret|token|credential|api[_-]?key|auth[_-]?key|access[_-]?key|private[_-]?key"
     r"|signing[_-]?key|encryption[_-]?key"
 )
-_NAME_NEEDLES = ("passw", "passphrase", "pwd", "secret", "token", "credential", "key")
+NAME_NEEDLES = ("passw", "passphrase", "pwd", "secret", "token", "credential", "key")
 _QUOTED = re.compile(
     rf"(?P<name>{_NAMES})(?P<tail>[\w-]{{0,40}})[\"'\]]{{0,2}}\s{{0,8}}(?::\s{{0,2}}[A-Za-z]{{1,20}}\s{{0,8}})?(?:=>|:=|==?|:)\s{{0,8}}"
     r"[rbuf]{0,2}(?P<quote>[\"'`])(?P<secret>[^\"'`\s]{6,300})(?P=quote)",
@@ -240,7 +240,7 @@ def _by_form(line: str) -> Iterator[SecretMatch]:
 
 def _by_name(line: str) -> Iterator[SecretMatch]:
     lowered = line.lower()
-    if not ("=" in line or ":" in line) or not any(needle in lowered for needle in _NAME_NEEDLES):
+    if not ("=" in line or ":" in line) or not any(needle in lowered for needle in NAME_NEEDLES):
         return
     for pattern in (_QUOTED, _BARE):
         if pattern is _QUOTED and not ("'" in line or '"' in line or "`" in line):
@@ -297,7 +297,7 @@ def secrets_in(text: str, *, overlapping: bool = False) -> list[SecretMatch]:
     """
     lowered = text.lower()
     by_form = [needle for rule in RULES for needle in rule.needles if needle in text]
-    by_name = [needle for needle in _NAME_NEEDLES if needle in lowered]
+    by_name = [needle for needle in NAME_NEEDLES if needle in lowered]
     if not by_form and not by_name:
         return []
     found: list[SecretMatch] = []

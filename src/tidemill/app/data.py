@@ -33,6 +33,7 @@ from tidemill.store.database import Pool, make_pool
 from tidemill.store.erasures import ErasureRepository
 from tidemill.store.files import FileRepository
 from tidemill.store.generation_jobs import GenerationJobRepository
+from tidemill.store.guardrails import GuardrailRepository
 from tidemill.store.inferences import InferenceRepository
 from tidemill.store.key_ring import open_key_file
 from tidemill.store.log_files import count_old_logs, empty_old_logs
@@ -123,7 +124,10 @@ def kept_data(settings: Settings, pool: Pool, files: FileRepository, blobs: Blob
     cache = timedelta(hours=keep.cache_hours)
     yield Kept("cached_embeddings", cache, due("cached_embeddings"), rows.forget_embeddings)
     yield Kept("cached_answers", cache, due("cached_answers"), answer_rows(settings, pool).forget, True)
+    guarding = GuardrailRepository(pool)
+    yield Kept("text_fingerprints", timedelta(0), due("text_fingerprints"), guarding.forget_fingerprints, True)
     days = timedelta(days=keep.log_days)
+    yield Kept("guardrail_events", days, due("guardrail_events"), guarding.forget_events)
     yield Kept("review_steps", days, due("review_steps"), partial(forget_steps, pool, rows))
     yield Kept("alerts", days, due("alerts"), AlertRepository(pool).forget)
     yield Kept("log_files", days, partial(count_old_logs, logs), partial(empty_old_logs, logs))

@@ -15,8 +15,8 @@ from tidemill.app.chores import chores_of, stop
 from tidemill.app.data import data_of, prompts_of, secrets_of
 from tidemill.app.database import Database, ready
 from tidemill.app.generation import generation_of
-from tidemill.app.limits import limiting_of, limits_of
 from tidemill.app.guardrails import open_guarding
+from tidemill.app.limits import limiting_of, limits_of
 from tidemill.app.models import chat_of, embedder_of, model_client, protection_of, serve_embeddings, serve_models
 from tidemill.app.people import accounts_of, entrance_of, issuer_of
 from tidemill.app.providers import outbound_of, provider_registry_of, providers_of
@@ -125,7 +125,9 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             traces=traces,
         )
         reviews = ReviewFlow(jobs, parts, accounts.people)
-        whole = WholeAnswers(chat, embedder, deployments, embedding_deployments, settings.embeddings.max_input_bytes)
+        whole = WholeAnswers(
+            chat, embedder, deployments, embedding_deployments, settings.embeddings.max_input_bytes, traces
+        )
         generation = generation_of(settings, database, pool, jobs, whole, files)
         await jobs.start()
         stack.push_async_callback(jobs.aclose)

@@ -15,6 +15,7 @@ import httpx
 
 from tidemill.analysis.classification import classify_all
 from tidemill.app.backends import gives_one_answer
+from tidemill.app.guardrails import Guarding
 from tidemill.app.limits import Limiting
 from tidemill.core.classification import UseLimits
 from tidemill.core.clock import system_clock
@@ -35,7 +36,7 @@ from tidemill.llm.recovery.routed import RoutedModel
 from tidemill.llm.runtime.local import LocalRuntime
 from tidemill.llm.several_choices import SeveralChoices
 from tidemill.llm.tool_calls import ToolCalls
-from tidemill.llm.traced import ToldAttempts, ToldModel, TracedModel
+from tidemill.llm.traced import ToldAttempts, ToldModel, TracedEmbedder, TracedModel
 from tidemill.protection.secrets import Secrets
 from tidemill.registry.providers import Providers, leaves_the_network
 from tidemill.settings import ServerSettings, Settings
@@ -70,6 +71,7 @@ def chat_of(
     means: Means,
     limiting: Limiting,
     caching: Callable[[ChatModel], ChatModel],
+    guarding: Guarding,
 ) -> ChatModel:
     """The port for chats and texts, with its wrappers around whoever serves them."""
     limits, classify = protection_of(settings)
@@ -92,13 +94,15 @@ def chat_of(
         observe=metrics.observe_attempt,
     )
     recovering = TracedModel("recovery", RoutedModel(tried, means))
-    paced = RateLimitedModel(TracedModel("cache", caching(recovering)), limiting.pace)
+    guarded = guarding.wrap(TracedModel("cache", caching(recovering)))
+    paced = RateLimitedModel(TracedModel("guardrails", guarded), limiting.pace)
     recorded = RecordedModel(
         TracedModel("rate limits", paced),
         inferences,
         clock=system_clock,
         texts=TextPolicy(settings.retention.inference_text_days, limits, classify),
         observe=metrics.observe_inference,
+        remember=guarding.memory.remember,
     )
     return ToldModel(TracedModel("inference", recorded, detailed=True, names=True, content=content))
 
@@ -175,7 +179,7 @@ def embedder_of(
         settings.embeddings.endpoints, limits=limits, classify=classify, section=section, leaves=leaves_of(providers)
     )
     cached = CachedEmbedder(
-        BudgetedEmbedder(ClassifiedEmbedder(models, limit), limiting.embedding_spending),
+        BudgetedEmbedder(ClassifiedEmbedder(TracedEmbedder("dispatch", models), limit), limiting.embedding_spending),
         EmbeddingCacheRepository(pool),
         hours=settings.retention.cache_hours,
         limits=limits,
@@ -183,4 +187,5 @@ def embedder_of(
         clock=system_clock,
     )
     paced = RateLimitedEmbedder(cached, limiting.pace)
-    return RecordedEmbedder(paced, inferences, clock=system_clock, observe=metrics.observe_inference)
+    recorded = RecordedEmbedder(paced, inferences, clock=system_clock, observe=metrics.observe_inference)
+    return TracedEmbedder("embedding", recorded)

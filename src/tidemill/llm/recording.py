@@ -4,11 +4,12 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol, cast
+from uuid import UUID
 
 from tidemill.analysis.classification import classify_all, texts_in
 from tidemill.core.chat import ChatChunk, ChatCompletion, ModelRequest, Usage
@@ -65,6 +66,16 @@ class TextPolicy:
         return found.level if self.limits.allow(found.level, Use.LOGGING) else None
 
 
+class Remember(Protocol):
+    """Keeps what a stored text is known by, so that it is not repeated to who may not see it."""
+
+    async def __call__(
+        self, inference_id: UUID, owner_id: UUID | None, level: Level, texts: Sequence[str], expires_at: datetime, /
+    ) -> None:
+        """Called after the text is committed."""
+        ...
+
+
 class RecordedModel:
     """Commits one row for each inference before its answer ends, whether it went well, failed or was cancelled.
 
@@ -74,6 +85,7 @@ class RecordedModel:
         clock: gives their time.
         texts: how long what was said is kept.
         observe: is told of each inference after its row is committed.
+        remember: keeps what each stored text is known by.
     """
 
     def __init__(
@@ -84,6 +96,7 @@ class RecordedModel:
         clock: Clock,
         texts: TextPolicy,
         observe: Observer,
+        remember: Remember | None = None,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._inner = inner
@@ -91,6 +104,7 @@ class RecordedModel:
         self._clock = clock
         self._texts = texts
         self._observe = observe
+        self._remember = remember
         self._timer = timer
 
     async def complete(self, request: ModelRequest) -> ChatCompletion:
@@ -210,7 +224,12 @@ class _Entry:
         with span("record"):
             level = await model._texts.level(self._asked, choices)
             text = InferenceText(self._request, json.dumps({"choices": choices}), level) if level else None
-            await model._inferences.add(inference, text, now + timedelta(days=model._texts.days) if text else None)
+            expires_at = now + timedelta(days=model._texts.days)
+            await model._inferences.add(inference, text, expires_at if text else None)
+            if level is not None and level.rank > Level.INTERNAL.rank and model._remember is not None:
+                said = [*said_in(self._asked), *texts_in(cast(Json, choices))]
+                context = self.context
+                await model._remember(context.inference_id, context.owner_id, level, said, expires_at)
         model._observe(inference)
 
 

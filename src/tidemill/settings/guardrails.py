@@ -113,7 +113,7 @@ class TopicGuardSettings(Section):
 class MemorisedGuardSettings(Section):
     """Stored texts of a higher level than the asker may see."""
 
-    output: Action = Field(Action.REFUSE, description="What becomes of an answer that repeats such a text.")
+    output: PlainAction = Field(Action.REFUSE, description="What becomes of an answer that repeats such a text.")
     min_words: int = Field(30, ge=12, description="The words in a row from which on an answer repeats it.")
 
 
@@ -135,7 +135,7 @@ class TaskGuardSettings(Section):
     injection_input: Action | None = Field(None, description="Prompt injection in what is asked.")
     topics_input: Action | None = Field(None, description="Blocked topics in what is asked.")
     topics_output: Action | None = Field(None, description="Blocked topics in the answer.")
-    memorised_output: Action | None = Field(None, description="Texts of a higher level in the answer.")
+    memorised_output: PlainAction | None = Field(None, description="Texts of a higher level in the answer.")
     toxicity_input: PlainAction | None = Field(None, description="Toxicity in what is asked.")
     toxicity_output: PlainAction | None = Field(None, description="Toxicity in the answer.")
 

@@ -18,6 +18,7 @@ from tidemill.settings.data import (
     RetentionSettings,
     ReviewSettings,
 )
+from tidemill.settings.guardrails import GuardrailSettings
 from tidemill.settings.jobs import JobSettings
 from tidemill.settings.limits import LimitSettings
 from tidemill.settings.models import EmbeddingSettings, ModelSettings
@@ -107,6 +108,7 @@ class Settings(BaseSettings):
     routes: Routes = Field(default_factory=dict, description="Several models under one name, by that name.")
     tasks: Tasks = Field(default_factory=dict, description="Which model or route serves a task, by the task.")
     telemetry: TelemetrySettings = TelemetrySettings()
+    guardrails: GuardrailSettings = GuardrailSettings()
 
     @model_validator(mode="after")
     def names(self) -> "Settings":

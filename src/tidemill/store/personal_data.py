@@ -71,6 +71,7 @@ EXPORTS: Mapping[str, LiteralString] = {
     "jobs": "SELECT * FROM generation_jobs WHERE owner_id = ANY(%(owners)s) ORDER BY id",
     "batches": "SELECT b.*, (SELECT json_agg(l ORDER BY l.place) FROM batch_lines AS l WHERE l.batch_id = b.id) "
     "AS lines FROM batches AS b WHERE b.owner_id = ANY(%(owners)s) ORDER BY b.id",
+    "guardrail_events": "SELECT * FROM guardrail_events WHERE owner_id = ANY(%(owners)s) ORDER BY id",
     "budgets": f"SELECT b.*, (SELECT json_agg(s ORDER BY s.period_start) FROM budget_spending AS s "
     f"WHERE s.budget_id = b.id) AS spending FROM budgets AS b WHERE {LIMITED} ORDER BY b.id",
     "rate_limits": f"SELECT * FROM rate_limits WHERE {LIMITED} ORDER BY id",
@@ -96,6 +97,14 @@ CLOSE: Sequence[Erase] = (
 """First of all, so that nothing more is made while the rest goes."""
 # A row keeps its owner while it has a text: one that came between the two statements is found the next time.
 TEXTS: Sequence[Erase] = (
+    (
+        "text_fingerprints",
+        f"DELETE FROM text_fingerprints WHERE owner_id = ANY(%(owners)s) OR inference_id IN ({INFERENCES})",
+    ),
+    (
+        "guardrail_events",
+        f"DELETE FROM guardrail_events WHERE owner_id = ANY(%(owners)s) OR inference_id IN ({INFERENCES})",
+    ),
     ("inference_texts", f"DELETE FROM inference_texts WHERE inference_id IN ({INFERENCES})"),
     (
         "inferences_made_anonymous",
@@ -129,7 +138,8 @@ TOMBSTONE: Sequence[Erase] = (
 CLEANED = ("inference_texts", "inferences", "messages", "conversation_summaries", "conversations", "responses",
            "embedding_cache", "answer_cache", "reviews", "review_findings", "review_events", "files", "users",
            "api_keys", "sessions", "team_members", "generation_jobs", "batches", "batch_lines", "budgets",
-           "budget_spending", "budget_reservations", "rate_limits", "rate_buckets")  # fmt: skip
+           "budget_spending", "budget_reservations", "rate_limits", "rate_buckets", "guardrail_events",
+           "text_fingerprints")  # fmt: skip
 
 
 class PersonalData:

@@ -25,6 +25,8 @@ DUE: Mapping[str, LiteralString] = {
     "batches": "SELECT count(*) AS due FROM batches WHERE ended_at < %(before)s",
     "files": "SELECT count(*) AS due FROM files WHERE expires_at <= %(before)s",
     "cached_answers": "SELECT count(*) AS due FROM answer_cache WHERE expires_at <= %(before)s",
+    "text_fingerprints": "SELECT count(*) AS due FROM text_fingerprints WHERE expires_at <= %(before)s",
+    "guardrail_events": "SELECT count(*) AS due FROM guardrail_events WHERE created_at < %(before)s",
     "alerts": "SELECT count(*) AS due FROM alerts WHERE resolved_at < %(before)s",
     "cached_embeddings": "SELECT count(*) AS due FROM embedding_cache WHERE created_at < %(before)s",
 }

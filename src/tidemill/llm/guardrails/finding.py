@@ -7,7 +7,7 @@ from typing import Protocol
 
 from tidemill.analysis.plain import Plain
 from tidemill.analysis.privacy import Kind, find_private
-from tidemill.analysis.secrets import secrets_in
+from tidemill.analysis.secrets import NAME_NEEDLES, RULES, secrets_in
 from tidemill.analysis.topics import TopicWords
 from tidemill.core.guardrail import Guardrail
 
@@ -22,6 +22,16 @@ KEY_BEGINS = re.compile(r"-----BEGIN(?: [A-Z0-9]{0,20}){0,6}-{0,5}\Z")
 KEY_ENDS = re.compile(r"-----END [A-Z0-9 ]{1,60}-----\Z")
 KEY_LINE = 120
 """Characters of a key's text within which it may still go on."""
+LONGEST_LINE = 2_000
+PLAIN_WORDS = re.compile(r"(?:\A|\s)[^\W\d_]{0,40}?[(\"'*`]{0,3}([^\W\d_]{1,40})[.,;!?)*]{0,3}[ \t]*\Z")
+"""A last word of letters alone, with common punctuation or none, and what of it a credential could begin with."""
+SIGNS = (
+    *dict.fromkeys(needle for rule in RULES for needle in rule.needles if needle[0].isalnum()),
+    *("sk_live_", "rk_live_", "doo_v1_", "dop_v1_", "dor_v1_"),
+)
+BEGINNINGS = frozenset(sign[:length] for sign in SIGNS for length in range(1, len(sign) + 1))
+NAMED = (*NAME_NEEDLES, "aws", "accountkey", "://")
+"""Signs in a line that a credential may stand in it because of its name."""
 NUMBER_CHARACTERS = "0123456789 +().-/\t"
 LONGEST_NUMBER, ENOUGH_FOR_NUMBER = 200, 100
 IBAN_TAIL = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}[A-Z0-9 ]{0,44}\Z", re.ASCII)
@@ -62,8 +72,13 @@ class SecretFinder:
         return found
 
     def held_from(self, text: str) -> int:
-        """As `Finder` says."""
-        return min(word_held_from(text), _key_held_from(text))
+        """As `Finder` says. Plain words, with which no credential begins, are not held."""
+        line = text[max(text.rfind("\n"), len(text) - LONGEST_LINE) + 1 :]
+        last = PLAIN_WORDS.search(line)
+        named = ("=" in line or ":" in line) and any(sign in line.lower() for sign in NAMED)
+        if last is None or named or last[1] in BEGINNINGS or last[1].startswith(SIGNS):
+            return min(word_held_from(text), _key_held_from(text))
+        return _key_held_from(text)
 
 
 class PrivateFinder:

@@ -21,6 +21,7 @@ _QUOTE = re.compile(r'\\.|"', re.DOTALL)
 
 Decide = Callable[[Found, str], str | None]
 """What to put in the place of a finding with this value; `None` leaves it. May raise what refuses the text."""
+Weigh = Callable[[Found], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +37,17 @@ class TextInPassing:
     """Reads one text piece by piece. The edits are the same however the text was cut into pieces.
 
     Args:
-        finders: what to look for; findings that overlap become one, called as the first is.
+        finders: what to look for; findings that overlap become one.
         decide: what becomes of a finding.
+        weigh: how much a finding weighs; see `together`.
         of_json: whether the text is a JSON document, as the arguments of a call are.
     """
 
-    def __init__(self, finders: Sequence[Finder], decide: Decide, *, of_json: bool = False) -> None:
+    def __init__(
+        self, finders: Sequence[Finder], decide: Decide, *, weigh: Weigh | None = None, of_json: bool = False
+    ) -> None:
         self._finders = finders
+        self._weigh = weigh
         self._decide = decide
         self._of_json = of_json
         self._buffer = ""
@@ -56,11 +61,15 @@ class TextInPassing:
         self._buffer += piece
         return self._advance(final=False)
 
-    def end(self) -> list[Edit]:
-        """The text is complete: all of it may go on."""
-        return self._advance(final=True)
+    def end(self, rest: str = "", found: Sequence[Found] | None = None) -> list[Edit]:
+        """The text is complete with this rest: all of it may go on.
 
-    def _advance(self, *, final: bool) -> list[Edit]:
+        `found` is what stands in it, where that is known and all of the text is the rest.
+        """
+        self._buffer += rest
+        return self._advance(final=True, known=found)
+
+    def _advance(self, *, final: bool, known: Sequence[Found] | None = None) -> list[Edit]:
         cut = 0 if final or not self._of_json else unfinished_escape(self._buffer)
         text = plain(self._buffer[: len(self._buffer) - cut], of_json=self._of_json)
         done = _place_in(text, self.done - self._base)
@@ -68,7 +77,7 @@ class TextInPassing:
         held = length if final else min((finder.held_from(text.text) for finder in self._finders), default=length)
         if held <= done and length - done <= MOST_HELD and not final:
             return []
-        found = together(one for finder in self._finders for one in finder.find(text))
+        found = known if known is not None else find_all(text, self._finders, self._weigh)
         if length - held > MOST_HELD:
             held = max((one.end for one in found if one.start < length - KEPT_OF_HELD), default=0)
             held = max(held, length - KEPT_OF_HELD)
@@ -126,14 +135,21 @@ class TextInPassing:
         self._buffer = self._buffer[start:] if begins else MID_LINE + self._buffer[start + 1 :]
 
 
-def together(found: Iterable[Found]) -> list[Found]:
-    """Findings leftmost first, with those that overlap made one, which is called as the first of them is."""
+def find_all(text: Plain, finders: Sequence[Finder], weigh: Weigh | None = None) -> list[Found]:
+    """Everything in a text; see `together`."""
+    return together((one for finder in finders for one in finder.find(text)), weigh)
+
+
+def together(found: Iterable[Found], weigh: Weigh | None = None) -> list[Found]:
+    """Findings leftmost first, with those that overlap made one, called as the one that weighs most, or the first."""
     joined: list[Found] = []
     for one in sorted(found, key=lambda one: (one.start, -one.end)):
-        if joined and one.start < joined[-1].end:
-            joined[-1] = replace(joined[-1], end=max(joined[-1].end, one.end))
-        else:
+        before = joined[-1] if joined else None
+        if before is None or one.start >= before.end:
             joined.append(one)
+            continue
+        named = one if weigh is not None and weigh(one) > weigh(before) else before
+        joined[-1] = replace(named, start=before.start, end=max(before.end, one.end))
     return joined
 
 

@@ -21,12 +21,14 @@ STATEMENTS = (
     )
     """,
     "CREATE INDEX guardrail_events_by_time ON guardrail_events (created_at)",
+    "CREATE INDEX guardrail_events_by_owner ON guardrail_events (owner_id)",
     "CREATE INDEX guardrail_events_by_inference ON guardrail_events (inference_id)",
     """
     CREATE TABLE text_fingerprints (
         hash bigint NOT NULL,
         level text NOT NULL,
         inference_id uuid NOT NULL,
+        owner_id uuid,
         expires_at timestamptz NOT NULL,
         PRIMARY KEY (hash, inference_id)
     )

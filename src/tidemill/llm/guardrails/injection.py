@@ -1,0 +1,70 @@
+"""Prompt injection in what is asked: the rules first, then the classifier for what they let pass."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from tidemill.analysis.injection import find_injection
+from tidemill.analysis.plain import plain
+from tidemill.core.guardrail import Guardrail
+from tidemill.llm.guardrails.classifier import InjectionClassifier
+from tidemill.llm.guardrails.finding import Found
+from tidemill.llm.guardrails.seen import Seen
+
+ATTACKS = frozenset({"prompt_injection", "jailbreak", "data_exfiltration", "model_attack"})
+"""Of the classifier's kinds, those that are orders to a model; the others are what other guardrails look for."""
+SHORT = 2_000
+"""Characters up to which the rules alone are quicker than a thread."""
+
+
+class InjectionGuard:
+    """Finds prompt injection in texts.
+
+    Args:
+        min_score: from which score on the classifier's finding counts; `None` does without it.
+        load: loads the classifier, where it is first needed.
+    """
+
+    def __init__(
+        self, min_score: float | None, load: Callable[[], InjectionClassifier] = InjectionClassifier.load
+    ) -> None:
+        self._min_score = min_score
+        self._load = load
+        self._classifier: InjectionClassifier | None = None
+        self._seen: Seen[tuple[Found, ...]] = Seen()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="injection")
+
+    async def find(self, texts: Sequence[str]) -> list[tuple[Found, ...]]:
+        """What is found in each text, at its places in the plain text; those of texts that were seen before at once."""
+        keys = [self._seen.key(text, "injection") for text in texts]
+        found = [self._seen.known(key) for key in keys]
+        new = [at for at, one in enumerate(found) if one is None]
+        if new:
+            some = [texts[at] for at in new]
+            if self._min_score is None and sum(map(len, some)) <= SHORT:
+                read = [self.read(text) for text in some]
+            else:
+                loop = asyncio.get_running_loop()
+                read = await loop.run_in_executor(self._thread, lambda: [self.read(text) for text in some])
+            for at, one in zip(new, read, strict=True):
+                found[at] = one
+                self._seen.keep(keys[at], one)
+        return [one or () for one in found]
+
+    def read(self, text: str) -> tuple[Found, ...]:
+        """What is found in one text, on this thread."""
+        clear = plain(text).text
+        ruled = tuple(Found(Guardrail.INJECTION, one.rule, one.start, one.end) for one in find_injection(clear))
+        if ruled or self._min_score is None or not clear.strip():
+            return ruled
+        if self._classifier is None:
+            self._classifier = self._load()
+        verdict = self._classifier.judge(clear)
+        if verdict.score < self._min_score or verdict.kind not in ATTACKS:
+            return ()
+        rule = f"classifier-{verdict.kind.replace('_', '-')}"
+        return (Found(Guardrail.INJECTION, rule, verdict.start, verdict.end),)
+
+    def close(self) -> None:
+        """Ends its thread."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
