@@ -48,7 +48,8 @@ def settings_of(upstream: str) -> dict[str, Any]:
     def provider(kind: str, *urls: str) -> dict[str, Any]:
         return {"kind": kind, "base_urls": list(urls), "api_key_env": "EXAMPLE_KEY", "allow_private": True, **price}
 
-    providers = {leaf.value: {**provider("openai", f"{upstream}/v1"), "timeout": 1.0} for leaf in Failure}
+    providers = {leaf.value: provider("openai", f"{upstream}/v1") for leaf in Failure}
+    providers[Failure.NETWORK_TIMEOUT]["timeout"] = 2.0
     providers[Failure.NETWORK_DNS]["base_urls"] = ["http://gone.invalid/v1", f"{upstream}/v1"]
     routes = {
         leaf.value: {
