@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tests.support.caching import SERVED, Cache, CacheOf, Serving, asked, chunks
 from tidemill.core.chat import ChatRequest
 from tidemill.core.classification import Level
 from tidemill.core.context import CacheUse, Priority
-from tidemill.core.errors import BudgetExceeded, DeadlineExceeded, ModelFailed, TidemillError
+from tidemill.core.errors import BudgetExceeded, ContextTooLong, DeadlineExceeded, ModelFailed, TidemillError
 from tidemill.core.ids import new_id
 from tidemill.llm.cache.flights import FLIGHT
 from tidemill.llm.recording import RecordedModel, TextPolicy
@@ -164,6 +165,38 @@ async def test_an_error_goes_to_all_and_each_leaves_a_row(cache_of: CacheOf, poo
     async with pool.connection() as connection:
         cursor = await connection.execute("SELECT DISTINCT error_code, count(*) AS n FROM inferences GROUP BY 1")
         assert await cursor.fetchall() == [{"error_code": "model_failed", "n": 5}]
+
+
+async def test_what_an_error_cost_stands_in_one_row(cache_of: CacheOf) -> None:
+    error = ContextTooLong(prompt_tokens=9, context_tokens=5)
+    error.cost_usd, error.served = 0.5, SERVED
+    held = Held(cache_of, refusals=[error])
+    tasks = await held.together(*(held.model.complete(asked()) for _ in range(3)))
+    held.release()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert {str(result) for result in results} == {error.message}
+    assert [type(result) for result in results] == [ContextTooLong] * 3
+    assert [getattr(result, "cost_usd", None) for result in results] == [0.5, 0.0, 0.0]
+    assert [result.served.cost_usd for result in results if isinstance(result, ContextTooLong) and result.served] == [
+        SERVED.cost_usd,
+        0.0,
+        0.0,
+    ]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_fallbacks_answer_is_its_askers_own(cache_of: CacheOf, streamed: bool) -> None:
+    held = Held(cache_of)
+    held.serving.served = replace(SERVED, fallback="search")
+
+    def ask() -> Coroutine[Any, Any, Any]:
+        return chunks_of(held.model.stream(asked())) if streamed else held.model.complete(asked())
+
+    tasks = [asyncio.create_task(ask()) for _ in range(6)]
+    await until(lambda: held.serving.asked >= (2 if streamed else 1))
+    held.release()
+    await asyncio.gather(*tasks)
+    assert held.serving.asked == 6
 
 
 async def test_an_error_in_the_middle_of_a_stream_goes_to_all_who_follow_it(cache_of: CacheOf) -> None:

@@ -44,7 +44,7 @@ class Serving:
 
     def __init__(self, inner: ChatModel, served: Served = SERVED, refusals: Sequence[TidemillError] = ()) -> None:
         self._inner = inner
-        self._served = served
+        self.served = served
         self._refusals = list(refusals)
         self.gate = asyncio.Event()
         self.gate.set()
@@ -56,7 +56,7 @@ class Serving:
         try:
             await self.gate.wait()
             self._refuse()
-            return replace(await self._inner.complete(request), served=self._served)
+            return replace(await self._inner.complete(request), served=self.served)
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
@@ -70,11 +70,11 @@ class Serving:
                 self._refuse()
             async for chunk in self._inner.stream(request):
                 if first:
-                    yield replace(chunk, served=replace(self._served, cost_usd=None))
+                    yield replace(chunk, served=replace(self.served, cost_usd=None))
                     first = False
                     await self.gate.wait()
                 else:
-                    yield replace(chunk, served=self._served) if chunk.usage else chunk
+                    yield replace(chunk, served=self.served) if chunk.usage else chunk
         except (asyncio.CancelledError, GeneratorExit):
             self.cancelled += 1
             raise

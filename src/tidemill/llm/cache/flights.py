@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 from tidemill.core.chat import ChatChunk, ChatCompletion
 from tidemill.core.context import InferenceContext
-from tidemill.core.errors import BudgetExceeded, DeadlineExceeded, Unavailable
+from tidemill.core.errors import BudgetExceeded, DeadlineExceeded, TidemillError, Unavailable
+from tidemill.core.served import Served
 from tidemill.llm.cache.answer import replayed, shared
 
 FLIGHT = "flight"
@@ -19,7 +20,11 @@ FLIGHT = "flight"
 
 
 class AskAnew(Exception):
-    """The flight failed for a reason of whoever began it, and nothing of it was passed on: others ask themselves."""
+    """What came of the flight is of whoever began it alone, and nothing of it was passed on: others ask themselves.
+
+    That is an error for a reason of theirs, or a fallback's answer: it may come of their budget, is in their language,
+    and may show what was retrieved for them.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,8 @@ class Flight:
         self._changed = asyncio.Event()
         self._landed: Landed | None = None
         self._error: BaseException | None = None
-        self._somebody_pays = True
+        self._beginner_left = False
+        self._payer: InferenceContext | None = None
 
     def begin(self, asking: Awaitable[Landed]) -> None:
         """Starts the asking."""
@@ -79,6 +85,7 @@ class Flight:
                 self._check(context, passed_on=False)
                 await self._change(context)
             answer, kept = self._landed.answer, self._landed.kept
+            self._refuse_fallback(answer.served, context)
             if kept or self._pays(context):
                 return answer
             return replace(answer, served=shared(answer.served, context, FLIGHT))
@@ -90,6 +97,8 @@ class Flight:
             while True:
                 while sent < len(self._chunks):
                     chunk = self._chunks[sent]
+                    if not sent:
+                        self._refuse_fallback(chunk.served, context)
                     sent += 1
                     yield self._seen_by(context, chunk)
                 if self._landed is not None:
@@ -98,6 +107,7 @@ class Flight:
                 await self._change(context)
         if not self._chunks:
             answer = self._landed.answer
+            self._refuse_fallback(answer.served, context)
             if not (self._landed.kept or self._pays(context)):
                 answer = replace(answer, served=shared(answer.served, context, FLIGHT))
             for chunk in replayed(answer):
@@ -112,24 +122,23 @@ class Flight:
             yield
         finally:
             self.waiting -= 1
-            if context is self._beginner and self._landed is None:
-                self._somebody_pays = False
+            self._beginner_left = self._beginner_left or (context is self._beginner and not self._task.done())
             if not self.waiting and not self._task.done():
                 self._ended()
                 self._task.cancel()
                 await asyncio.gather(self._task, return_exceptions=True)
 
     def _pays(self, context: InferenceContext) -> bool:
-        """Whether the answer's cost stands in this request's row: the beginner's, else the first one left's."""
-        if context is self._beginner:
-            return True
-        first, self._somebody_pays = not self._somebody_pays, True
-        return first
+        """Whether its cost stands in this request's row: the beginner's, or that of the first who is left then."""
+        if self._payer is None and (context is self._beginner or self._beginner_left):
+            self._payer = context
+        return self._payer is context
 
     def _seen_by(self, context: InferenceContext, chunk: ChatChunk) -> ChatChunk:
-        if chunk.served is None or context is self._beginner or (chunk.usage is not None and self._pays(context)):
+        if chunk.served is None:
             return chunk
-        return replace(chunk, served=shared(chunk.served, context, FLIGHT))
+        as_it_is = context is self._beginner or (chunk.usage is not None and self._pays(context))
+        return chunk if as_it_is else replace(chunk, served=shared(chunk.served, context, FLIGHT))
 
     def _check(self, context: InferenceContext, *, passed_on: bool) -> None:
         """Raises what ended the flight, where something did."""
@@ -137,13 +146,17 @@ class Flight:
             return
         if not passed_on and context is not self._beginner and self._is_of_the_beginner(self._error, context):
             raise AskAnew
-        raise self._error
+        raise self._error if self._pays(context) else _for_others(self._error, context)
+
+    def _refuse_fallback(self, served: Served | None, context: InferenceContext) -> None:
+        if served is not None and served.fallback is not None and context is not self._beginner:
+            raise AskAnew
 
     def _is_of_the_beginner(self, error: BaseException, context: InferenceContext) -> bool:
         """Whether who began it failed for what does not hold for this request: its budget, or its shorter deadline."""
         beginner = self._beginner
         if isinstance(error, BudgetExceeded):
-            return (context.key_id, context.owner_id) != (beginner.key_id, beginner.owner_id)
+            return _payer(context) != _payer(beginner)
         if isinstance(error, DeadlineExceeded):
             own, its = context.deadline, beginner.deadline
             return its is not None and (own is None or own > its)
@@ -175,6 +188,23 @@ class Flight:
             self._landed = task.result()
         self._ended()
         self._wake()
+
+
+def _payer(context: InferenceContext) -> tuple[object, ...]:
+    """What a budget goes by."""
+    return context.key_id, context.owner_id, context.user_id, context.max_cost_usd
+
+
+def _for_others(error: BaseException, context: InferenceContext) -> BaseException:
+    """The error for a request that waited for another's: that one was asked and paid for."""
+    if not isinstance(error, TidemillError):
+        return error
+    same = type(error).__new__(type(error), *error.args)
+    same.__dict__.update(error.__dict__)
+    same.cost_usd = 0.0
+    same.served = None if error.served is None else shared(error.served, context, FLIGHT)
+    same.__cause__ = error
+    return same
 
 
 Ask = Callable[[Flight], Awaitable[Landed]]

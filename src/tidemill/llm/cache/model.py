@@ -71,11 +71,13 @@ class CachedModel:
         if (answer := self._kept(wanted)) is not None:
             return answer
         tier: str | None = None
+        let_down = 0
         try:
             while True:
                 try:
-                    answer = await self._flight(wanted, streamed=False).whole(wanted.context)
+                    answer = await self._flight(wanted, let_down, streamed=False).whole(wanted.context)
                 except AskAnew:
+                    let_down += 1
                     continue
                 tier = answer.served.cache_tier if answer.served is not None else None
                 return answer
@@ -93,14 +95,17 @@ class CachedModel:
                 yield chunk
             return
         tier: str | None = None
+        let_down = 0
         try:
             while True:
                 try:
-                    async with aclosing(self._flight(wanted, streamed=True).chunks(wanted.context)) as chunks:
+                    flight = self._flight(wanted, let_down, streamed=True)
+                    async with aclosing(flight.chunks(wanted.context)) as chunks:
                         async for chunk in chunks:
                             tier = chunk.served.cache_tier if chunk.served is not None else tier
                             yield chunk
                 except AskAnew:
+                    let_down += 1
                     continue
                 return
         finally:
@@ -123,9 +128,10 @@ class CachedModel:
         self._answers.count(wanted.key, found.tier)
         return decoded(found.value, found.tier)
 
-    def _flight(self, wanted: _Wanted, *, streamed: bool) -> Flight:
-        """The flight that is under way for an equal request, else a new one."""
-        flight = self._flights.join(wanted.key, wanted.context) if wanted.may_be_old else None
+    def _flight(self, wanted: _Wanted, let_down: int, *, streamed: bool) -> Flight:
+        """The flight that is under way for an equal request, else a new one; that, too, for who was let down twice."""
+        joins = wanted.may_be_old and let_down < 2
+        flight = self._flights.join(wanted.key, wanted.context) if joins else None
         if flight is not None:
             return flight
         return self._flights.begin(
