@@ -17,6 +17,7 @@ from tidemill.core.errors import (
     DeadlineExceeded,
     InvalidInput,
     ModelFailed,
+    ModelNotFound,
     NotPermitted,
     StreamInterrupted,
     TidemillError,
@@ -131,6 +132,35 @@ async def test_a_provider_that_a_person_must_mend_is_not_asked_again(leaf):
     assert asked(inner) == ["alpha/a", "beta/b", "beta/b"]
     with pytest.raises(Configuration, match="tidemill providers enable alpha"):
         await model.complete(asking("alpha/other"))
+
+
+async def test_a_model_that_a_person_may_not_use_is_no_reason_to_disable_its_provider():
+    rows = Rows()
+    with pytest.raises(Unavailable):
+        await ask({"alpha/secret": [failing(Failure.AUTH_PERMISSION)]}, "alpha/secret", rows=rows)
+    assert {spot: state.disabled_at for spot, state in rows.states.items()} == {("alpha", "secret"): None}
+
+
+async def test_a_key_that_one_process_lacks_disables_its_provider_for_nobody():
+    time, rows = Time(), Rows()
+    means = means_of(time, rows)
+
+    async def no_key(provider):
+        raise Configuration("The environment variable K is not set.")
+
+    means._book.key = no_key
+    missing = ScriptedAnswer(error=Configuration("No key.", failure=Failure.AUTH_INVALID))
+    model, _ = scripted({"alpha/a": [missing], "beta/b": ["Here."]}, means)
+    assert (await model.complete(asking(route("alpha/a", "beta/b")))).text == "Here."
+    assert rows.states == {}
+
+
+async def test_asking_for_models_that_there_are_not_leaves_no_rows():
+    rows = Rows()
+    unknown = ScriptedAnswer(error=ModelNotFound("The server does not know it.", failure=Failure.UNKNOWN))
+    with pytest.raises(ModelNotFound):
+        await ask({"alpha/nonsense": [unknown]}, "alpha/nonsense", rows=rows)
+    assert rows.states == {}
 
 
 @pytest.mark.parametrize(

@@ -336,13 +336,16 @@ class Course:
             return
         if isinstance(error, ModelNotFound):  # whoever names models that there are not would fill the table
             return
-        whole_provider = recovery.blame is Blame.PROVIDER and not facts.local
-        reason = f"{leaf.value} at {facts.model}" if recovery.disable and final and not facts.local else None
+        if leaf is Failure.AUTH_INVALID and not await self._means.has_key(facts.name):
+            return  # this process has no key to offer; others may have one
+        theirs = self._route is None and leaf is Failure.AUTH_PERMISSION  # who asked has chosen what is not allowed
+        whole_provider = recovery.blame is Blame.PROVIDER and not facts.local and not theirs
+        disabled = recovery.disable and final and whole_provider
         await breaker.failed(
             (facts.provider, "") if whole_provider else spot_of(facts),
             leaf,
             rests_until=self._rests_until(error, leaf, recovery, final=final),
-            disabled_reason=reason,
+            disabled_reason=f"{leaf.value} at {facts.model}" if disabled else None,
         )
 
     def _rests_until(self, error: TidemillError, leaf: Failure, recovery: Recovery, *, final: bool) -> datetime | None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 
 from tidemill.core.clock import Clock, system_clock
+from tidemill.core.errors import Configuration
 from tidemill.core.failure import Failure
 from tidemill.core.provider import ModelFacts, Provider
 from tidemill.llm.providers.port import ProviderBook
@@ -67,6 +68,14 @@ class Means:
         """Seconds that a provider's answer may take; `None` for a model of one's own, which has bounds of its own."""
         provider = self.provider(model)
         return None if provider is None else provider.timeout or self._request_timeout
+
+    async def has_key(self, model: str) -> bool:
+        """Whether there is a key with which a provider's model could be asked."""
+        provider = self.provider(model)
+        try:
+            return provider is not None and bool(await self._book.key(provider))
+        except Configuration:
+            return False
 
     def cool(self, facts: ModelFacts, seconds: float) -> None:
         """Notes that a request waits so long before it asks this model again."""
