@@ -372,3 +372,24 @@ async def test_a_budget_that_is_removed_meanwhile_stops_nobody(pool: Pool) -> No
     for _ in range(2):  # the second time it is still remembered
         assert (await model.complete(asked(max_tokens=8))).text == FIVE
     assert await spent(pool) == []
+
+
+async def test_requests_at_once_are_reserved_in_groups_and_one_that_is_too_dear_stops_no_other(pool: Pool) -> None:
+    await put_budget(pool, 1.0)
+    model = budgeted(pool, scripted())
+    asking = [model.complete(asked(max_tokens=10**12 if number == 3 else 8)) for number in range(8)]
+    answers = await asyncio.gather(*asking, return_exceptions=True)
+    assert [number for number, answer in enumerate(answers) if isinstance(answer, BudgetExceeded)] == [3]
+    assert sum(isinstance(answer, ChatCompletion) for answer in answers) == 7
+    assert await spent(pool) == [pytest.approx(7 * COST)]
+
+
+async def test_a_database_that_is_away_refuses_what_a_budget_may_hold(database_url: str, pool: Pool) -> None:
+    await put_budget(pool, 1.0)
+    inner = scripted()
+    async with make_pool(database_url, size=2) as other:
+        model = budgeted(other, inner)
+        await model.complete(asked(max_tokens=8))
+    with pytest.raises(Unavailable, match="database does not answer"):
+        await model.complete(asked(max_tokens=8))
+    assert inner.calls == 1

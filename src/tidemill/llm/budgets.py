@@ -68,6 +68,8 @@ NOT_SENT = (NotPermitted, Configuration, NotFound, BudgetExceeded, TooManyReques
 NOT_CONNECTED = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout"})
 """The names of the transport's errors before anything was sent; each of the clients has classes of its own."""
 
+MOST_USD = 900_000_000.0
+"""More than any budget may be, and as much as a row can hold."""
 SOME_OF_ALL = Usage(prompt_tokens=2, completion_tokens=1, cached_tokens=1)
 
 WHOSE = {
@@ -125,7 +127,7 @@ class Spending:
         reserved = Reservation(
             id=new_id(),
             periods={budget.id: budget.period.start(now) for budget in budgets},
-            amount_usd=facts.price.of(usage),
+            amount_usd=min(facts.price.of(usage), MOST_USD),
             expires_at=now + RESERVED_FOR,
         )
         reserving = asyncio.ensure_future(self._rows.reserve(reserved))

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from tidemill.core.limits import Budget, BudgetState, LimitScope, Period
 from tidemill.store.database import Connection, Pool
+from tidemill.store.groups import Grouped
 
 COLUMNS: LiteralString = "b.id, b.scope, b.subject, b.period, b.limit_usd, b.created_at"
 APPLIES: LiteralString = (
@@ -43,11 +44,16 @@ SPEND: LiteralString = (
 )
 # A budget that is removed meanwhile is left out: its row is locked, so that none goes between here and the insert.
 SETTLE: LiteralString = (
-    "WITH freed AS (DELETE FROM budget_reservations WHERE id = %(id)s RETURNING budget_id) "
+    "WITH settled AS (SELECT * FROM unnest(%(ids)s::uuid[], %(budgets)s::uuid[], %(starts)s::date[], "
+    "%(costs)s::numeric[], %(amounts)s::numeric[]) AS p (id, budget_id, period_start, cost, amount)), "
+    "there AS (SELECT id FROM budgets WHERE id = ANY(%(budgets)s) ORDER BY id FOR KEY SHARE), "
+    "freed AS (DELETE FROM budget_reservations AS r USING settled WHERE r.id = settled.id "
+    "AND r.budget_id = settled.budget_id RETURNING r.id, r.budget_id) "
     "INSERT INTO budget_spending AS s (budget_id, period_start, spent_usd) "
-    "SELECT p.budget_id, p.period_start, %(cost)s::numeric - CASE WHEN p.budget_id IN (SELECT budget_id FROM freed) "
-    f"THEN 0 ELSE %(amount)s::numeric END FROM {PERIODS} JOIN budgets AS b ON b.id = p.budget_id "
-    f"ORDER BY p.budget_id FOR KEY SHARE OF b {SPEND}"
+    "SELECT settled.budget_id, period_start, sum(cost - CASE WHEN freed.id IS NULL THEN amount ELSE 0 END) "
+    "FROM settled JOIN there ON there.id = settled.budget_id "
+    "LEFT JOIN freed ON freed.id = settled.id AND freed.budget_id = settled.budget_id "
+    f"GROUP BY settled.budget_id, period_start ORDER BY settled.budget_id, period_start {SPEND}"
 )
 EXPIRE: LiteralString = (
     "WITH expired AS (DELETE FROM budget_reservations WHERE expires_at <= %(now)s "
@@ -74,14 +80,16 @@ class BudgetRepository:
     Reserving locks the budgets' rows in the order of their ids, so that two processes never both take what is left.
 
     Args:
-        pool: for what has to be on the disk before anything is sent.
-        fast: for what is settled. Commits there need not wait for the disk: one that is lost with the whole machine
-            leaves the reservation, which counts as spent.
+        pool: for everything but what follows.
+        fast: for reserving, whose commits wait for the disk all the same, and for settling, whose don't: what is lost
+            of that with the whole machine leaves the reservation, which counts as spent.
     """
 
     def __init__(self, pool: Pool, fast: Pool) -> None:
         self._pool = pool
         self._fast = fast
+        self._reserving = Grouped(self._reserve_all)
+        self._settling = Grouped(self._settle_all)
 
     async def applicable(self, *, key_id: UUID | None, user_id: UUID | None, task: str) -> list[Budget]:
         """The budgets that a request of this key, this person and for this task counts towards."""
@@ -96,29 +104,35 @@ class BudgetRepository:
         Returns the budgets that do not hold it, as they stand; none where it is reserved. Budgets that are not there
         any more are left out.
         """
-        parameters = {
-            **_periods(wanted.periods),
-            "id": wanted.id,
-            "amount": f"{wanted.amount_usd:.9f}",
-            "expires_at": wanted.expires_at,
-        }
-        async with self._pool.connection() as connection, connection.pipeline():
-            async with connection.transaction():
-                await connection.execute(LOCK, parameters)
-                cursor = await connection.execute(RESERVE, parameters)
-            rows = await cursor.fetchall()
-        return [_state(row) for row in rows if not row["fits"]]
+        return await self._reserving.add(wanted)
 
     async def settle(self, reserved: Reservation, cost_usd: float) -> None:
         """Puts what was really spent in the place of a reservation, also of one that has expired meanwhile."""
+        await self._settling.add((reserved, cost_usd))
+
+    async def _reserve_all(self, wanted: Sequence[Reservation]) -> list[list[BudgetState]]:
+        """In turn; each sees what those before it have reserved."""
+        budgets = sorted({budget_id for one in wanted for budget_id in one.periods})
+        async with self._fast.connection() as connection, connection.pipeline():
+            async with connection.transaction():
+                await connection.execute("SET LOCAL synchronous_commit = on")
+                await connection.execute(LOCK, {"budgets": budgets})
+                cursors = [await connection.execute(RESERVE, _reservation(one)) for one in wanted]
+            found = [await cursor.fetchall() for cursor in cursors]
+        return [[_state(row) for row in rows if not row["fits"]] for rows in found]
+
+    async def _settle_all(self, settled: Sequence[tuple[Reservation, float]]) -> list[None]:
+        parts = [(one, cost, *period) for one, cost in settled for period in one.periods.items()]
         parameters = {
-            **_periods(reserved.periods),
-            "id": reserved.id,
-            "cost": f"{cost_usd:.9f}",
-            "amount": f"{reserved.amount_usd:.9f}",
+            "ids": [one.id for one, _, _, _ in parts],
+            "budgets": [budget_id for _, _, budget_id, _ in parts],
+            "starts": [start for _, _, _, start in parts],
+            "costs": [_dollars(cost) for _, cost, _, _ in parts],
+            "amounts": [_dollars(one.amount_usd) for one, _, _, _ in parts],
         }
         async with self._fast.connection() as connection:
             await connection.execute(SETTLE, parameters)
+        return [None] * len(settled)
 
     async def expire(self, now: datetime) -> int:
         """Counts as spent what is still reserved though nobody can be waiting for it any more.
@@ -175,6 +189,19 @@ def budget_of(row: Mapping[str, Any]) -> Budget:
 
 def _state(row: Mapping[str, Any]) -> BudgetState:
     return BudgetState(budget_of(row), row["period_start"], float(row["spent_usd"]), float(row["reserved_usd"]))
+
+
+def _dollars(amount: float) -> str:
+    return f"{amount:.9f}"
+
+
+def _reservation(one: Reservation) -> dict[str, Any]:
+    return {
+        **_periods(one.periods),
+        "id": one.id,
+        "amount": _dollars(one.amount_usd),
+        "expires_at": one.expires_at,
+    }
 
 
 def _periods(periods: Mapping[UUID, date]) -> dict[str, Any]:
