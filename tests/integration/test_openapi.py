@@ -36,6 +36,7 @@ NAMED = {
     "POST /v1/models/adapters",
     "POST /v1/models/load",
     "POST /v1/models/unload",
+    "POST /v1/providers",
     "POST /v1/reviews",
     "POST /v1/users",
 }
