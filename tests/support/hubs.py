@@ -101,11 +101,15 @@ def scripted_settings(upstream_url: str, **more: Any) -> dict[str, Any]:
     return {"models": {"default": "scripted", "endpoints": {"scripted": {"url": upstream_url}}}, **more}
 
 
-def start_hub(data_dir: Path, settings: dict[str, Any], *options: str) -> Hub:
-    """Starts `tidemill up` and returns once it answers."""
+def start_hub(data_dir: Path, settings: dict[str, Any], *options: str, log: Path | None = None) -> Hub:
+    """Starts `tidemill up` and returns once it answers. What it logs goes to the file `log`, where one is given."""
     surroundings = environment(data_dir, settings)
     command = [sys.executable, "-m", "tidemill", "up", "--no-download", "--port", "0", *options]
-    process = subprocess.Popen(command, env=surroundings)
+    if log is None:
+        process = subprocess.Popen(command, env=surroundings)
+    else:
+        with log.open("wb") as file:
+            process = subprocess.Popen(command, env=surroundings, stderr=file)
     address = data_dir / "run" / "hub.json"
 
     def up() -> dict[str, str] | None:
@@ -121,9 +125,9 @@ def start_hub(data_dir: Path, settings: dict[str, Any], *options: str) -> Hub:
 
 
 @contextmanager
-def running_hub(data_dir: Path, settings: dict[str, Any], *options: str) -> Iterator[Hub]:
+def running_hub(data_dir: Path, settings: dict[str, Any], *options: str, log: Path | None = None) -> Iterator[Hub]:
     """A hub until the end of the block, then stopped in order."""
-    hub = start_hub(data_dir, settings, *options)
+    hub = start_hub(data_dir, settings, *options, log=log)
     try:
         yield hub
     finally:
