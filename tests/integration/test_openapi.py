@@ -29,9 +29,11 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ABOUT_ITSELF = {"GET /openapi.json", "GET /docs"}
 EXAMPLES = 25
 NAMED = {
+    "POST /v1/batches",
     "POST /v1/chat/completions",
     "POST /v1/completions",
     "POST /v1/embeddings",
+    "POST /v1/jobs",
     "POST /v1/responses",
     "POST /v1/models/adapters",
     "POST /v1/models/load",
