@@ -26,6 +26,7 @@ from tidemill.registry.embeddings import EmbeddingDeployments
 from tidemill.registry.prompts import PromptLibrary
 from tidemill.registry.provider_registry import ProviderRegistry
 from tidemill.settings import Settings
+from tidemill.store.guardrails import GuardrailRepository
 from tidemill.telemetry.metrics import Metrics
 from tidemill.telemetry.spans import Traces
 
@@ -58,6 +59,7 @@ class Services:
     secrets: Secrets
     data: DataServices
     limits: Limits
+    guardrails: GuardrailRepository
     ready: Callable[[], Awaitable[None]]
 
 

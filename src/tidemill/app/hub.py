@@ -46,6 +46,7 @@ from tidemill.store.conversations import ConversationRepository
 from tidemill.store.data_folder import make_scratch_folder
 from tidemill.store.database import Pool, make_pool
 from tidemill.store.files import FileRepository
+from tidemill.store.guardrails import GuardrailRepository
 from tidemill.store.inferences import InferenceRepository
 from tidemill.store.responses import ResponseRepository
 from tidemill.store.reviews import ReviewRepository
@@ -59,7 +60,7 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
     """
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(make_pool(database.url, size=settings.database.pool_size))
-        fast = await stack.enter_async_context(make_pool(database.url, size=2, synchronous_commit=False))
+        fast = await stack.enter_async_context(make_pool(database.url, size=4, synchronous_commit=False))
         accounts = accounts_of(database, pool)
         secrets = secrets_of(settings, pool, accounts.audit)
         issuer = issuer_of(settings, await stack.enter_async_context(httpx.AsyncClient(trust_env=False)), secrets)
@@ -180,6 +181,7 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             secrets=secrets,
             data=data,
             limits=limits,
+            guardrails=GuardrailRepository(pool),
             ready=lambda: ready(pool),
         )
 

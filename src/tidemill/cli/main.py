@@ -38,6 +38,7 @@ COMMANDS = {
     "alerts": ("tidemill.cli.alerts:app", "Show alerts and their rules, and test who is told."),
     "prompts": ("tidemill.cli.prompts:app", "Show, change and try the prompts."),
     "cache": ("tidemill.cli.cache:app", "Show and empty the cache of answers."),
+    "guardrails": ("tidemill.cli.guardrails:app", "Try the guardrails, and show what they found."),
     "db": ("tidemill.cli.db:app", "Look after the database: status, upgrade, backup, restore."),
     "traces": ("tidemill.cli.traces:app", "Show what was done for a request, and how long it took."),
     "doctor": ("tidemill.cli.doctor:doctor", "Check everything that can be missing, and say how to mend it."),
