@@ -20,6 +20,7 @@ from tidemill.core.errors import (
     TidemillError,
     Unavailable,
 )
+from tidemill.core.failure import Failure
 from tidemill.llm.openai_http import OpenAIHTTP, Target
 from tidemill.llm.scripted import ScriptedAnswer, ScriptedModel
 
@@ -58,10 +59,11 @@ class Wire:
                 await asyncio.sleep(0.001)
         writer.close()
 
-    def answers(self, body, status=200, kind="application/json"):
+    def answers(self, body, status=200, kind="application/json", more=""):
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         head = (
-            f"HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {len(data)}\r\nconnection: close\r\n\r\n"
+            f"HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {len(data)}\r\n{more}"
+            "connection: close\r\n\r\n"
         )
         self.pieces = [head.encode() + data]
 
@@ -413,3 +415,19 @@ async def test_the_scripted_server_can_be_asked_like_a_real_one(tmp_path):
     finally:
         process.terminate()
         await process.wait()
+
+
+async def test_an_answer_of_a_hundred_megabytes_is_not_read(wire, model):
+    wire.answers(b'{"padding": "' + b"a" * 100_000_000 + b'"}')
+    with pytest.raises(ModelFailed, match="32,000,000 bytes") as caught:
+        await model.complete(ASK)
+    assert caught.value.failure is Failure.UNKNOWN
+    with pytest.raises(ModelFailed, match="too large"):
+        await collect(model)
+
+
+async def test_a_refusal_says_how_long_to_wait(wire, model):
+    wire.answers({"error": {"message": "slow down"}}, 429, more="retry-after: 7\r\n")
+    with pytest.raises(Unavailable) as caught:
+        await model.complete(ASK)
+    assert (caught.value.failure, caught.value.retry_after) == (Failure.RATE_LIMIT_LIGHT, 7)

@@ -223,6 +223,21 @@ async def test_a_model_calls_tools_and_gets_their_results(far, wire):
         assert (answered["name"], answered["response"]) == ("weather", {"result": "1 degrees"})
 
 
+async def test_a_conversation_with_tools_goes_on_at_another_provider(far):
+    called = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    signed = {**called, "extra_content": {"google": {"thought_signature": "c2lnbmF0dXJl"}}}
+    result = {"role": "tool", "tool_call_id": "call_1", "content": "cold"}
+    for call in (called, signed):
+        for wire in WIRES:
+            turn = {"role": "assistant", "content": None, "tool_calls": [call]}
+            assert (await far.ask(wire, "How is it?", turn, result, tools=[WEATHER])).text
+            if wire == "openai":
+                assert far.body["messages"][1]["tool_calls"] == [called]
+            if wire == "gemini":
+                expected = b"signature" if call is signed else b"skip_thought_signature_validator"
+                assert base64.urlsafe_b64decode(far.body["contents"][1]["parts"][0]["thoughtSignature"]) == expected
+
+
 @pytest.mark.parametrize("wire", WIRES)
 async def test_a_stream_brings_tool_calls_that_can_be_put_together(far, wire):
     far.script.add(

@@ -69,6 +69,7 @@ def quota(name, value="10"):
         (openai(400, "Invalid prompt: against our usage policy", code="invalid_prompt"), Failure.CONTENT_POLICY),
         (openai(400, "This model's maximum context length is 10 tokens."), Failure.CONTENT_LENGTH),
         (openai(413), Failure.CONTENT_LENGTH),
+        (openai(429, "Request too large for m on tokens per min (TPM): Limit 3, Requested 4."), Failure.CONTENT_LENGTH),
         (openai(503, "The engine is currently overloaded, please try again later"), Failure.OVERLOAD_HIGH),
         (openai(503, "upstream"), Failure.OVERLOAD_LIGHT),
         (openai(408), Failure.NETWORK_TIMEOUT),

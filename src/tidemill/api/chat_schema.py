@@ -87,12 +87,13 @@ class CalledFunction(TypedDict):
 
 
 @with_config(FORBID)
-class ToolCall(TypedDict):
-    """A tool call of an earlier answer."""
+class ToolCall(TypedDict, total=False):
+    """A tool call of an earlier answer; `extra_content` goes back as it came, to the model that gave it."""
 
-    id: Annotated[str, Field(min_length=1, max_length=200)]
-    type: Literal["function"]
-    function: CalledFunction
+    id: Required[Annotated[str, Field(min_length=1, max_length=200)]]
+    type: Required[Literal["function"]]
+    function: Required[CalledFunction]
+    extra_content: dict[str, Any] | None
 
 
 Texts = Annotated[list[TextPart], Field(min_length=1)]

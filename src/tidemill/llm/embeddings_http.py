@@ -12,7 +12,7 @@ import httpx
 
 from tidemill.core.embedding import FLOAT_BYTES, EmbeddingRequest, Embeddings, TextKind, floats_of, unit_vector
 from tidemill.core.errors import ModelFailed, TidemillError
-from tidemill.llm.openai_http import Serve, transport_error
+from tidemill.llm.openai_http import Serve, transport_error, whole_body
 from tidemill.llm.openai_wire import MOST_TOKENS, decode_error
 
 BATCH_TEXTS = 128
@@ -52,16 +52,15 @@ class HTTPEmbedder:
         try:
             async with self._serve(model) as target:
                 headers = {} if target.api_key is None else {"authorization": f"Bearer {target.api_key}"}
-                answer = await self._client.post(
-                    f"{target.base_url.rstrip('/')}/embeddings",
-                    json={"model": target.model, "input": texts, "encoding_format": "base64"},
-                    headers=headers,
-                )
+                url = f"{target.base_url.rstrip('/')}/embeddings"
+                asked = {"model": target.model, "input": texts, "encoding_format": "base64"}
+                async with self._client.stream("POST", url, json=asked, headers=headers) as answer:
+                    body = await whole_body(answer, model)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise transport_error(error, model) from error
         if answer.status_code != OK:
-            raise decode_error(answer.content, answer.status_code, model, answer.headers)
-        return decode_embeddings(answer.content, len(texts), model)
+            raise decode_error(body, answer.status_code, model, answer.headers)
+        return decode_embeddings(body, len(texts), model)
 
 
 def decode_embeddings(body: bytes, count: int, model: str) -> tuple[list[bytes], int]:

@@ -29,6 +29,7 @@ from tidemill.telemetry.request import outgoing_headers
 log = logging.getLogger(__name__)
 
 OK = 200
+MAX_BODY_BYTES = 32_000_000
 NO_ANSWER = (httpx.NetworkError, httpx.RemoteProtocolError)
 """The connection failed. Never a time-out: the server may still be at work on what it was asked."""
 PAUSE_SECONDS = 0.2
@@ -120,13 +121,14 @@ class OpenAIHTTP:
 
     async def _whole(self, request: ModelRequest) -> tuple[int, bytes, httpx.Headers]:
         async with self._asked(request, stream=False) as answer:
-            return answer.status_code, await answer.aread(), answer.headers
+            return answer.status_code, await whole_body(answer, request.model), answer.headers
 
     async def _chunks(self, request: ModelRequest, finished: set[object]) -> AsyncGenerator[ChatChunk, None]:
         """The chunks of one try; notes which choices came to their end."""
         async with self._asked(request, stream=True) as answer:
             if answer.status_code != OK:
-                raise decode_error(await answer.aread(), answer.status_code, request.model, answer.headers)
+                body = await whole_body(answer, request.model)
+                raise decode_error(body, answer.status_code, request.model, answer.headers)
             async with aclosing(events(answer.aiter_bytes(), request.model)) as found:
                 async for event in found:
                     chunk = decode_chunk(event, request)
@@ -161,6 +163,22 @@ def _url(target: Target, request: ModelRequest, *, infill: bool) -> str:
     if infill:
         return f"{base.removesuffix('/v1')}/infill"
     return f"{base}/{TEXT_PATH if isinstance(request, TextRequest) else CHAT_PATH}"
+
+
+async def whole_body(answer: httpx.Response, name: str) -> bytes:
+    """An answer's body.
+
+    Raises:
+        ModelFailed: it is longer than any model's answer.
+    """
+    parts: list[bytes] = []
+    size = 0
+    async for part in answer.aiter_bytes():
+        parts.append(part)
+        size += len(part)
+        if size > MAX_BODY_BYTES:
+            raise unusable(name, f"answered with more than {MAX_BODY_BYTES:,} bytes")
+    return b"".join(parts)
 
 
 async def _before_asking_again(request: ModelRequest, error: Exception) -> None:

@@ -239,7 +239,8 @@ _AGAINST_POLICY = frozenset({"invalid_prompt", "policy_violation", "usage_policy
 
 def _length(said: Said) -> Failure | None:
     worded = re.search(
-        r"maximum context length|prompt is too long|token count.{0,40}exceeds|input is too long|exceeds? the context",
+        r"maximum context length|prompt is too long|token count.{0,40}exceeds|input is too long|exceeds? the context|"
+        r"[Rr]equest too large",
         said.message,
     )
     return Failure.CONTENT_LENGTH if said.names & _TOO_LONG or worded or said.status == 413 else None

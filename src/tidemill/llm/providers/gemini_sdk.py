@@ -61,7 +61,9 @@ class GeminiModel:
         source, chat = Source(self._provider, request), _chat(request)
         config = {**config_of(chat), **self._http(request), "should_return_http_response": True}
         with self._refusals(request.model):
-            found = await self._models.generate_content(model=source.model, contents=contents_of(chat), config=config)
+            found = await self._models.generate_content(
+                model=source.model, contents=contents_of(chat, source.model), config=config
+            )
         answer = _object(found.sdk_http_response.body, request.model)
         source.says(answer.get("modelVersion"))
         choices = Candidate(request.model).choices(answer, "message")
@@ -100,7 +102,7 @@ class GeminiModel:
         config = {**config_of(chat), **self._http(request)}
         with self._refusals(request.model):
             found = await self._models.generate_content_stream(
-                model=source.model, contents=contents_of(chat), config=config
+                model=source.model, contents=contents_of(chat, source.model), config=config
             )
             async with aclosing(found) as events:
                 async for event in events:

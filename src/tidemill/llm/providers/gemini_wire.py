@@ -5,6 +5,7 @@ References: https://ai.google.dev/api/generate-content and https://ai.google.dev
 
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,9 @@ API = "Gemini's API"
 SYSTEM = ("system", "developer")
 SIGNATURE = ("extra_content", "google", "thought_signature")
 """Where Google's own OpenAI-compatible API puts what a call is to be sent back with."""
+UNSIGNED = b"skip_thought_signature_validator"
+"""What Google says a call has instead of a signature where another model made it."""
+WITHOUT_SIGNATURES = re.compile(r"gemini-[12]\b")
 SAFE = frozenset({"SAFETY", "IMAGE_SAFETY", "SPII", "RECITATION", "IMAGE_RECITATION", "JAILBREAK", "OTHER"})
 AGAINST_POLICY = frozenset(
     {"BLOCKLIST", "PROHIBITED_CONTENT", "IMAGE_PROHIBITED_CONTENT", "MODEL_ARMOR", "PUP_LIMITED_DISABLED", "ESCALATION"}
@@ -46,8 +50,12 @@ NUMBERS = {
 }
 
 
-def contents_of(request: ChatRequest) -> list[dict[str, Any]]:
+def contents_of(request: ChatRequest, model: str) -> list[dict[str, Any]]:
     """The turns of a conversation, without instructions; turns of one side that follow each other are one.
+
+    Args:
+        request: in OpenAI's form.
+        model: its name there.
 
     Raises:
         InvalidInput: a part or a name has no counterpart, or there is nothing to answer.
@@ -61,6 +69,8 @@ def contents_of(request: ChatRequest) -> list[dict[str, Any]]:
         if message.get("name") and role != "tool":
             raise InvalidInput(f"`{where}.name` can't be given to this model: {API} has no names.", param=where)
         parts = _parts(message, where, names)
+        if not WITHOUT_SIGNATURES.match(model):
+            _sign(parts)
         side = "model" if role == "assistant" else "user"
         if turns and turns[-1]["role"] == side:
             turns[-1]["parts"] += parts
@@ -246,6 +256,13 @@ def _parts(message: JsonObject, where: str, names: dict[object, str]) -> list[di
             part["thought_signature"] = signature
         parts.append(part)
     return parts
+
+
+def _sign(parts: list[dict[str, Any]]) -> None:
+    """Sees to it that the first of a turn's calls has a signature; the others need none."""
+    calls = [part for part in parts if "function_call" in part]
+    if calls and not any("thought_signature" in call for call in calls):
+        calls[0]["thought_signature"] = UNSIGNED
 
 
 def _part(part: Mapping[str, Any], where: str) -> dict[str, Any] | None:

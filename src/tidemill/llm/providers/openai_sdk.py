@@ -1,13 +1,14 @@
 """Providers with OpenAI's API, through the official client: OpenAI, Grok, OpenRouter, Ollama, vLLM, TGI and others."""
 
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tidemill.core.chat import ChatChunk, ChatCompletion, ModelRequest, TextRequest
 from tidemill.core.embedding import EmbeddingRequest, Embeddings
+from tidemill.core.json import JsonObject
 from tidemill.core.provider import Provider, ProviderKind
 from tidemill.llm.embeddings_http import decode_embeddings, shares
 from tidemill.llm.openai_wire import (
@@ -24,6 +25,10 @@ from tidemill.llm.text_wire import CHAT_PATH, TEXT_PATH
 
 if TYPE_CHECKING:
     import httpx2
+
+MOST_TEXTS = 256
+"""Texts in one request for embeddings, so that its answer stays far below the longest that is read."""
+STRICT = (ProviderKind.OPENAI, ProviderKind.GROK)
 
 
 class OpenAIModel:
@@ -61,7 +66,7 @@ class OpenAIModel:
     async def complete(self, request: ModelRequest) -> ChatCompletion:
         """As the port says."""
         source = Source(self._provider, request)
-        body = encode_request(request, source.model, stream=False)
+        body = encode_request(self._plain(request), source.model, stream=False)
         async with self._asked(_path(request), body, request) as answer:
             data = await answer.aread()
         completion = unfiltered(decode_completion(data, request), request.model)
@@ -77,18 +82,27 @@ class OpenAIModel:
                 yield chunk
 
     async def embed(self, request: EmbeddingRequest) -> Embeddings:
-        """The texts' vectors. The provider counts the tokens of them all, which are shared out by length."""
-        body: dict[str, Any] = {"model": model_there(self._provider, request.model), "input": list(request.texts)}
+        """The texts' vectors. The provider counts the tokens of many at once, which are shared out by length."""
+        vectors: list[bytes] = []
+        tokens: list[int] = []
+        for start in range(0, len(request.texts), MOST_TEXTS):
+            texts = request.texts[start : start + MOST_TEXTS]
+            found, count = await self._embedded(request, texts)
+            vectors += found
+            tokens += shares(count, [len(text.encode("utf-8", "replace")) for text in texts])
+        return Embeddings(vectors, tokens)
+
+    async def _embedded(self, request: EmbeddingRequest, texts: Sequence[str]) -> tuple[list[bytes], int]:
+        body: dict[str, Any] = {"model": model_there(self._provider, request.model), "input": list(texts)}
         if request.dimensions is not None:
             body["dimensions"] = request.dimensions
         content = json.dumps({**body, "encoding_format": "base64"}, ensure_ascii=False).encode("utf-8", "replace")
         async with self._asked("/embeddings", content, request) as answer:
             data = await answer.aread()
-        vectors, tokens = decode_embeddings(data, len(request.texts), request.model)
-        return Embeddings(vectors, shares(tokens, [len(text.encode("utf-8", "replace")) for text in request.texts]))
+        return decode_embeddings(data, len(texts), request.model)
 
     async def _chunks(self, request: ModelRequest, source: Source) -> AsyncGenerator[ChatChunk, None]:
-        body = encode_request(request, source.model, stream=True)
+        body = encode_request(self._plain(request), source.model, stream=True)
         async with (
             self._asked(_path(request), body, request) as answer,
             aclosing(events(answer.aiter_bytes(), request.model)) as found,
@@ -99,6 +113,12 @@ class OpenAIModel:
                 if source.said is None:
                     source.says(_said_model(event))
                 yield chunk
+
+    def _plain(self, request: ModelRequest) -> ModelRequest:
+        """The request without what another API wants back with a tool call, which this one would refuse."""
+        if self._provider.kind not in STRICT or isinstance(request, TextRequest):
+            return request
+        return replace(request, messages=[_without_extra(message) for message in request.messages])
 
     def _asked(self, path: str, content: bytes, request: ModelRequest | EmbeddingRequest) -> Any:
         seconds = seconds_of(request, self._provider, self._timeout)
@@ -112,6 +132,14 @@ class OpenAIModel:
             judge=decode_error,
             headers=self._headers,
         )
+
+
+def _without_extra(message: JsonObject) -> JsonObject:
+    calls = message.get("tool_calls")
+    if not isinstance(calls, list) or not any(isinstance(call, dict) and "extra_content" in call for call in calls):
+        return message
+    plain: list[Any] = [{name: value for name, value in call.items() if name != "extra_content"} for call in calls]
+    return {**message, "tool_calls": plain}
 
 
 def _path(request: ModelRequest) -> str:
