@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpcore
+import httpcore2
 import httpx
 import httpx2
 import pytest
@@ -203,6 +205,39 @@ async def test_a_proxy_of_the_environment_is_not_asked(kind: str, monkeypatch: p
         async with client_of(Outbound(["127.0.0.1"]), kind) as client:
             assert (await client.get(f"http://127.0.0.1:{server.port}/")).text == "hi"
     assert proxy.connections == 0
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+async def test_a_stream_that_is_left_early_ends_its_connection(kind: str) -> None:
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n"
+    async with running(Server(head)) as server, client_of(Outbound(["127.0.0.1"]), kind) as client:
+        for _ in range(2):
+            async with client.stream("POST", f"http://127.0.0.1:{server.port}/", json={"a": 1}) as response:
+                async for part in response.aiter_bytes():
+                    assert part == b"first"
+                    break
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+async def test_what_goes_wrong_is_told_in_the_librarys_own_errors(kind: str) -> None:
+    errors: Any = httpx if kind == "httpx" else httpx2
+    half = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\nconnection: close\r\n\r\nhalf"
+    async with running(Server(half)) as server, client_of(Outbound(["127.0.0.1"]), kind) as client:
+        url = f"http://127.0.0.1:{server.port}/"
+        with pytest.raises(errors.ReadTimeout):
+            await client.get(url, timeout=0.1)
+        server.answer = b"not http at all\r\n\r\n"
+        with pytest.raises(errors.RemoteProtocolError):
+            await client.get(url)
+
+
+def test_each_error_below_has_its_namesake_above() -> None:
+    for core, http in ((httpcore, httpx), (httpcore2, httpx2)):
+        bases = (core.TimeoutException, core.NetworkError, core.ProtocolError, core.ProxyError)
+        for one in vars(core).values():
+            if isinstance(one, type) and issubclass(one, bases):
+                assert issubclass(getattr(http, one.__name__), http.TransportError)
 
 
 @pytest.mark.parametrize("kind", CLIENTS)

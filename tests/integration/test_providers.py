@@ -431,6 +431,14 @@ async def test_an_address_in_the_settings_that_may_not_be_asked_is_told_at_the_s
     await made(pool, tmp_path, providers={"p": {"kind": "vllm", "base_url": "http://some-name/v1"}}).check_settings()
 
 
+async def test_a_key_in_the_settings_that_is_not_there_is_told_at_the_start(
+    pool: Pool, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("P_TEST_KEY", raising=False)
+    await made(pool, tmp_path, providers={"openai": OPENAI}).check_settings()
+    assert "environment variable P_TEST_KEY, which is not set or empty. Until then requests to it fail." in caplog.text
+
+
 async def test_health_says_who_is_disabled_resting_failing_and_ready(registry: ProviderRegistry, pool: Pool) -> None:
     for name in ("a", "b", "c", "d"):
         await registry.add(name, OWN, COMMAND)

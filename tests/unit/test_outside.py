@@ -89,6 +89,18 @@ async def test_a_sensitive_text_may_go_to_a_model_inside(model: str) -> None:
     assert inner.calls == 2
 
 
+async def test_a_providers_model_is_outside_where_the_provider_is_and_an_endpoint_of_its_name_is_what_it_says() -> None:
+    leaving = {"openai/m", "near"}
+    limit = OutsideLimit(ENDPOINTS, limits=UseLimits(), classify=classify_all, leaves=leaving.__contains__)
+    inner = ScriptedModel([ScriptedAnswer("Yes.", repeat=True)])
+    guard = ClassifiedModel(inner, limit)
+    with pytest.raises(NotPermitted, match="set `outside` of the provider openai to false"):
+        await guard.complete(asked("openai/m", ADDRESS))
+    for model in ("near", "lab/m"):
+        await guard.complete(asked(model, ADDRESS))
+    assert inner.calls == 2
+
+
 async def test_a_text_without_anything_sensitive_goes_outside() -> None:
     guard, inner = guarded()
     await guard.complete(asked("far", HARMLESS))

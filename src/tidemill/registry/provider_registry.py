@@ -1,5 +1,6 @@
 """Adding, changing, removing and trying out providers, and how they are doing."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,6 +21,8 @@ from tidemill.registry.providers import Providers, checked_key
 from tidemill.settings.providers import PUBLIC_URLS, ProviderSettings, RouteSettings, TaskSettings, provider_name
 from tidemill.store.provider_states import ProviderStateRepository
 from tidemill.store.providers import ProviderRepository, models_json
+
+log = logging.getLogger(__name__)
 
 LONGEST_REASON = 200
 KEY_PLACES = ("api_key_env", "api_key_file", "api_key_secret")
@@ -229,18 +232,26 @@ class ProviderRegistry:
     async def check_settings(self) -> None:
         """Goes on where the addresses of providers in the settings may be asked, as far as they themselves say.
 
-        Names are not looked up: a hub starts without DNS, and each connection is checked.
+        Names are not looked up: a hub starts without DNS, and each connection is checked. A key that is not there is
+        told in the log alone, since it may come.
 
         Raises:
             Configuration: one may not.
         """
         for provider in self.known.all():
-            if provider.configured and not all(map(_is_name, provider.base_urls)):
-                try:
-                    await self._check_addresses(provider)
-                except InvalidInput as error:
-                    message = f"`providers.{provider.name}` can't be used. {error.message}"
-                    raise Configuration(message) from error
+            if provider.configured:
+                await self._check_configured(provider)
+
+    async def _check_configured(self, provider: Provider) -> None:
+        try:
+            if not all(map(_is_name, provider.base_urls)):
+                await self._check_addresses(provider)
+        except InvalidInput as error:
+            raise Configuration(f"`providers.{provider.name}` can't be used. {error.message}") from error
+        try:
+            await self.known.key(provider)
+        except Configuration as error:
+            log.warning("%s Until then requests to it fail.", error.message)
 
     async def _check_addresses(self, provider: Provider) -> None:
         for url in provider.base_urls:
