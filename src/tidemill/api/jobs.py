@@ -123,7 +123,7 @@ async def create_job(request: Request) -> Response:
 async def list_jobs(
     request: Request, limit: Annotated[int, Query(ge=1, le=100)] = 20, after: UUID | None = None
 ) -> Response:
-    """Newest first, from the one after `after` on."""
+    """Newest first, from the one after `after` on. `result` is left out: GET /v1/jobs/{id} has it."""
     found = await _service(request).page(_caller(request), limit=limit + 1, after=after)
     page = {"object": "list", "data": [job_json(job) for job in found[:limit]], "has_more": len(found) > limit}
     return Response(json.dumps(page), media_type="application/json")

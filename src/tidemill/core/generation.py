@@ -63,7 +63,7 @@ class Callback:
 
 @dataclass(frozen=True, slots=True)
 class GenerationJob:
-    """One request whose answer is kept. `request`, `result` and `error` are JSON texts."""
+    """One request whose answer is kept. `request`, `result` and `error` are JSON texts; a list has the last alone."""
 
     id: UUID
     maker: Maker

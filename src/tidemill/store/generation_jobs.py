@@ -10,11 +10,14 @@ from tidemill.core.context import Priority
 from tidemill.core.generation import Callback, CallbackState, GenerationJob, JobState, Maker
 from tidemill.store.database import Pool
 
-COLUMNS: LiteralString = (
-    "id, owner_id, key_id, user_id, level, priority, endpoint, state, request::text AS request, "
-    "result::text AS result, error::text AS error, callback_url, callback_state, callback_attempts, "
-    "callback_delivery_id, callback_error, request_id, trace_id, created_at, started_at, ended_at, expires_at"
+HEAD: LiteralString = (
+    "id, owner_id, key_id, user_id, level, priority, endpoint, state, error::text AS error, callback_url, "
+    "callback_state, callback_attempts, callback_delivery_id, callback_error, request_id, trace_id, created_at, "
+    "started_at, ended_at, expires_at"
 )
+"""All but what may be large."""
+SHOWN: LiteralString = f"{HEAD}, result::text AS result"
+WHOLE: LiteralString = f"{SHOWN}, request::text AS request"
 ENDED: LiteralString = (
     "ended_at = %(now)s, callback_due_at = CASE WHEN callback_url IS NOT NULL THEN %(now)s END, "
     "callback_state = CASE WHEN callback_url IS NOT NULL THEN 'waiting' END"
@@ -46,20 +49,20 @@ class GenerationJobRepository:
 
     async def find(self, job_id: UUID) -> GenerationJob | None:
         """A job, whoever's it is."""
-        found = await self._all(f"SELECT {COLUMNS} FROM generation_jobs WHERE id = %(id)s", {"id": job_id})  # noqa: S608
+        found = await self._all(f"SELECT {WHOLE} FROM generation_jobs WHERE id = %(id)s", {"id": job_id})  # noqa: S608
         return found[0] if found else None
 
     async def page(self, owner_id: UUID, *, limit: int, after: UUID | None) -> list[GenerationJob]:
-        """An owner's jobs, newest first, from the one after `after` on."""
+        """An owner's jobs without requests and answers, newest first, from the one after `after` on."""
         return await self._all(
-            f"SELECT {COLUMNS} FROM generation_jobs WHERE owner_id = %(owner)s "  # noqa: S608 - constants
+            f"SELECT {HEAD} FROM generation_jobs WHERE owner_id = %(owner)s "  # noqa: S608 - constants
             "AND (%(after)s::uuid IS NULL OR id < %(after)s) ORDER BY id DESC LIMIT %(limit)s",
             {"owner": owner_id, "after": after, "limit": limit},
         )
 
     async def unfinished(self) -> list[GenerationJob]:
-        """Every job that is queued or running."""
-        return await self._all(f"SELECT {COLUMNS} FROM generation_jobs WHERE {UNFINISHED}", {})  # noqa: S608
+        """Every job that is queued or running, without requests."""
+        return await self._all(f"SELECT {HEAD} FROM generation_jobs WHERE {UNFINISHED}", {})  # noqa: S608
 
     async def count_unfinished(self, owner_id: UUID) -> int:
         """How many jobs of an owner are queued or running."""
@@ -124,7 +127,7 @@ class GenerationJobRepository:
         return await self._all(
             f"UPDATE generation_jobs SET callback_due_at = %(until)s WHERE id IN ("  # noqa: S608 - constants
             "SELECT id FROM generation_jobs WHERE callback_due_at <= %(now)s ORDER BY callback_due_at "
-            f"LIMIT %(limit)s FOR UPDATE SKIP LOCKED) RETURNING {COLUMNS}",
+            f"LIMIT %(limit)s FOR UPDATE SKIP LOCKED) RETURNING {SHOWN}",
             {"now": now, "until": until, "limit": limit},
         )
 
@@ -176,11 +179,11 @@ def _job(row: Mapping[str, Any]) -> GenerationJob:
         endpoint=row["endpoint"],
         priority=Priority(row["priority"]),
         state=JobState(row["state"]),
-        request=row["request"],
+        request=row.get("request", ""),
         created_at=row["created_at"],
         expires_at=row["expires_at"],
         callback=callback,
-        result=row["result"],
+        result=row.get("result"),
         error=row["error"],
         started_at=row["started_at"],
         ended_at=row["ended_at"],
