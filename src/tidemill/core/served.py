@@ -17,7 +17,8 @@ class Served:
         attempts: how often a model was asked, the one that answered included.
         recovery: the failures before it, oldest first (see `Failure`).
         fallback: which fallback strategy answered, where one did: `local`, `template` or `search`.
-        cache_tier: where the answer came from, where no model was asked: `l1`, `l2`, `l3`, `semantic`, `committed`.
+        cache_tier: where the answer came from, where no model was asked: `l1`, `l2`, `l3`, `redis`, `semantic`,
+            `committed`; `flight` for one that an equal request was waiting for.
         rate: how the asker stands with the rate limits; `None` where there are none.
     """
 
