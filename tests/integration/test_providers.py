@@ -388,6 +388,19 @@ async def test_tasks_are_served_by_what_the_settings_name(pool: Pool, tmp_path: 
     assert await found.for_side(Task.CONVERSATION_SUMMARY, chat) is chat
 
 
+async def test_the_default_model_may_be_a_route_or_a_providers(pool: Pool, tmp_path: Path) -> None:
+    for default, routed in (("coder", True), ("openai/a", False)):
+        sections: dict[str, Any] = {
+            "models": {**NEAR, "default": default},
+            "providers": {"openai": OPENAI},
+            "routes": {"coder": {"targets": ["openai/a", "near"]}},
+        }
+        found = deployments(made(pool, tmp_path, **sections), tmp_path, **sections)
+        for deployment in (await found.for_chat("default"), await found.for_review()):
+            assert (deployment.model, deployment.route is not None) == (default, routed)
+        assert found.name("default").name == default
+
+
 async def test_a_route_holds_what_each_of_its_models_can(pool: Pool, tmp_path: Path) -> None:
     sections: dict[str, Any] = {
         "models": NEAR,

@@ -17,7 +17,7 @@ import typer
 from tidemill.cli.output import Json, human_bytes, print_json
 from tidemill.core.errors import Configuration, TidemillError, Unavailable
 from tidemill.jobs.durable import APPLICATION_VERSION, pending_workflows
-from tidemill.llm.catalog import SourceKind, list_models
+from tidemill.llm.catalog import SourceKind, default_name, list_models
 from tidemill.settings import Settings, load_settings
 from tidemill.store.database import schema_revision
 from tidemill.store.embedded import EmbeddedPostgres, inspect
@@ -141,8 +141,11 @@ async def _work(url: str) -> Check:
 
 
 def _models(settings: Settings) -> Iterator[Check]:
+    name = default_name(settings)
     default = next((entry for entry in list_models(settings) if entry.default), None)
-    if default is None:
+    if default is None and (name in settings.routes or name.partition("/")[0] in settings.providers):
+        yield Check("model", "ok", f"{name} is served by {'a route' if name in settings.routes else 'a provider'}")
+    elif default is None:
         yield Check("model", "broken", "no default model", "Set `models.default` to a name of `tidemill models list`.")
     elif default.installed:
         yield Check("model", "ok", f"{default.name} is there")
