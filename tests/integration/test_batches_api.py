@@ -27,6 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def slow(folder: Path) -> Iterator[Upstream]:
     with upstream(folder, "--delay-ms", "60000") as server:
         yield server
+        server.process.kill()  # it would wait for its answers, which nobody wants any more
 
 
 @pytest.fixture(scope="module")

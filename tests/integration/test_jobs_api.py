@@ -68,6 +68,7 @@ def model(folder: Path) -> Iterator[Upstream]:
 def slow(folder: Path) -> Iterator[Upstream]:
     with upstream(folder, "--delay-ms", "60000") as server:
         yield server
+        server.process.kill()  # it would wait for its answers, which nobody wants any more
 
 
 def settings_of(model: Upstream, slow: Upstream) -> dict[str, Any]:

@@ -21,13 +21,20 @@ from tidemill.store.batches import BatchRepository
 from tidemill.store.database import Pool
 from tidemill.store.generation_jobs import GenerationJobRepository
 from tidemill.store.people import PeopleRepository
+from tidemill.telemetry.spans import Traces
 
 SETTLE_SECONDS = 10.0
 CALLBACK_SECONDS = 0.5
 
 
 def generation_of(
-    settings: Settings, database: Database, pool: Pool, jobs: Jobs, answers: WholeAnswers, files: Files
+    settings: Settings,
+    database: Database,
+    pool: Pool,
+    jobs: Jobs,
+    answers: WholeAnswers,
+    files: Files,
+    traces: Traces,
 ) -> GenerationServices:
     """The services for jobs and batches, whose workflows are registered with `jobs` before that starts."""
     makers = Standing(ApiKeyRepository(pool), PeopleRepository(pool), system_clock)
@@ -50,7 +57,9 @@ def generation_of(
         clock=system_clock,
     )
     return GenerationServices(
-        jobs=GenerationFlow(jobs, GenerationParts(rows, answers, makers, callbacks, settings.jobs, system_clock)),
+        jobs=GenerationFlow(
+            jobs, GenerationParts(rows, answers, makers, callbacks, settings.jobs, traces, system_clock)
+        ),
         batches=BatchFlow(jobs, parts),
         callbacks=callbacks,
     )

@@ -129,7 +129,7 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
         whole = WholeAnswers(
             chat, embedder, deployments, embedding_deployments, settings.embeddings.max_input_bytes, traces
         )
-        generation = generation_of(settings, database, pool, jobs, whole, files)
+        generation = generation_of(settings, database, pool, jobs, whole, files, traces)
         await jobs.start()
         stack.push_async_callback(jobs.aclose)
         page = await stack.enter_async_context(

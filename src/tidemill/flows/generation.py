@@ -26,6 +26,7 @@ from tidemill.settings import JobSettings
 from tidemill.store.database import Pool
 from tidemill.store.generation_jobs import GenerationJobRepository
 from tidemill.telemetry.request import on_behalf_of
+from tidemill.telemetry.spans import Traces
 
 WORKFLOW = "generation"
 ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
@@ -62,6 +63,7 @@ class GenerationParts:
         makers: knows what the maker of a job may do when it runs.
         callbacks: tells whoever wants to know of a job's end.
         settings: how many at once, and how long they are kept.
+        traces: keeps what was done for a job.
         clock: gives times.
     """
 
@@ -70,6 +72,7 @@ class GenerationParts:
     makers: Makers
     callbacks: Callbacks
     settings: JobSettings
+    traces: Traces
     clock: Clock
 
 
@@ -192,7 +195,9 @@ class GenerationFlow:
             return await parts.rows.state(job_id) is not JobState.RUNNING
 
         try:
-            with on_behalf_of(job.maker.request_id):
+            trace = parts.traces.begin("job", trace_id=job.maker.trace_id)
+            with on_behalf_of(job.maker.request_id), trace:
+                trace.set({"tidemill.job_id": str(job_id)})
                 result = await unless(ended, patiently(lambda: self._ask(job), seconds=PATIENCE_SECONDS))
         except Stopped:
             return
