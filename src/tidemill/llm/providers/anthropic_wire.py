@@ -15,6 +15,7 @@ from tidemill.llm.providers.answers import FILTERED
 from tidemill.llm.providers.failures import Said, error_of, unusable
 from tidemill.llm.providers.media import image_of
 from tidemill.llm.providers.options import Options, object_of, stop_texts
+from tidemill.llm.providers.parts import object_in, objects_in, text_in
 
 MAX_TOKENS = 8_192
 """The API wants to be told how long an answer may be; this is for a model of which nothing is known."""
@@ -86,10 +87,10 @@ def decode_message(answer: Mapping[str, Any], name: str) -> ChatCompletion:
     """
     if answer.get("type") == "error" or "error" in answer:
         raise anthropic_error(answer, 200, name)
-    blocks = answer.get("content")
-    if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
+    if not isinstance(answer.get("content"), list):
         raise unusable(name, "answered without content")
-    texts = [block["text"] for block in blocks if block.get("type") == "text" and isinstance(block.get("text"), str)]
+    blocks = objects_in(answer, "content")
+    texts = [text_in(block, "text") for block in blocks if block.get("type") == "text"]
     calls = [_call(block) for block in blocks if block.get("type") == "tool_use"]
     message: dict[str, Any] = {"role": "assistant", "content": "".join(texts) or None}
     if calls:
@@ -123,8 +124,8 @@ class MessageEvents:
     def __init__(self, name: str) -> None:
         self._name = name
         self._usage: dict[str, Any] = {}
-        self._calls: dict[object, int] = {}
-        self._begun: set[object] = set()
+        self._calls: dict[int, int] = {}
+        self._begun: set[int] = set()
         self.model: object = None
         self.ended = False
 
@@ -141,29 +142,29 @@ class MessageEvents:
         if kind == "message_start":
             message = _part(event, "message", self._name)
             self.model = message.get("model")
-            self._usage = dict(message.get("usage") or {})
+            self._usage = dict(object_in(message, "usage"))
             return _delta({"role": "assistant", "content": ""})
         if kind == "content_block_start":
-            return self._start(event.get("index"), _part(event, "content_block", self._name))
+            return self._start(_index(event), _part(event, "content_block", self._name))
         if kind == "content_block_delta":
-            return self._continued(event.get("index"), _part(event, "delta", self._name))
+            return self._continued(_index(event), _part(event, "delta", self._name))
         if kind == "content_block_stop":
-            return self._stopped(event.get("index"))
+            return self._stopped(_index(event))
         if kind == "message_delta":
             return self._end(event)
         self.ended = self.ended or kind == "message_stop"
         return None
 
-    def _start(self, index: object, block: Mapping[str, Any]) -> ChatChunk | None:
+    def _start(self, index: int, block: Mapping[str, Any]) -> ChatChunk | None:
         if block.get("type") == "tool_use":
             place = self._calls[index] = len(self._calls)
             call = {"id": str(block.get("id")), "type": "function"}
             function = {"name": str(block.get("name")), "arguments": ""}
             return _delta({"tool_calls": [{"index": place, **call, "function": function}]})
-        text = block.get("text")
+        text = text_in(block, "text")
         return _delta({"content": text}) if block.get("type") == "text" and text else None
 
-    def _continued(self, index: object, delta: Mapping[str, Any]) -> ChatChunk | None:
+    def _continued(self, index: int, delta: Mapping[str, Any]) -> ChatChunk | None:
         if delta.get("type") == "text_delta":
             return _delta({"content": str(delta.get("text", ""))})
         if delta.get("type") == "input_json_delta" and index in self._calls and delta.get("partial_json"):
@@ -171,17 +172,16 @@ class MessageEvents:
             return self._arguments(index, str(delta["partial_json"]))
         return None
 
-    def _stopped(self, index: object) -> ChatChunk | None:
+    def _stopped(self, index: int) -> ChatChunk | None:
         """A tool without arguments gets no piece of them, and OpenAI's clients read an object."""
         return self._arguments(index, "{}") if index in self._calls and index not in self._begun else None
 
-    def _arguments(self, index: object, text: str) -> ChatChunk:
+    def _arguments(self, index: int, text: str) -> ChatChunk:
         return _delta({"tool_calls": [{"index": self._calls[index], "function": {"arguments": text}}]})
 
     def _end(self, event: Mapping[str, Any]) -> ChatChunk:
-        counted = event.get("usage")
-        if isinstance(counted, Mapping):
-            self._usage |= {name: value for name, value in counted.items() if value is not None}
+        counted = object_in(event, "usage")
+        self._usage |= {name: value for name, value in counted.items() if value is not None}
         reason = _part(event, "delta", self._name).get("stop_reason")
         finish = FINISH.get(str(reason), "stop") if reason else None
         return ChatChunk([{"index": 0, "delta": {}, "finish_reason": finish}], decode_usage(self._usage))
@@ -191,14 +191,12 @@ def anthropic_error(
     answer: Mapping[str, Any], status: int, name: str, headers: Mapping[str, str] | None = None
 ) -> TidemillError:
     """What Anthropic's error object means; with status 200, by its type."""
-    inner = answer.get("error")
-    error: Mapping[str, Any] = inner if isinstance(inner, Mapping) else {}
-    kind, message, details = str(error.get("type", "")), error.get("message"), error.get("details")
-    code = details.get("error_code") if isinstance(details, Mapping) else None
+    error = object_in(answer, "error")
+    kind, code = text_in(error, "type"), text_in(object_in(error, "details"), "error_code")
     if status == 200:
         status = STATUS.get(kind, 500)
-    names = frozenset(name.lower() for name in (kind, str(code or "")) if name)
-    return error_of(Said(status, names, message if isinstance(message, str) else "", headers or {}), name)
+    names = frozenset(name.lower() for name in (kind, code) if name)
+    return error_of(Said(status, names, text_in(error, "message"), headers or {}), name)
 
 
 def decode_anthropic_error(body: bytes, status: int, name: str, headers: Mapping[str, str]) -> TidemillError:
@@ -321,6 +319,11 @@ def _call(block: Mapping[str, Any]) -> dict[str, Any]:
 
 def _delta(delta: dict[str, Any]) -> ChatChunk:
     return ChatChunk([{"index": 0, "delta": delta, "finish_reason": None}])
+
+
+def _index(event: Mapping[str, Any]) -> int:
+    index = event.get("index")
+    return index if isinstance(index, int) else 0
 
 
 def _part(event: Mapping[str, Any], name: str, model: str) -> Mapping[str, Any]:

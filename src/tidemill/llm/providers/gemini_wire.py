@@ -19,6 +19,7 @@ from tidemill.llm.providers.answers import FILTERED
 from tidemill.llm.providers.failures import Said, duration_seconds, error_of, refused, unusable
 from tidemill.llm.providers.media import image_of, sound_of
 from tidemill.llm.providers.options import Options, object_of, stop_texts
+from tidemill.llm.providers.parts import object_in, objects_in, text_in
 
 API = "Gemini's API"
 SYSTEM = ("system", "developer")
@@ -131,25 +132,21 @@ class Candidate:
         """
         if "error" in answer:
             raise gemini_error(answer, 200, self._name)
-        blocked = (answer.get("promptFeedback") or {}).get("blockReason")
-        if blocked:
-            raise refused(_leaf(str(blocked)), self._name)
-        candidates = answer.get("candidates")
+        if blocked := text_in(object_in(answer, "promptFeedback"), "blockReason"):
+            raise refused(_leaf(blocked), self._name)
+        candidates = objects_in(answer, "candidates")
         if not candidates:
             if answer.get("usageMetadata") and part == "delta":
                 return []
             raise unusable(self._name, "answered without a candidate")
-        if not isinstance(candidates, list) or not isinstance(candidates[0], Mapping):
-            raise unusable(self._name, "answered with a candidate that can't be read")
         return self._choice(candidates[0], part)
 
     def _choice(self, candidate: Mapping[str, Any], part: str) -> list[JsonObject]:
-        content = candidate.get("content") or {}
-        parts = content.get("parts") or () if isinstance(content, Mapping) else ()
-        texts = [p["text"] for p in parts if isinstance(p.get("text"), str) and not p.get("thought")]
+        parts = objects_in(object_in(candidate, "content"), "parts")
+        texts = [text_in(p, "text") for p in parts if not p.get("thought")]
         calls = [self._call(p) for p in parts if isinstance(p.get("functionCall"), Mapping)]
         said: dict[str, Any] = {"role": "assistant"} if part == "message" or not (self._said or self._calls) else {}
-        if part == "message" or texts:
+        if part == "message" or any(texts):
             said["content"] = "".join(texts) or (None if calls else "")
         if calls:
             said["tool_calls"] = [
@@ -157,7 +154,7 @@ class Candidate:
             ]
         self._calls += len(calls)
         self._said = self._said or any(texts)
-        finish = self._finish(candidate.get("finishReason"))
+        finish = self._finish(text_in(candidate, "finishReason"))
         return [{"index": 0, part: said, "logprobs": None, "finish_reason": finish}] if said or finish else []
 
     def _call(self, part: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,7 +168,7 @@ class Candidate:
             call["extra_content"] = {"google": {"thought_signature": part["thoughtSignature"]}}
         return {**call, "function": function}
 
-    def _finish(self, reason: object) -> str | None:
+    def _finish(self, reason: str) -> str | None:
         if not reason or reason == "FINISH_REASON_UNSPECIFIED":
             return None
         if reason == "MAX_TOKENS":
@@ -180,15 +177,15 @@ class Candidate:
             raise unusable(self._name, f"could not finish its answer ({reason}). Ask again")
         if reason in (SAFE | AGAINST_POLICY) - {"OTHER"}:
             if not self._said and not self._calls:
-                raise refused(_leaf(str(reason)), self._name)
+                raise refused(_leaf(reason), self._name)
             return FILTERED
         return "tool_calls" if self._calls else "stop"
 
 
 def decode_usage(answer: Mapping[str, Any]) -> Usage | None:
     """What an answer cost: thoughts are among what was written, tools' results among what was read."""
-    found = answer.get("usageMetadata")
-    if not isinstance(found, Mapping):
+    found = object_in(answer, "usageMetadata")
+    if not found:
         return None
     prompt, tools, said, thought, cached = (
         value if isinstance(value := found.get(name), int) and 0 < value <= MOST_TOKENS else 0
@@ -205,27 +202,24 @@ def decode_usage(answer: Mapping[str, Any]) -> Usage | None:
 
 def gemini_error(answer: Any, status: int, name: str, headers: Mapping[str, str] | None = None) -> TidemillError:
     """What Google's error object means: its status, its reasons, the quotas that it names, and how long to wait."""
-    answer = answer[0] if isinstance(answer, list) and answer else answer
-    inner = answer.get("error") if isinstance(answer, Mapping) else None
-    error: Mapping[str, Any] = inner if isinstance(inner, Mapping) else {}
-    code, message = error.get("code"), error.get("message")
+    error = object_in(answer[0] if isinstance(answer, list) and answer else answer, "error")
+    code = error.get("code")
     if status == 200:
         status = code if isinstance(code, int) and 400 <= code < 600 else 500
-    listed = error.get("details")
-    details = [one for one in (listed if isinstance(listed, list) else ()) if isinstance(one, Mapping)]
-    names = {str(error.get("status", "")), *(str(one.get("reason", "")) for one in details)}
-    violations = [
-        one
+    details = objects_in(error, "details")
+    names = {text_in(error, "status"), *(text_in(one, "reason") for one in details)}
+    broken = [
+        violation
         for detail in details
-        for one in (detail.get("violations") or () if str(detail.get("@type", "")).endswith("QuotaFailure") else ())
-        if isinstance(one, Mapping)
+        if text_in(detail, "@type").endswith("QuotaFailure")
+        for violation in objects_in(detail, "violations")
     ]
-    quotas = [f"{one.get('quotaId', '')}{'=0' if str(one.get('quotaValue')) == '0' else ''}" for one in violations]
+    quotas = [f"{one.get('quotaId', '')}{'=0' if str(one.get('quotaValue')) == '0' else ''}" for one in broken]
     delays = [duration_seconds(str(one["retryDelay"])) for one in details if "retryDelay" in one]
     said = Said(
         status,
         frozenset(one.lower() for one in names if one),
-        message if isinstance(message, str) else "",
+        text_in(error, "message"),
         headers or {},
         quotas=quotas,
         delay=max((delay for delay in delays if delay is not None), default=None),
