@@ -1,0 +1,64 @@
+"""The official clients reach checked addresses alone, and say why where they do not."""
+
+import socket
+from collections.abc import Sequence
+
+import pytest
+
+from tests.support.failing_provider import failing_server
+from tidemill.core.chat import ChatRequest
+from tidemill.core.errors import TidemillError
+from tidemill.core.provider import LOCAL, Provider, ProviderKind
+from tidemill.core.served import Served
+from tidemill.llm.providers.connections import Connections
+from tidemill.llm.providers.dispatch import Backends
+from tidemill.llm.scripted import ScriptedModel
+from tidemill.outbound import Outbound
+
+KEY = "sk-heron-4711-not-to-be-found"
+KINDS = {"openai": (ProviderKind.OPENAI, "/v1"), "anthropic": (ProviderKind.ANTHROPIC, ""),
+         "gemini": (ProviderKind.GEMINI, "")}  # fmt: skip
+
+
+class Book:
+    """One provider of each kind, under a name that leads to the scripted server."""
+
+    def __init__(self, port: int) -> None:
+        self.providers = {
+            name: Provider(name, kind, (f"http://rebound.example:{port}{path}",), "K")
+            for name, (kind, path) in KINDS.items()
+        }
+
+    def find(self, model: str) -> tuple[Provider, str] | None:
+        name, _, remote = model.partition("/")
+        return self.providers[name], remote
+
+    async def key(self, provider: Provider) -> str | None:
+        return KEY
+
+
+async def resolve(host: str) -> Sequence[str]:
+    if host != "rebound.example":
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    return ["127.0.0.1"]
+
+
+async def test_an_official_client_does_not_reach_inside_and_sends_no_key_there() -> None:
+    request = [{"role": "user", "content": "Hi"}]
+    async with failing_server() as (script, url):
+        book = Book(int(url.rpartition(":")[2]))
+        for allow, reached in (([], False), (["rebound.example"], True)):
+            outbound = Outbound(allow, resolve=resolve)
+            connections = Connections(book, lambda _, out=outbound: out.sdk_client(timeout=5.0), 5.0)
+            own = ScriptedModel(lambda _: "own")
+            backends = Backends(book, connections, own, lambda name: Served(LOCAL, name, "1"), 5.0)
+            for name in KINDS:
+                asked = ChatRequest(f"{name}/scripted", request)
+                if reached:
+                    assert (await backends.complete(asked)).text
+                else:
+                    with pytest.raises(TidemillError, match=r"rebound\.example has a loopback address") as raised:
+                        await backends.complete(asked)
+                    assert KEY not in raised.value.message
+            assert (script.total > 0) is reached
+            await connections.aclose()
