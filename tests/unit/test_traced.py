@@ -112,10 +112,12 @@ async def test_what_the_reader_of_a_stream_does_is_not_the_spans():
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_a_failure_is_the_spans_too(streamed):
     traces = Traces(1)
-    model = TracedModel("model", ScriptedModel([ScriptedAnswer(error=Unavailable("away"))]))
+    away = Unavailable("away", failure=Failure.NETWORK_DNS)
+    model = TracedModel("model", ScriptedModel([ScriptedAnswer(error=away)]))
     with traces.begin("request") as root, pytest.raises(Unavailable):
         await whole(model, asked(), streamed=streamed)
-    assert root.trace.spans[1].error == "unavailable"
+    failed = root.trace.spans[1]
+    assert (failed.error, failed.attributes) == ("unavailable", {"tidemill.failure": "network.dns"})
 
 
 async def test_a_reader_that_leaves_ends_the_span():

@@ -20,7 +20,7 @@ from tidemill.llm.embeddings import Embedder
 from tidemill.llm.port import ChatModel
 from tidemill.llm.transcript import Transcript
 from tidemill.telemetry.logs import log_event
-from tidemill.telemetry.spans import Attribute, NoSpan, Span, span
+from tidemill.telemetry.spans import Attribute, NoSpan, Span, current_span, span
 
 log = logging.getLogger(__name__)
 
@@ -71,40 +71,36 @@ class TracedModel:
                 here.set({"gen_ai.output.messages": json.dumps(list(answer.choices), ensure_ascii=False)})
             return answer
 
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[ChatChunk, None]:
+    def stream(self, request: ModelRequest) -> AsyncGenerator[ChatChunk, None]:
         """As the port says. The span is the parent of what is done for a chunk, and not of what its reader does."""
-        here = span(self._name)
-        async with aclosing(self._inner.stream(request)) as chunks:
-            if isinstance(here, NoSpan):
-                async for chunk in chunks:
-                    yield chunk
-                return
-            async with aclosing(self._traced(here, request, chunks)) as traced:
-                async for chunk in traced:
-                    yield chunk
+        parent = current_span()
+        return self._inner.stream(request) if parent is None else self._traced(request, parent)
 
-    async def _traced(
-        self, here: Span, request: ModelRequest, chunks: AsyncGenerator[ChatChunk, None]
-    ) -> AsyncGenerator[ChatChunk, None]:
+    async def _traced(self, request: ModelRequest, parent: Span) -> AsyncGenerator[ChatChunk, None]:
+        here = parent.child(self._name)
         served, usage, transcript = None, None, Transcript() if self._content else None
         self._begin(here, request)
+        token = here.enter()
+        chunks = self._inner.stream(request)  # its wrapper may be traced, too, and asks now whose child it is
+        here.leave(token)
         try:
-            first = True
-            while True:
+            token = here.enter()
+            try:
+                chunk = await anext(chunks, None)
+            finally:
+                here.leave(token)
+            if self._detailed and chunk is not None:
+                here.event("first_token")
+            while chunk is not None:
+                served, usage = chunk.served or served, chunk.usage or usage
+                if transcript is not None:
+                    transcript.add(chunk)
+                yield chunk
                 token = here.enter()
                 try:
                     chunk = await anext(chunks, None)
                 finally:
                     here.leave(token)
-                if chunk is None:
-                    break
-                if first and self._detailed:
-                    here.event("first_token")
-                first = False
-                served, usage = chunk.served or served, chunk.usage or usage
-                if transcript is not None:
-                    transcript.add(chunk)
-                yield chunk
             self._answered(here, served, usage)
             if transcript is not None:
                 here.set({"gen_ai.output.messages": json.dumps(transcript.choices(), ensure_ascii=False)})
@@ -112,6 +108,7 @@ class TracedModel:
             here.fail(error)
             raise
         finally:
+            await chunks.aclose()
             here.end()
 
     def _begin(self, here: Span | NoSpan, request: ModelRequest) -> None:

@@ -116,6 +116,10 @@ class Span:
         """W3C's header that makes another server's spans children of this one."""
         return f"00-{self.trace.trace_id}-{self.span_id}-{'01' if self.trace.sampled else '00'}"
 
+    def child(self, name: str) -> "Span":
+        """A span within this one, which whoever asks for it ends."""
+        return Span(name, self.trace, self.span_id)
+
     def rename(self, name: str) -> None:
         """Gives it the name that is known now."""
         self.name = name
@@ -142,6 +146,8 @@ class Span:
             self.error = CANCELLED
         else:
             self.error = error.code if isinstance(error, TidemillError) else type(error).__name__
+            if isinstance(error, TidemillError) and error.failure is not None:
+                self.attributes["tidemill.failure"] = str(error.failure)
 
     def end(self) -> None:
         """Ends it. A second time does nothing."""
@@ -196,7 +202,7 @@ def current_span() -> Span | None:
 def span(name: str) -> Span | NoSpan:
     """A span within the current one, for a `with` block; nothing where no trace is made."""
     parent = _current.get()
-    return NO_SPAN if parent is None else Span(name, parent.trace, parent.span_id)
+    return NO_SPAN if parent is None else parent.child(name)
 
 
 class Traces:
