@@ -147,6 +147,18 @@ def test_a_job_is_answered_as_its_endpoint_would_answer(
     assert set(found["result"]) == set(direct)
 
 
+@pytest.mark.parametrize("text", ["a NUL \x00 in it", "half a pair \ud83d", "🦀 nghĩa là cua", "x" * 600_000])
+def test_a_text_is_kept_as_it_was_asked(hub: Hub, client: httpx.Client, text: str) -> None:
+    body = {"endpoint": ENDPOINT, "body": {**CHAT, "messages": [{"role": "user", "content": text}]}}
+    answer = client.post("/v1/jobs", content=json.dumps(body).encode())
+    direct = client.post(ENDPOINT, content=json.dumps(body["body"]).encode())
+    assert (answer.status_code, direct.status_code) in {(202, 200), (400, 400)}
+    if answer.status_code == 202:
+        assert ended(client, answer.json()["id"])["status"] == "done"
+        [row] = query(hub, "SELECT request::text AS said FROM generation_jobs WHERE id = %s", answer.json()["id"])
+        assert json.loads(row["said"])["messages"][0]["content"] == text
+
+
 @pytest.mark.parametrize(
     ("asked", "param"),
     [

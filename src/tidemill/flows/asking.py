@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import logging
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -20,6 +21,8 @@ PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """Seconds before a new try at what may pass by itself; the last one again and again."""
 LONGEST_PAUSE = 300.0
 """Seconds; what asks for a longer rest is tried again nevertheless."""
+ANSWER_SECONDS = 3600.0
+"""For one try, waiting for a slot included: a batch may stand behind people for longer than they would wait."""
 LOOK_SECONDS = 0.5
 """Between two looks at whether the work is still wanted."""
 UNEXPECTED = TidemillError("Tidemill failed at this request. The hub's log says why.")
@@ -69,6 +72,7 @@ class Standing:
             request_id=self.maker.request_id,
             level=self.level,
             priority=priority,
+            deadline=time.monotonic() + ANSWER_SECONDS,
             job=job,
         )
 

@@ -138,10 +138,10 @@ class BatchRun:
 
     async def _line(self, batch: Batch, line: BatchLine, standing: Standing) -> None:
         parts, body = self._parts, line.body.encode()
-        asker = standing.asker(f"batch:{batch.id}:{line.place}", Priority.BATCH)
 
         async def ask() -> bytes:
             async with parts.at_once:
+                asker = standing.asker(f"batch:{batch.id}:{line.place}", Priority.BATCH)
                 return await parts.answers.answer(batch.endpoint, body, asker)
 
         try:
