@@ -10,6 +10,7 @@ from benchmarks import (
     embeddings,
     everything,
     footprint,
+    guardrails,
     key_check,
     overhead,
     reading,
@@ -20,6 +21,7 @@ from benchmarks import (
 BENCHMARKS = {
     "classification": classification.run,
     "footprint": footprint.run,
+    "guardrails": guardrails.run,
     "key_check": key_check.run,
     "overhead": overhead.run,
     "everything": everything.run,

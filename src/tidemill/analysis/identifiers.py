@@ -46,6 +46,7 @@ COUNTRIES = {
 VIETNAM = re.compile(r"(?:3[2-9]|5[25689]|7[06-9]|8[1-9]|9[0-46-9])\d{7}|2\d{9}")
 """After the trunk's 0: a mobile number of nine digits, or a landline of ten (national numbering plan since 2018)."""
 NORTH_AMERICA = re.compile(r"(?:\(([2-9]\d{2})\) ?|([2-9]\d{2})([-.]))([2-9]\d{2})(?(3)\3|[-. ])(\d{4})")
+NORTH_AMERICA_REST = re.compile(r"[2-9]\d{2}[2-9]\d{6}")
 DECIMAL = re.compile(r"\+\d+\.\d{1,2}")
 """A number with a sign and a fraction, and no telephone's."""
 NOT_DIGITS = re.compile(r"\D")
@@ -87,7 +88,7 @@ def is_tax_code(text: str) -> bool:
 def is_phone_number(text: str) -> bool:
     """Whether it is a telephone's: with its country's code, or as Vietnam or North America write it at home."""
     digits = NOT_DIGITS.sub("", text)
-    if text.startswith(("+", "00")) and not DECIMAL.fullmatch(text):
+    if text.startswith(("+", "00", "(+")) and not DECIMAL.fullmatch(text):
         return _international(digits.removeprefix("00") if text.startswith("00") else digits, text)
     if digits.startswith("0"):
         return not text.startswith(("0.", "0-")) and VIETNAM.fullmatch(digits[1:]) is not None
@@ -101,6 +102,8 @@ def _international(digits: str, text: str) -> bool:
             rest = digits[length:].removeprefix("0") if "(0)" in text else digits[length:]
             if digits[:length] == "84":
                 return VIETNAM.fullmatch(rest.removeprefix("0")) is not None
+            if digits[:length] == "1" and not NORTH_AMERICA_REST.fullmatch(rest):
+                return False
             return limits[0] <= len(rest) <= limits[1] and len(set(rest)) > 1
     return False
 

@@ -53,7 +53,8 @@ CARD = re.compile(
 SSN = re.compile(r"(?<![\d-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\d-])", re.ASCII)
 CITIZEN = re.compile(r"(?<![\w.-])\d{3}([ .-]?)\d{3}\1\d{3}\1\d{3}(?![\w-]|\.\d)", re.ASCII)
 PHONE = re.compile(
-    r"(?<![\w.+/-])(?:\+|00)?(?:\(0?\d{1,4}\)|\d)(?:[ .\-]{0,2}(?:\(0\) ?)?(?:\(\d{1,4}\)|\d)){6,14}(?![\w/]|[-.]\d)",
+    r"(?<![\w.+/-])(?:\(\+\d{1,3}\) ?\d|(?:\+|00)?(?:\(0?\d{1,4}\)|\d))"
+    r"(?:[ .\-]{0,2}(?:\(0\) ?)?(?:\(\d{1,4}\)|\d)){6,14}(?![\w/]|[-.]\d)",
     re.ASCII,
 )
 IBAN = re.compile(
@@ -71,7 +72,7 @@ NOBODYS = re.compile(
 AROUND = 330
 """Characters before and after an `@` in which its whole address stands (RFC 5321: 64 and 255)."""
 
-RUNS = re.compile(r"[+(]?[0-9](?:[ \-.()/]{0,3}[0-9]){5,}", re.ASCII)
+RUNS = re.compile(r"[+(]{0,2}[0-9](?:[ \-.()/]{0,3}[0-9]){5,}", re.ASCII)
 """Six digits or more with little between them."""
 OLD_CITIZEN = re.compile(r"(?<![\w.-])\d{3}([ .]?)\d{3}\1\d{3}(?![\w-]|\.\d)", re.ASCII)
 TAX_CODE = re.compile(r"(?<![\w.-])\d{10}(?:-?\d{3})?(?![\w-]|\.\d)", re.ASCII)

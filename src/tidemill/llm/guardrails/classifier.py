@@ -1,13 +1,12 @@
 """The classifier for prompt injection that comes in the wheel of `securevector-guardian-model`: a linear model over
 words and parts of words. It is loaded from that wheel's own file alone, which is checked against its digest.
 
-Its weights are read once into arrays, in which a window of a text costs some 40 µs instead of 400.
+Its weights are read once into arrays, which hold and cost less than the package's own lists.
 """
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from math import log
@@ -19,10 +18,6 @@ from numpy.typing import NDArray
 from tidemill.core.errors import Configuration
 
 WORD = re.compile(r"\b\w\w+\b")
-SENTENCE = re.compile(r"(?<=[.!?])\s+|[\n\r]+|<!--|-->")
-WINDOW, STRIDE = 24, 12
-"""Words: a short order in a long text is not to be drowned by it."""
-MOST_WINDOWS = 300
 WORDS_KEPT = 20_000
 """Words whose parts are not looked up again."""
 
@@ -37,16 +32,6 @@ class _Guardian(Protocol):
     char: Mapping[str, object]
     coef: list[list[float]]
     intercept: list[float]
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """How much a text looks like an attack (0 to 1), of which kind, and where in it."""
-
-    score: float
-    kind: str
-    start: int
-    end: int
 
 
 class InjectionClassifier:
@@ -102,15 +87,6 @@ class InjectionClassifier:
         likely[self._benign] = 0
         return attack, self._kinds[int(likely.argmax())]
 
-    def judge(self, text: str) -> Verdict:
-        """The part of a text, or the whole, that looks most like an attack. Of very long texts the first windows."""
-        best = Verdict(*self.score(text), 0, len(text))
-        for start, end in _windows(text):
-            score, kind = self.score(text[start:end])
-            if score > best.score:
-                best = Verdict(score, kind, start, end)
-        return best
-
 
 class _Block:
     """One half of the features: their columns and weights."""
@@ -145,26 +121,3 @@ def _parts(word: str) -> Iterator[str]:
             yield padded
             return
         yield from (padded[at : at + length] for at in range(len(padded) - length + 1))
-
-
-def _windows(text: str) -> Iterator[tuple[int, int]]:
-    """Sentences and lines, long ones in overlapping windows of words; none where the whole is one."""
-    count = 0
-    for first, last in _segments(text):
-        words = [match.span() for match in re.finditer(r"\S+", text[first:last])]
-        for at in range(0, max(1, len(words) - WINDOW + STRIDE), STRIDE):
-            some = words[at : at + WINDOW]
-            if not some or count >= MOST_WINDOWS:
-                break
-            count += 1
-            span = first + some[0][0], first + some[-1][1]
-            if span != (0, len(text)):
-                yield span
-
-
-def _segments(text: str) -> Iterator[tuple[int, int]]:
-    at = 0
-    for match in SENTENCE.finditer(text):
-        yield at, match.start()
-        at = match.end()
-    yield at, len(text)

@@ -23,7 +23,9 @@ KEY_ENDS = re.compile(r"-----END [A-Z0-9 ]{1,60}-----\Z")
 KEY_LINE = 120
 """Characters of a key's text within which it may still go on."""
 LONGEST_LINE = 2_000
-PLAIN_WORDS = re.compile(r"(?:\A|\s)[^\W\d_]{0,40}?[(\"'*`]{0,3}([^\W\d_]{1,40})[.,;!?)*]{0,3}[ \t]*\Z")
+LAST = 120
+"""Characters at the end of a line in which its last word stands, unless it is no plain one."""
+PLAIN_WORDS = re.compile(r"(?:\A|\s)[^\W\d_]{0,40}?[(\"'*`]{0,3}([^\W\d_]{1,40})[.,;!?)*]{0,3}[ \t]{0,4}\Z")
 """A last word of letters alone, with common punctuation or none, and what of it a credential could begin with."""
 SIGNS = (
     *dict.fromkeys(needle for rule in RULES for needle in rule.needles if needle[0].isalnum()),
@@ -74,7 +76,7 @@ class SecretFinder:
     def held_from(self, text: str) -> int:
         """As `Finder` says. Plain words, with which no credential begins, are not held."""
         line = text[max(text.rfind("\n"), len(text) - LONGEST_LINE) + 1 :]
-        last = PLAIN_WORDS.search(line)
+        last = PLAIN_WORDS.search(line[-LAST:])
         named = ("=" in line or ":" in line) and any(sign in line.lower() for sign in NAMED)
         if last is None or named or last[1] in BEGINNINGS or last[1].startswith(SIGNS):
             return min(word_held_from(text), _key_held_from(text))

@@ -13,6 +13,9 @@ from tidemill.llm.guardrails.seen import Seen
 
 ATTACKS = frozenset({"prompt_injection", "jailbreak", "data_exfiltration", "model_attack"})
 """Of the classifier's kinds, those that are orders to a model; the others are what other guardrails look for."""
+LONGEST = 4_000
+"""Characters of a text that the classifier reads: in a longer one an order is drowned, and reading it in parts finds
+orders in source code (see docs/guardrails.md)."""
 SHORT = 2_000
 """Characters up to which the rules alone are quicker than a thread."""
 
@@ -55,15 +58,14 @@ class InjectionGuard:
         """What is found in one text, on this thread."""
         clear = plain(text).text
         ruled = tuple(Found(Guardrail.INJECTION, one.rule, one.start, one.end) for one in find_injection(clear))
-        if ruled or self._min_score is None or not clear.strip():
+        if ruled or self._min_score is None or not clear.strip() or len(clear) > LONGEST:
             return ruled
         if self._classifier is None:
             self._classifier = self._load()
-        verdict = self._classifier.judge(clear)
-        if verdict.score < self._min_score or verdict.kind not in ATTACKS:
+        score, kind = self._classifier.score(clear)
+        if score < self._min_score or kind not in ATTACKS:
             return ()
-        rule = f"classifier-{verdict.kind.replace('_', '-')}"
-        return (Found(Guardrail.INJECTION, rule, verdict.start, verdict.end),)
+        return (Found(Guardrail.INJECTION, f"classifier-{kind.replace('_', '-')}", 0, len(clear)),)
 
     def close(self) -> None:
         """Ends its thread."""

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 
 from tidemill.core.chat import ChatChunk, ChatCompletion, ModelRequest
 from tidemill.core.clock import Clock
 from tidemill.core.errors import TidemillError
+from tidemill.core.guardrail import GuardrailEvent
 from tidemill.llm.guardrails.guards import Guards
 from tidemill.llm.guardrails.watch import Watch
 from tidemill.llm.port import ChatModel
@@ -25,13 +26,23 @@ class GuardedModel:
         guards: the guardrails.
         events: where rows about findings go.
         clock: gives their time.
+        observe: is told of each row; the metrics are one.
     """
 
-    def __init__(self, inner: ChatModel, guards: Guards, events: GuardrailRepository, *, clock: Clock) -> None:
+    def __init__(
+        self,
+        inner: ChatModel,
+        guards: Guards,
+        events: GuardrailRepository,
+        *,
+        clock: Clock,
+        observe: Callable[[GuardrailEvent], None] = lambda event: None,
+    ) -> None:
         self._inner = inner
         self._guards = guards
         self._events = events
         self._clock = clock
+        self._observe = observe
 
     async def complete(self, request: ModelRequest) -> ChatCompletion:
         """As the port says; raises `ContentRefused` for what a guardrail does not let pass."""
@@ -66,6 +77,8 @@ class GuardedModel:
     async def _write(self, watch: Watch) -> None:
         if events := watch.events():
             await self._events.add(events)
+            for event in events:
+                self._observe(event)
 
     async def _note(self, watch: Watch) -> None:
         """The rows of what ended with an error, which is raised also where the database takes no row."""

@@ -13,7 +13,7 @@ MOST_HELD = 16_384
 """Characters that are held back at most: longer than any credential that is known by its form."""
 KEPT_OF_HELD = 1_000
 """Of so many, those that are held on to where it has become more."""
-CONTEXT, LONGEST_LINE = 400, 2_000
+CONTEXT, LONGEST_LINE = 400, 600
 """Characters that are kept of what has passed, since what follows may mean something because of them."""
 MID_LINE = "\x01"
 """Stands at the beginning of what is kept where that is no beginning of a line."""
