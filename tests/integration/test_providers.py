@@ -553,7 +553,9 @@ async def test_a_provider_that_is_down_unknown_or_without_its_key_says_so(
     await registry.add("down", {**OWN, "base_url": url}, COMMAND)
     await registry.add("unknown", {**OWN, "base_url": "http://nowhere.example/v1"}, COMMAND)
     await registry.add("keyless", OPENAI, COMMAND)
-    assert (await registry.test("down")).failure is Failure.NETWORK_CONNECTION
+    down = await registry.test("down")
+    assert down.failure is Failure.NETWORK_CONNECTION
+    assert down.said == f"The server at {url} can't be reached, or broke the connection."
     assert (await registry.test("unknown")).failure is Failure.NETWORK_DNS
     keyless = await registry.test("keyless")
     assert keyless.failure is Failure.AUTH_INVALID

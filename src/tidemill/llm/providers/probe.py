@@ -10,12 +10,16 @@ import httpx
 from tidemill.core.errors import TidemillError
 from tidemill.core.failure import Failure
 from tidemill.core.provider import Provider, ProviderKind
-from tidemill.llm.providers.failures import Said, error_of, told, transport_error_of
+from tidemill.llm.providers.failures import Said, error_of, told, transport_failure
 
 ANTHROPIC_VERSION = "2023-06-01"
 NO_LIST = frozenset({404, 405, 501})
 """What a server answers that keeps no list of its models."""
 OK = 200
+BROKEN = {
+    Failure.NETWORK_CONNECTION: "can't be reached, or broke the connection",
+    Failure.NETWORK_TIMEOUT: "did not answer in time",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +46,11 @@ async def probe(client: httpx.AsyncClient, provider: Provider, key: str | None) 
     began = time.perf_counter()
     try:
         found = await _listed(client, provider, key)
-    except (httpx.HTTPError, TidemillError) as error:
-        known = error if isinstance(error, TidemillError) else transport_error_of(error, provider.name)
-        said = known.message if known else f"The provider {provider.name} answered with something unusable."
-        failure = known.failure if known and known.failure else Failure.UNKNOWN
+    except TidemillError as error:
+        found = Probed(ok=False, latency_ms=0.0, said=error.message, failure=error.failure or Failure.UNKNOWN)
+    except httpx.HTTPError as error:
+        failure, _ = transport_failure(error) or (Failure.UNKNOWN, False)
+        said = f"The server at {provider.base_urls[0]} {BROKEN.get(failure, 'answered with something unusable')}."
         found = Probed(ok=False, latency_ms=0.0, said=said, failure=failure)
     said = found.said.replace(key, "…") if key else found.said
     return replace(found, latency_ms=(time.perf_counter() - began) * 1000, said=said)
