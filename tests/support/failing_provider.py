@@ -5,6 +5,8 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+import anthropic  # noqa: F401 - loaded here, since it takes seconds that would count as an attempt's
+import openai  # noqa: F401
 import uvicorn
 
 from tidemill.core.errors import ModelNotFound

@@ -84,7 +84,7 @@ def chat_of(
         return local(name) or gives_one_answer(providers, name)
 
     dispatch = TracedModel("dispatch", served, detailed=True)
-    several = SeveralChoices(ToolCalls(dispatch, local=local), one_by_one=one_by_one)
+    several = SeveralChoices(ToolCalls(dispatch, local=local), one_by_one=one_by_one, prompt_once=local)
     limit = OutsideLimit(settings.models.endpoints, limits=limits, classify=classify, leaves=leaves_of(providers))
     checked = TracedModel("classification", ClassifiedModel(several, limit))
     budgeted = TracedModel("budget", BudgetedModel(checked, limiting.spending))

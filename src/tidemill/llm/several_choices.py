@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from tidemill.core.chat import ChatChunk, ChatCompletion, ModelRequest, Usage
+from tidemill.core.served import Served
 from tidemill.llm.openai_wire import wanted_choices
 from tidemill.llm.port import ChatModel
 
@@ -27,11 +28,19 @@ class SeveralChoices:
     Args:
         inner: the model that answers.
         one_by_one: whether the model of this name gives one answer at a time.
+        prompt_once: whether its prompt counts once in the usage; for a provider's, it is billed each time.
     """
 
-    def __init__(self, inner: ChatModel, *, one_by_one: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        inner: ChatModel,
+        *,
+        one_by_one: Callable[[str], bool],
+        prompt_once: Callable[[str], bool] = lambda _: True,
+    ) -> None:
         self._inner = inner
         self._one_by_one = one_by_one
+        self._prompt_once = prompt_once
 
     async def complete(self, request: ModelRequest) -> ChatCompletion:
         """As the port says; where one answer fails, all do."""
@@ -39,7 +48,8 @@ class SeveralChoices:
             return await self._inner.complete(request)
         answers = await all_of([self._inner.complete(one) for one in _singly(request)])
         choices = [{**choice, "index": index} for index, answer in enumerate(answers) for choice in answer.choices[:1]]
-        return ChatCompletion(choices, total([answer.usage for answer in answers]))
+        usage = total([answer.usage for answer in answers], prompt_once=self._prompt_once(request.model))
+        return ChatCompletion(choices, usage, answers[0].served if answers else None)
 
     def stream(self, request: ModelRequest) -> AsyncGenerator[ChatChunk, None]:
         """As the port says. The answers come mixed; the `index` of a choice says to which one it belongs."""
@@ -49,16 +59,20 @@ class SeveralChoices:
 
     async def _mixed(self, request: ModelRequest) -> AsyncGenerator[ChatChunk, None]:
         usages: dict[int, Usage] = {}
+        served: Served | None = None
         mixed = merged([self._inner.stream(one) for one in _singly(request)])
         try:
             async for index, chunk in mixed:
                 if chunk.usage is not None:
                     usages[index] = chunk.usage
+                first, served = served is None, served or chunk.served
                 if chunk.choices:
-                    yield ChatChunk([{**choice, "index": index} for choice in chunk.choices])
+                    numbered = [{**choice, "index": index} for choice in chunk.choices]
+                    yield ChatChunk(numbered, served=served if first else None)
         finally:
             await mixed.aclose()
-        yield ChatChunk([], total(list(usages.values())))
+        prompt_once = self._prompt_once(request.model)
+        yield ChatChunk([], total(list(usages.values()), prompt_once=prompt_once), served)
 
 
 def _singly(request: ModelRequest) -> list[ModelRequest]:
@@ -69,14 +83,20 @@ def _singly(request: ModelRequest) -> list[ModelRequest]:
     return [replace(request, options={**options, "seed": seed + i}) for i in range(wanted_choices(request))]
 
 
-def total(usages: Sequence[Usage]) -> Usage:
-    """What several answers to one prompt cost: the prompt counts once, as OpenAI counts it."""
+def total(usages: Sequence[Usage], *, prompt_once: bool = True) -> Usage:
+    """What several answers to one prompt cost.
+
+    Args:
+        usages: of each.
+        prompt_once: the prompt counts once, as OpenAI counts it; else as often as it was sent, as it is billed.
+    """
     if not usages:
         return Usage()
+    prompts = usages[:1] if prompt_once else usages
     return Usage(
-        prompt_tokens=usages[0].prompt_tokens,
+        prompt_tokens=sum(usage.prompt_tokens for usage in prompts),
         completion_tokens=sum(usage.completion_tokens for usage in usages),
-        cached_tokens=usages[0].cached_tokens,
+        cached_tokens=sum(usage.cached_tokens for usage in prompts),
     )
 
 

@@ -47,7 +47,8 @@ class OpenAIWire:
             choice["message"] = {"role": "assistant", "content": answer.text or None, "refusal": None}
             if answer.calls:
                 choice["message"]["tool_calls"] = _calls(answer)
-        return {**_head(asked, chunk=False), "choices": [choice], "usage": _usage(asked, answer)}
+        choices = [{**choice, "index": index} for index in range(_several(asked))]
+        return {**_head(asked, chunk=False), "choices": choices, "usage": _usage(asked, answer)}
 
     def events(self, asked: Asked, answer: Answer) -> list[bytes]:
         """Chunks, the usage, and `[DONE]`."""
@@ -66,8 +67,9 @@ class OpenAIWire:
                     bit = {"index": place, "function": {"arguments": said[start : start + PIECE]}}
                     deltas.append({"delta": {"tool_calls": [bit]}})
             last = {"delta": {}}
-        choices = [{"index": 0, **delta, "finish_reason": None} for delta in deltas]
-        choices.append({"index": 0, **last, "finish_reason": _finish(answer)})
+        indexes = range(_several(asked))
+        choices = [{"index": index, **delta, "finish_reason": None} for delta in deltas for index in indexes]
+        choices += [{"index": index, **last, "finish_reason": _finish(answer)} for index in indexes]
         found = [_event({**head, "choices": [choice]}) for choice in choices]
         return [*found, _event({**head, "choices": [], "usage": _usage(asked, answer)}), b"data: [DONE]\n\n"]
 
@@ -98,6 +100,11 @@ def read_openai(kind: str, model: str, body: Mapping[str, Any], key: str) -> Ask
     return Asked("chat", model, key, stream, body, texts, offers, form.get("type") in {"json_schema", "json_object"})
 
 
+def _several(asked: Asked) -> int:
+    """How many answers are asked for."""
+    return int(asked.body.get("n") or 1)
+
+
 def _finish(answer: Answer) -> str:
     return answer.finish or ("tool_calls" if answer.calls else "stop")
 
@@ -115,7 +122,8 @@ def _head(asked: Asked, *, chunk: bool) -> dict[str, Any]:
 
 
 def _usage(asked: Asked, answer: Answer) -> dict[str, Any]:
-    said = len(answer.text.split()) + sum(len(call.arguments.split()) for call in answer.calls)
+    words = len(answer.text.split()) + sum(len(call.arguments.split()) for call in answer.calls)
+    said = words * _several(asked)
     return {
         "prompt_tokens": asked.tokens,
         "completion_tokens": said,

@@ -79,7 +79,8 @@ class Tally:
             Served(
                 provider=facts.provider,
                 model=facts.name,
-                version=self._deployment.model_version if named else facts.version,
+                version=(inner.version if inner else "")
+                or (self._deployment.model_version if named else facts.version),
                 cost_usd=None if cost is None or self.cost is None else self.cost + cost,
                 fallback=Fallback.LOCAL.value if fallback else None,
             )
