@@ -15,6 +15,7 @@ import yaml
 from tidemill.core.chat import Usage
 from tidemill.core.context import InferenceContext
 from tidemill.core.deployment import Deployment, Route, Target, Task
+from tidemill.core.guardrail import Action, Direction, Guardrail, GuardrailEvent
 from tidemill.core.ids import new_id
 from tidemill.core.inference import Inference, InferenceStatus
 from tidemill.core.served import Served
@@ -237,6 +238,20 @@ def test_processes_of_two_versions_that_disagree_do_not_break_the_page():
         "# HELP x Ours.", "# TYPE x gauge", 'x{process="hub-0"} 1']  # fmt: skip
 
 
+def found_by_guardrail(count=1):
+    return GuardrailEvent(
+        new_id(), new_id(), None, "chat", Guardrail.SECRETS, Direction.INPUT, Action.MASK, ["github-token"], count,
+        datetime(2026, 3, 1, tzinfo=UTC),
+    )  # fmt: skip
+
+
+def test_what_guardrails_found_is_counted_by_finding():
+    counted = metrics()
+    counted.observe_guardrail(found_by_guardrail(2))
+    counted.observe_guardrail(found_by_guardrail(3))
+    assert samples(counted, "tidemill_guardrail_hits_total") == {("secrets", "input", "mask"): 5}
+
+
 def everything():
     """A page on which every metric has a sample."""
     counted, installation = metrics(), InstallationMetrics()
@@ -247,7 +262,7 @@ def everything():
     counted.observe_inference(inference(None, status=InferenceStatus.ERROR, error_code="budget_exceeded"))
     counted.observe_attempt(provider="openai", model="m", outcome="ok", seconds=1)
     counted.observe_request(method="GET", route="/health", status=200, seconds=0.1)
-    counted.observe_guardrail(guardrail="secrets", direction="input", action="mask")
+    counted.observe_guardrail(found_by_guardrail())
     counted.observe_cache(tier="l1", hit=True)
     counted.observe_review("done")
     counted.set_models({"m": 1}, {"m": 0})

@@ -70,6 +70,13 @@ def test_an_empty_variable_counts_as_not_set(folder, monkeypatch):
     assert (settings.port, settings.database_url) == (9000, None)
 
 
+def test_the_collector_of_opentelemetry_is_taken_from_its_own_variable_where_ours_is_not_set(monkeypatch):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")
+    assert load_settings().telemetry.otlp_endpoint == "http://collector:4318"
+    monkeypatch.setenv("TIDEMILL_TELEMETRY__OTLP_ENDPOINT", "http://ours:4318")
+    assert load_settings().telemetry.otlp_endpoint == "http://ours:4318"
+
+
 def test_settings_made_in_code_do_not_read_the_environment(folder, monkeypatch):
     monkeypatch.setenv("TIDEMILL_PORT", "9001")
     assert Settings(data_dir=folder).port == 8000

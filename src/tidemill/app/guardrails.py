@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from tidemill.core.clock import system_clock
-from tidemill.core.guardrail import Guardrail
+from tidemill.core.guardrail import Guardrail, GuardrailEvent
 from tidemill.llm.guardrails.guards import Guards
 from tidemill.llm.guardrails.injection import InjectionGuard
 from tidemill.llm.guardrails.memorised import Memory
@@ -31,7 +31,9 @@ class Guarding:
 
 
 @asynccontextmanager
-async def open_guarding(settings: GuardrailSettings, pool: Pool, outbound: Outbound) -> AsyncIterator[Guarding]:
+async def open_guarding(
+    settings: GuardrailSettings, pool: Pool, outbound: Outbound, observe: Callable[[GuardrailEvent], None]
+) -> AsyncIterator[Guarding]:
     """The guardrails of a process.
 
     Raises:
@@ -51,7 +53,7 @@ async def open_guarding(settings: GuardrailSettings, pool: Pool, outbound: Outbo
             )
         guards = guards_of(settings, memory=memory, presidio=presidio)
         stack.callback(guards.close)
-        yield Guarding(lambda inner: GuardedModel(inner, guards, rows, clock=system_clock), memory)
+        yield Guarding(lambda inner: GuardedModel(inner, guards, rows, clock=system_clock, observe=observe), memory)
 
 
 def guards_of(settings: GuardrailSettings, memory: Memory | None = None, presidio: Presidio | None = None) -> Guards:

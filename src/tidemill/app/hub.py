@@ -105,7 +105,9 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             means,
             limiting,
             caching=lambda inner: cached(settings, inner, answers, embedder, embedding_deployments),
-            guarding=await stack.enter_async_context(open_guarding(settings.guardrails, fast, outbound)),
+            guarding=await stack.enter_async_context(
+                open_guarding(settings.guardrails, fast, outbound, metrics.observe_guardrail)
+            ),
         )
         responses = _responses(settings, pool, chat, deployments)
         blobs = BlobStore(settings.blobs_dir)

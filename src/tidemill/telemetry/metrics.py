@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.process_collector import ProcessCollector
 
 from tidemill.core.deployment import Task
+from tidemill.core.guardrail import GuardrailEvent
 from tidemill.core.inference import Inference, InferenceStatus
 from tidemill.core.provider import LOCAL
 from tidemill.telemetry.exposition import Family, families_of
@@ -170,9 +171,9 @@ class Metrics:
         if outcome == "ok":
             self._attempt_seconds.labels(*who).observe(seconds)
 
-    def observe_guardrail(self, *, guardrail: str, direction: str, action: str) -> None:
-        """A guardrail that found something in what was asked (`input`) or answered (`output`)."""
-        self._guardrails.labels(guardrail, direction, action).inc()
+    def observe_guardrail(self, event: GuardrailEvent) -> None:
+        """What a guardrail found in one request or answer."""
+        self._guardrails.labels(event.guardrail, event.direction, event.action).inc(event.count)
 
     def observe_cache(self, *, tier: str, hit: bool) -> None:
         """A lookup of the cache: the tier that had the answer, or `none` for a miss."""
