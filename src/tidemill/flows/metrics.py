@@ -1,12 +1,13 @@
 """The metrics of every process of an installation, in one page, whichever hub is asked."""
 
+import asyncio
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from tidemill.core.errors import Unavailable
 from tidemill.llm.runtime.status import RuntimeStatus
 from tidemill.store.process_metrics import ProcessMetricsRepository
-from tidemill.telemetry.exposition import pack, render, unpack
+from tidemill.telemetry.exposition import Family, pack, render, unpack
 from tidemill.telemetry.metrics import InstallationMetrics, Metrics
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,8 @@ class MetricsPage:
     async def publish(self) -> None:
         """Leaves what this process has counted so far."""
         self._look_at_models()
-        await self._rows.put(self._process, self._role, pack(self._metrics.families()))
+        samples = await asyncio.to_thread(lambda: pack(self._metrics.families()))  # up to 20 ms, not on the loop
+        await self._rows.put(self._process, self._role, samples)
 
     async def render(self) -> bytes:
         """This process's samples as they are now, and those of the others as they left them a few seconds ago.
@@ -60,22 +62,27 @@ class MetricsPage:
         While the database is away these are this process's own alone, since then they are needed most.
         """
         self._look_at_models()
-        page = {self._process: self._metrics.families()}
+        others: dict[str, str] = {}
+        shared: list[Family] = []
         try:
             others = await self._rows.others(self._process, seconds=STALE_SECONDS)
-            page |= {process: unpack(samples) for process, samples in others.items()}
             resting = await self._rows.resting()
             away = {provider for (provider, model), rests in resting.items() if rests and not model}
-            page[INSTALLATION] = self._installation.set(
+            shared = self._installation.set(
                 providers=len(set(self._providers()) - away), work=await self._rows.work(), resting=resting
             )
         except Unavailable as error:
             log.warning("The metrics are those of this process alone: %s", error.message)
-        return render(page)
+        return await asyncio.to_thread(self._page, others, shared)
 
     async def aclose(self) -> None:
         """Takes away what this process left."""
         await self._rows.remove(self._process)
+
+    def _page(self, others: Mapping[str, str], shared: Sequence[Family]) -> bytes:
+        page = {self._process: self._metrics.families()}
+        page |= {process: unpack(samples) for process, samples in others.items()}
+        return render({**page, INSTALLATION: shared})
 
     def _look_at_models(self) -> None:
         standing = self._models()
