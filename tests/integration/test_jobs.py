@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from tests.support.hubs import PATIENCE
+from tidemill.core.context import Priority
 from tidemill.core.json import Json
 from tidemill.jobs.durable import LOCK_SPACE, DurableJobs, pending_workflows
 from tidemill.jobs.port import Steps
@@ -26,8 +27,21 @@ async def counted(steps: Steps, subject: str) -> None:
     ENDED.set()
 
 
+async def ranked(steps: Steps, subject: str) -> None:
+    async def step() -> Json:
+        RAN.append(subject)
+        if subject in EVENTS:
+            EVENTS[subject].set()
+        if subject == "first":
+            await EVENTS["gate"].wait()
+        return None
+
+    await steps.run("rank", step)
+
+
 RAN: list[str] = []
 ENDED = asyncio.Event()
+EVENTS: dict[str, asyncio.Event] = {}
 
 
 @pytest.fixture
@@ -37,6 +51,8 @@ async def jobs(database_url: str) -> AsyncIterator[DurableJobs]:
     opened = DurableJobs(database_url)
     opened.register("counted", counted)
     opened.register("broken", broken)
+    opened.register("ranked", ranked, concurrency=1)
+    opened.register("shared", ranked)
     await opened.start()
     yield opened
     await opened.aclose()
@@ -50,6 +66,19 @@ async def test_a_workflow_submitted_twice_runs_once(jobs: DurableJobs, database_
     assert RAN == ["one"]
     async with await psycopg.AsyncConnection.connect(database_url) as connection:
         assert [one for one in await pending_workflows(connection) if one.name == "counted"] == []
+
+
+async def test_in_a_queue_of_its_own_a_workflow_of_a_better_priority_begins_first(jobs: DurableJobs) -> None:
+    EVENTS.update({name: asyncio.Event() for name in ("gate", "first", "beside", "patient")})
+    await jobs.submit("ranked", "first")
+    await asyncio.wait_for(EVENTS["first"].wait(), PATIENCE)
+    await jobs.submit("ranked", "patient", priority=Priority.BATCH)
+    await jobs.submit("ranked", "urgent", priority=Priority.INTERACTIVE)
+    await jobs.submit("shared", "beside")  # in another queue, where nothing is in the way
+    await asyncio.wait_for(EVENTS["beside"].wait(), PATIENCE)
+    EVENTS["gate"].set()
+    await asyncio.wait_for(EVENTS["patient"].wait(), PATIENCE)
+    assert RAN == ["first", "beside", "urgent", "patient"]
 
 
 async def test_a_workflow_that_breaks_is_named(jobs: DurableJobs) -> None:

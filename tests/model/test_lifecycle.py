@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import httpx
 import psutil
@@ -13,6 +14,8 @@ import pytest
 from tests.model.test_runtime import FILE, HELLO, alive, settings_for, until
 from tests.support.gguf import write_adapter, write_gguf
 from tidemill.core.chat import ChatRequest
+from tidemill.core.context import InferenceContext, Priority
+from tidemill.core.deployment import Deployment, Task
 from tidemill.core.errors import (
     Configuration,
     InvalidInput,
@@ -20,6 +23,7 @@ from tidemill.core.errors import (
     TooManyRequests,
     Unavailable,
 )
+from tidemill.core.ids import new_id
 from tidemill.llm.openai_http import OpenAIHTTP, Target
 from tidemill.llm.runtime.adapters import Adapter
 from tidemill.llm.runtime.local import LocalRuntime, RuntimeState
@@ -216,6 +220,24 @@ async def test_unloading_waits_for_the_answer_that_is_being_read(tmp_path):
         assert rest[-1].usage.completion_tokens == 30
         await unloading
         assert status(runtime).state is RuntimeState.STOPPED
+
+
+async def test_a_person_who_comes_late_is_answered_before_the_batch_that_waits(tmp_path):
+    async with opened(tmp_path, slots=1) as (_, model):
+        await model.complete(ask(max_tokens=1))
+        order = []
+
+        async def answered(name, priority):
+            context = InferenceContext(new_id(), Deployment(Task.CHAT, "tiny", "v"), "0" * 32, priority=priority)
+            await model.complete(replace(ask(max_tokens=100, ignore_eos=True), context=context))
+            order.append(name)
+
+        waits = [(f"batch {number}", Priority.BATCH) for number in range(4)]
+        async with asyncio.TaskGroup() as group:
+            for name, priority in [*waits, ("person", Priority.INTERACTIVE)]:
+                group.create_task(answered(name, priority))
+                await asyncio.sleep(0)
+        assert order == ["batch 0", "person", "batch 1", "batch 2", "batch 3"]
 
 
 async def test_a_model_that_another_process_asks_is_not_idle(tmp_path):
