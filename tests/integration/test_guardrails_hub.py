@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.conftest import reachable
 from tests.support.guarded_texts import TOKEN
 from tests.support.hubs import Hub, running_hub, scripted_settings, tidemill, upstream
 
@@ -20,7 +21,7 @@ GUARDRAILS: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    folder: Path = tmp_path_factory.mktemp("guarded")
+    folder: Path = reachable(tmp_path_factory.mktemp("guarded"))
     script = folder / "script.json"
     script.write_text(json.dumps({"text": f"I told [EMAIL_1] the key {TOKEN} now."}))
     with (
