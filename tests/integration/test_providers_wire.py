@@ -556,6 +556,7 @@ async def test_texts_are_embedded(far, wire):
     finally:
         await connections.aclose()
     assert len(found.vectors) == 130
+    assert sum(found.tokens) == 260
     assert all(sum(n * n for n in floats_of(one)) == pytest.approx(1, abs=1e-5) for one in found.vectors[:3])
     assert list(floats_of(again.vectors[0])) == pytest.approx(list(floats_of(found.vectors[0])), abs=1e-6)
     assert found.served.provider == wire

@@ -9,6 +9,7 @@ from tidemill.core.chat import ChatChunk, ChatCompletion, ChatRequest, ModelRequ
 from tidemill.core.embedding import EmbeddingRequest, Embeddings, TextKind, unit_vector
 from tidemill.core.errors import InvalidInput
 from tidemill.core.provider import Provider
+from tidemill.llm.embeddings_http import shares
 from tidemill.llm.providers.answers import Source, model_there, unfiltered, with_ends
 from tidemill.llm.providers.failures import unusable
 from tidemill.llm.providers.gemini_wire import Candidate, config_of, contents_of, decode_usage, gemini_error
@@ -78,7 +79,7 @@ class GeminiModel:
                 yield chunk
 
     async def embed(self, request: EmbeddingRequest) -> Embeddings:
-        """The texts' vectors, brought to unit length. Tokens are counted as 0 where the API does not say them."""
+        """The texts' vectors, brought to unit length. Tokens that the API does not count are 0."""
         config: dict[str, Any] = self._http(request)
         model = model_there(self._provider, request.model)
         if request.dimensions is not None:
@@ -86,6 +87,7 @@ class GeminiModel:
         if not model.startswith(WITHOUT_TASKS):
             config["task_type"] = TASKS[request.kind]
         vectors: list[bytes] = []
+        tokens: list[int] = []
         for start in range(0, len(request.texts), MOST_TEXTS):
             texts = request.texts[start : start + MOST_TEXTS]
             contents = [{"parts": [{"text": text}]} for text in texts]
@@ -95,7 +97,9 @@ class GeminiModel:
             if len(came) != len(texts):
                 raise unusable(request.model, f"gave {len(came)} vectors for {len(texts)} texts")
             vectors += [unit_vector(values, request.model) for values in came]
-        return Embeddings(vectors, [0] * len(vectors))
+            counted = found.usage_metadata.prompt_token_count if found.usage_metadata else None
+            tokens += shares(counted or 0, [len(text.encode("utf-8", "replace")) for text in texts])
+        return Embeddings(vectors, tokens)
 
     async def _chunks(self, request: ModelRequest, source: Source) -> AsyncGenerator[ChatChunk, None]:
         chat, candidate = _chat(request), Candidate(request.model)

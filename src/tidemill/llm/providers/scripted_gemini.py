@@ -54,7 +54,8 @@ class GeminiWire:
     def embeddings(self, asked: Asked, vectors: Sequence[Sequence[float]]) -> Mapping[str, Any]:
         """One `embedding`, or the `embeddings` of a batch."""
         values = [{"values": list(one)} for one in vectors]
-        return {"embeddings": values} if "requests" in asked.body else {"embedding": values[0]}
+        found = {"embeddings": values} if "requests" in asked.body else {"embedding": values[0]}
+        return {**found, "usageMetadata": {"promptTokenCount": asked.tokens, "totalTokenCount": asked.tokens}}
 
 
 def read_gemini(method: str, model: str, body: Mapping[str, Any], key: str) -> Asked:
