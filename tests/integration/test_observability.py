@@ -254,6 +254,29 @@ def test_a_review_asks_and_logs_under_the_id_of_the_request_that_asked_for_it(se
     assert any(line.get("event") == "llm_call_completed" for line in seen.of("review-7"))
 
 
+def test_a_job_is_answered_under_the_id_and_in_the_trace_of_the_request_that_made_it(
+    seen: Seen, client: httpx.Client
+) -> None:
+    body = {"model": "scripted", "messages": [{"role": "user", "content": MARKER}], "temperature": 1}
+    wanted = {"endpoint": "/v1/chat/completions", "body": body}
+    made = client.post("/v1/jobs", json=wanted, headers={"x-request-id": "job-7"})
+    assert made.status_code < 300, made.text
+    asked = wait_for(
+        lambda: [one for one in seen.upstream.received if one.headers.get("x-request-id") == "job-7"], what="the job"
+    )
+    trace_id = made.headers["x-tidemill-trace-id"]
+    assert asked[0].headers["traceparent"].startswith(f"00-{trace_id}-")
+    wait_for(lambda: any(line.get("event") == "llm_call_completed" for line in seen.of("job-7")), what="its line")
+    names = wait_for(
+        lambda: found if "queued /v1/chat/completions" in (found := names_of(seen, trace_id)) else None, what="its span"
+    )
+    assert {"POST /v1/jobs", "inference", "dispatch"} <= names
+
+
+def names_of(seen: Seen, trace_id: str) -> set[str]:
+    return {span.name for span in seen.spans().get(trace_id, [])}
+
+
 def test_neither_prompts_nor_keys_are_in_logs_metrics_or_traces(seen: Seen, client: httpx.Client) -> None:
     ask(client)
     assert ask(client, f"refuse-me {MARKER}").status_code == 400

@@ -11,8 +11,8 @@ from tidemill.store.process_metrics import ProcessMetricsRepository
 from tidemill.telemetry.metrics import Metrics
 
 
-def page(pool, process, *, providers=lambda: ["local"], rows=None):
-    metrics = Metrics(known=lambda name: True)
+def page(pool, process, *, providers=lambda: ["local"], rows=None, known=lambda name: True):
+    metrics = Metrics(known=known)
     rows = rows or ProcessMetricsRepository(pool)
     role = process.partition("-")[0]
     return metrics, MetricsPage(process, role, metrics, rows, models=list, providers=providers)
@@ -81,6 +81,18 @@ async def test_what_all_processes_share_stands_once(pool):
     assert 'tidemill_provider_resting{provider="openai",model="mini",process="installation"} 0' in text
     assert 'tidemill_provider_resting{provider="claude",model="big",process="installation"} 1' in text
     assert 'active_providers_count{process="installation"} 2' in text
+
+
+async def test_models_that_somebody_made_up_are_one(pool):
+    async with pool.connection() as connection:
+        await connection.execute(
+            "INSERT INTO provider_states (provider, model, rests_until, updated_at) "
+            "SELECT 'openai', 'made-up-' || n, now() + interval '1 hour' * (n - 2), now() FROM generate_series(1, 3) n"
+        )
+    _, hub_page = page(pool, "hub-0", known=lambda name: False)
+    text = (await hub_page.render()).decode()
+    assert "made-up" not in text
+    assert 'tidemill_provider_resting{provider="openai",model="other",process="installation"} 1' in text
 
 
 class Away(ProcessMetricsRepository):

@@ -67,9 +67,13 @@ class MetricsPage:
         try:
             others = await self._rows.others(self._process, seconds=STALE_SECONDS)
             resting = await self._rows.resting()
+            named: dict[tuple[str, str], bool] = {}
+            for (provider, model), rests in resting.items():
+                key = (provider, self._metrics.label(model) if model else "")
+                named[key] = rests or named.get(key, False)
             away = {provider for (provider, model), rests in resting.items() if rests and not model}
             shared = self._installation.set(
-                providers=len(set(self._providers()) - away), work=await self._rows.work(), resting=resting
+                providers=len(set(self._providers()) - away), work=await self._rows.work(), resting=named
             )
         except Unavailable as error:
             log.warning("The metrics are those of this process alone: %s", error.message)

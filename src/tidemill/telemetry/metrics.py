@@ -120,6 +120,10 @@ class Metrics:
         self._queue = self._gauge("tidemill_queue_depth", "Requests that wait for a local model.", ["model"])
         self._info = self._gauge("tidemill_process_info", "What a process is.", ["role", "pid", "host"])
 
+    def label(self, model: str) -> str:
+        """What a model is called in a label."""
+        return self._names.label(model)
+
     def describe(self, role: str) -> None:
         """Says whether this process is a hub or a worker."""
         self._info.labels(role, str(os.getpid()), platform.node()).set(1)
