@@ -25,8 +25,8 @@ KEY_LINE = 120
 LONGEST_LINE = 2_000
 LAST = 120
 """Characters at the end of a line in which its last word stands, unless it is no plain one."""
-PLAIN_WORDS = re.compile(r"(?:\A|\s)[^\W\d_]{0,40}?[(\"'*`]{0,3}([^\W\d_]{1,40})[.,;!?)*]{0,3}[ \t]{0,4}\Z")
-"""A last word of letters alone, with common punctuation or none, and what of it a credential could begin with."""
+BEFORE_WORDS, AFTER_WORDS = "(\"'*`", ".,;!?)*"
+"""What may stand beside a plain word."""
 SIGNS = (
     *dict.fromkeys(needle for rule in RULES for needle in rule.needles if needle[0].isalnum()),
     *("sk_live_", "rk_live_", "doo_v1_", "dop_v1_", "dor_v1_"),
@@ -76,9 +76,10 @@ class SecretFinder:
     def held_from(self, text: str) -> int:
         """As `Finder` says. Plain words, with which no credential begins, are not held."""
         line = text[max(text.rfind("\n"), len(text) - LONGEST_LINE) + 1 :]
-        last = PLAIN_WORDS.search(line[-LAST:])
+        last = line[-LAST:].rstrip(" \t").rsplit(None, 1)[-1:]
+        word = last[0].lstrip(BEFORE_WORDS).rstrip(AFTER_WORDS) if last else ""
         named = ("=" in line or ":" in line) and any(sign in line.lower() for sign in NAMED)
-        if last is None or named or last[1] in BEGINNINGS or last[1].startswith(SIGNS):
+        if named or not word.isalpha() or word in BEGINNINGS or word.startswith(SIGNS):
             return min(word_held_from(text), _key_held_from(text))
         return _key_held_from(text)
 
