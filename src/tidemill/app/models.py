@@ -1,9 +1,9 @@
 """The ports of models and of embeddings, and the order of their wrappers.
 
-Of chats and texts, outermost first: recording, which keeps texts by their level → rate limits → cache → recovery, which
-chooses who answers → budget → what may leave, for models outside → several answers to one request → tools of local
-models → route by model name (local child or endpoint). Of embeddings: recording → cache → what may leave → route by
-model name.
+Of chats and texts, outermost first: recording, which keeps texts by their level → rate limits → guardrails → cache →
+recovery, which chooses who answers → budget → what may leave, for models outside → several answers to one request →
+tools of local models → route by model name (local child, endpoint or provider). Of embeddings: recording → cache → what
+may leave → route by model name.
 """
 
 import os
