@@ -2,8 +2,8 @@
 
 Of chats and texts, outermost first: recording, which keeps texts by their level → rate limits → guardrails → cache →
 recovery, which chooses who answers → budget → what may leave, for models outside → several answers to one request →
-tools of local models → route by model name (local child, endpoint or provider). Of embeddings: recording → cache → what
-may leave → route by model name.
+tools of local models → route by model name (local child, endpoint or provider). Of embeddings: recording → rate
+limits → cache → budget → what may leave → route by model name.
 """
 
 import os
