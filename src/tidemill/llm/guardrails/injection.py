@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from tidemill.analysis.injection import find_injection
 from tidemill.analysis.plain import plain
 from tidemill.core.guardrail import Guardrail
-from tidemill.llm.guardrails.classifier import InjectionClassifier
 from tidemill.llm.guardrails.finding import Found
 from tidemill.llm.guardrails.seen import Seen
+
+if TYPE_CHECKING:
+    from tidemill.llm.guardrails.classifier import InjectionClassifier
 
 ATTACKS = frozenset({"prompt_injection", "jailbreak", "data_exfiltration", "model_attack"})
 """Of the classifier's kinds, those that are orders to a model; the others are what other guardrails look for."""
@@ -20,6 +23,12 @@ SHORT = 2_000
 """Characters up to which the rules alone are quicker than a thread."""
 
 
+def _load() -> "InjectionClassifier":
+    from tidemill.llm.guardrails.classifier import InjectionClassifier  # noqa: PLC0415 - loads numpy
+
+    return InjectionClassifier.load()
+
+
 class InjectionGuard:
     """Finds prompt injection in texts.
 
@@ -28,9 +37,7 @@ class InjectionGuard:
         load: loads the classifier, where it is first needed.
     """
 
-    def __init__(
-        self, min_score: float | None, load: Callable[[], InjectionClassifier] = InjectionClassifier.load
-    ) -> None:
+    def __init__(self, min_score: float | None, load: "Callable[[], InjectionClassifier]" = _load) -> None:
         self._min_score = min_score
         self._load = load
         self._classifier: InjectionClassifier | None = None
