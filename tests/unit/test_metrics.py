@@ -147,6 +147,7 @@ def test_where_nobody_answered_who_was_asked_for_counts(deployment, who):
         ("budget_exceeded", "budget"),
         ("price_unknown", "budget"),
         ("rate_limit_exceeded", "rate_limit"),
+        ("too_many_requests", "rate_limit"),
         ("content_policy_violation", "guardrail"),
         ("permission_denied", "classification"),
         ("context_length_exceeded", "context"),

@@ -174,7 +174,7 @@ class TooManyRequests(TidemillError):
 
     status = 429
     transient = True
-    code = "rate_limit_exceeded"
+    code = "too_many_requests"
     exit_code = 7
 
     def __init__(
@@ -194,6 +194,8 @@ class RateLimited(TooManyRequests):
     Args:
         standing: how they stand with their limits.
     """
+
+    code = "rate_limit_exceeded"
 
     def __init__(self, message: str, *, retry_after: float, standing: RateStanding) -> None:
         super().__init__(message, retry_after=retry_after)

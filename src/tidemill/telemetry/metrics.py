@@ -240,6 +240,7 @@ REFUSALS = {
     "budget_exceeded": "budget",
     "price_unknown": "budget",
     "rate_limit_exceeded": "rate_limit",
+    "too_many_requests": "rate_limit",
     "content_policy_violation": "guardrail",
     "permission_denied": "classification",
     "context_length_exceeded": "context",
