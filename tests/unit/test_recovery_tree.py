@@ -24,9 +24,11 @@ from tidemill.core.errors import (
     Unavailable,
 )
 from tidemill.core.failure import Failure
+from tidemill.core.provider import ModelFacts
 from tidemill.llm.prompts.recovery import SAFER
 from tidemill.llm.recovery.tree import tree_of
 from tidemill.llm.scripted import ScriptedAnswer
+from tidemill.outbound import Refused
 from tidemill.settings.recovery import RecoverySettings
 
 
@@ -482,3 +484,32 @@ async def test_a_weighted_target_that_fails_is_followed_by_the_others():
     to = route(Target("alpha/a", weight=3), Target("beta/b", weight=1))
     answer, _, _ = await ask({"alpha/a": [failing(Failure.UNKNOWN)], "beta/b": ["Here."]}, to)
     assert answer.served.provider == facts_of("beta/b").provider
+
+
+async def test_an_address_that_may_not_be_asked_leads_to_the_next_one_and_counts():
+    rows, time = Rows(), Time()
+    refused = ScriptedAnswer(error=Refused("The host alpha.test has a private address."))
+    model, inner = scripted({"alpha/a": [refused], "beta/b": ["Here."]}, means_of(time, rows))
+    answer = await model.complete(asking(route("alpha/a", "beta/b")))
+    assert (answer.text, asked(inner)) == ("Here.", ["alpha/a", "alpha/a", "beta/b"])
+    assert [request.context.attempt.endpoint for request in inner.requests] == [0, 1, 0]
+    assert answer.served.recovery == ("network.dns", "network.dns")
+    assert rows.states["alpha", ""].failures == 2
+
+
+def with_an_endpoint(name):
+    return ModelFacts(name, name, name, "v1", outside=True) if name == "box" else facts_of(name)
+
+
+@pytest.mark.parametrize("leaf", [Failure.QUOTA_BILLING, Failure.AUTH_EXPIRED, Failure.AUTH_INVALID])
+@pytest.mark.parametrize("named", [True, False])
+async def test_an_endpoint_that_a_person_must_mend_is_counted_and_never_disabled_for_good(leaf, named):
+    rows, time = Rows(), Time()
+    means = means_of(time, rows, facts=with_an_endpoint)
+    model, inner = scripted({"box": [failing(leaf)]}, means)
+    for _ in range(6):
+        with pytest.raises(TidemillError):
+            await model.complete(asking("box" if named else route("box")))
+    [state] = rows.states.values()
+    assert state.disabled_at is None
+    assert len(inner.requests) == state.failures == 5

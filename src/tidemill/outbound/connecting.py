@@ -23,7 +23,13 @@ MOST_ADDRESSES = 4
 
 
 class Refused(Configuration):
-    """A host may not be asked. The message says what it is, and how to allow it where that can be done."""
+    """A host may not be asked. The message says what it is, and how to allow it where that can be done.
+
+    Of a provider it is the failure of a name that leads nowhere: its next address, or another provider, may do.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, failure=Failure.NETWORK_DNS)
 
 
 async def system_resolve(host: str) -> Sequence[str]:

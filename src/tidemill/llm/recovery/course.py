@@ -336,11 +336,12 @@ class Course:
             return
         if isinstance(error, ModelNotFound):  # whoever names models that there are not would fill the table
             return
-        if leaf is Failure.AUTH_INVALID and not await self._means.has_key(facts.name):
+        provided = self._provided(facts)
+        if leaf is Failure.AUTH_INVALID and provided and not await self._means.has_key(facts.name):
             return  # this process has no key to offer; others may have one
         theirs = self._route is None and leaf is Failure.AUTH_PERMISSION  # who asked has chosen what is not allowed
         whole_provider = recovery.blame is Blame.PROVIDER and not facts.local and not theirs
-        disabled = recovery.disable and final and whole_provider
+        disabled = recovery.disable and final and whole_provider and provided  # nobody could put an endpoint back
         await breaker.failed(
             (facts.provider, "") if whole_provider else spot_of(facts),
             leaf,
