@@ -119,6 +119,11 @@ def default_name(settings: Settings) -> str:
     """The name that `default` stands for: the setting, or the choice for this machine."""
     if settings.models.default not in {None, DEFAULT}:
         return str(settings.models.default)
+    return machine_default()
+
+
+def machine_default() -> str:
+    """The catalog model for this machine, whatever the settings say."""
     return default_model(available_cores(), psutil.virtual_memory().total)
 
 
