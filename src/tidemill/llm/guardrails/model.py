@@ -10,6 +10,7 @@ from tidemill.core.chat import ChatChunk, ChatCompletion, ModelRequest
 from tidemill.core.clock import Clock
 from tidemill.core.errors import TidemillError
 from tidemill.core.guardrail import GuardrailEvent
+from tidemill.core.served import Served
 from tidemill.llm.guardrails.guards import Guards
 from tidemill.llm.guardrails.watch import Watch
 from tidemill.llm.port import ChatModel
@@ -49,10 +50,12 @@ class GuardedModel:
         watch = Watch(self._guards, request, self._clock)
         try:
             answer = await self._inner.complete(await watch.asked())
+            watch.served = answer.served
             guarded = replace(answer, choices=await watch.answered(answer.choices))
             await watch.settle()
-        except BaseException:
+        except BaseException as error:
             await self._note(watch)
+            _tell(error, watch.served)
             raise
         await self._write(watch)
         return guarded
@@ -69,8 +72,9 @@ class GuardedModel:
                 async for chunk in passing:
                     yield chunk
             await watch.settle()
-        except BaseException:
+        except BaseException as error:
             await self._note(watch)
+            _tell(error, watch.served)
             raise
         await self._write(watch)
 
@@ -90,3 +94,9 @@ class GuardedModel:
     async def _settle(self, watch: Watch) -> None:
         await watch.settle()
         await self._write(watch)
+
+
+def _tell(error: BaseException, served: Served | None) -> None:
+    """An answer that was made and does not pass says by whom, and what it cost all the same."""
+    if isinstance(error, TidemillError) and error.served is None and served is not None:
+        error.served, error.cost_usd = served, served.cost_usd

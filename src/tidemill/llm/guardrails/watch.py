@@ -65,6 +65,8 @@ class Watch:
         self._asked: list[Asked] = []
         self._said: str | None = None
         self._beside: list[asyncio.Task[None]] = []
+        self.served: Served | None = None
+        """Who gave the answer that is read, as far as it has come."""
 
     def events(self) -> list[GuardrailEvent]:
         """The rows of what was found."""
@@ -175,6 +177,7 @@ class Watch:
             if gate is not None:
                 pieces = await gate.add(pieces)
             served = chunk.served or served
+            self.served = served or self.served
             for one in _chunks(chunk, pieces, served):
                 served = None
                 if transcript is not None:
