@@ -15,7 +15,7 @@ from tidemill.accounts.api_keys import Wanted
 from tidemill.core.audit import COMMAND
 from tidemill.core.chat import ChatCompletion, ModelRequest, Usage
 from tidemill.core.deployment import Task
-from tidemill.core.embedding import EmbeddingRequest
+from tidemill.core.embedding import EmbeddingRequest, Embeddings
 from tidemill.core.errors import (
     BudgetExceeded,
     ModelFailed,
@@ -26,15 +26,19 @@ from tidemill.core.errors import (
 )
 from tidemill.core.failure import Failure
 from tidemill.core.ids import new_id
+from tidemill.core.inference import Inference
 from tidemill.core.limits import LimitScope, Period
 from tidemill.core.provider import Price
 from tidemill.llm.budgets import RESERVED_FOR, BudgetedEmbedder, BudgetedModel, Facts, Spending
 from tidemill.llm.embeddings import Embedder
+from tidemill.llm.embeddings_cached import RecordedEmbedder
 from tidemill.llm.port import ChatModel
+from tidemill.llm.recording import RecordedModel, TextPolicy
 from tidemill.llm.scripted import ScriptedAnswer, ScriptedModel
 from tidemill.llm.scripted_embeddings import ScriptedEmbedder
 from tidemill.store.budgets import BudgetRepository
 from tidemill.store.database import Pool, make_pool
+from tidemill.store.inferences import InferenceRepository
 
 FIVE = "one two three four five"
 COST = PRICE.input * 2 / 1e6 + PRICE.output * 5 / 1e6
@@ -233,6 +237,53 @@ async def test_a_cancelled_request_is_settled(pool: Pool) -> None:
         await task
     assert await reserved(pool) == []
     assert await spent(pool) == [pytest.approx(held)]
+
+
+@pytest.mark.parametrize(("model", "cost"), [("own", 0.0), ("dear", None)])
+async def test_who_left_a_model_of_ones_own_cost_nothing_and_another_nobody_can_say(
+    pool: Pool, model: str, cost: float | None
+) -> None:
+    sent = asyncio.Event()
+    seen: list[Inference] = []
+
+    class Endless(ScriptedModel):
+        async def complete(self, request: ModelRequest) -> ChatCompletion:
+            sent.set()
+            return await super().complete(request)
+
+        async def embed(self, request: EmbeddingRequest) -> Embeddings:
+            sent.set()
+            await asyncio.sleep(60)
+            raise NotImplementedError
+
+    spending, rows, endless = (
+        Spending(BudgetRepository(pool, pool), FACTS, clock=MovedClock()),
+        InferenceRepository(pool),
+        Endless([ScriptedAnswer(FIVE, delay=60)]),
+    )
+    chat = RecordedModel(
+        BudgetedModel(endless, spending),
+        rows,
+        clock=MovedClock(),
+        texts=TextPolicy(0.0),
+        observe=seen.append,
+        is_free=spending.is_free,
+    )
+    embedder = RecordedEmbedder(
+        BudgetedEmbedder(endless, spending), rows, clock=MovedClock(), observe=seen.append, is_free=spending.is_free
+    )
+    request = asked(model)
+    for work in (
+        chat.complete(request),
+        embedder.embed(EmbeddingRequest(model, ["one"], context=asked(model).context)),
+    ):
+        sent.clear()
+        task = asyncio.ensure_future(work)
+        await sent.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert [(row.status, row.cost_usd) for row in seen] == [("cancelled", cost)] * 2
 
 
 async def test_what_is_cancelled_while_it_is_reserved_gives_it_back(pool: Pool) -> None:

@@ -103,6 +103,7 @@ def chat_of(
         texts=TextPolicy(settings.retention.inference_text_days, limits, classify),
         observe=metrics.observe_inference,
         remember=guarding.memory.remember,
+        is_free=limiting.spending.is_free,
     )
     return ToldModel(TracedModel("inference", recorded, detailed=True, names=True, content=content))
 
@@ -187,5 +188,11 @@ def embedder_of(
         clock=system_clock,
     )
     paced = RateLimitedEmbedder(cached, limiting.pace)
-    recorded = RecordedEmbedder(paced, inferences, clock=system_clock, observe=metrics.observe_inference)
+    recorded = RecordedEmbedder(
+        paced,
+        inferences,
+        clock=system_clock,
+        observe=metrics.observe_inference,
+        is_free=limiting.embedding_spending.is_free,
+    )
     return TracedEmbedder("embedding", recorded)

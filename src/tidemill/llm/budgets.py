@@ -14,12 +14,13 @@ from uuid import UUID
 from tidemill.core.chat import ChatChunk, ChatCompletion, ModelRequest, Usage
 from tidemill.core.clock import Clock
 from tidemill.core.context import InferenceContext
-from tidemill.core.deployment import Task
+from tidemill.core.deployment import Deployment, Task
 from tidemill.core.embedding import EmbeddingRequest, Embeddings
 from tidemill.core.errors import (
     BudgetExceeded,
     Configuration,
     InvalidInput,
+    ModelNotFound,
     NotFound,
     NotPermitted,
     PriceUnknown,
@@ -107,6 +108,14 @@ class Spending:
         self._budgets = Remembered[_Who, list[Budget]](
             lambda who: rows.applicable(key_id=who.key_id, user_id=who.user_id, task=who.task)
         )
+
+    def is_free(self, deployment: Deployment) -> bool:
+        """Whether nothing that may be asked for it costs anything."""
+        names = [target.model for target in deployment.route.targets] if deployment.route else [deployment.model]
+        try:
+            return all(_free(self.facts(name).price) for name in names)
+        except ModelNotFound:
+            return False  # it was taken away meanwhile, and nobody knows its price any more
 
     async def budgets(self, context: InferenceContext | None) -> list[Budget]:
         """The budgets that a request counts towards, as they were a second ago at most."""

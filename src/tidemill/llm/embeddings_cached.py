@@ -11,6 +11,7 @@ from tidemill.core.chat import Usage
 from tidemill.core.classification import Use, UseLimits
 from tidemill.core.clock import Clock
 from tidemill.core.context import InferenceContext
+from tidemill.core.deployment import Deployment
 from tidemill.core.embedding import EmbeddingRequest, Embeddings, shortened
 from tidemill.core.errors import TidemillError
 from tidemill.core.ids import digest
@@ -123,6 +124,7 @@ class RecordedEmbedder:
         inferences: where the rows go.
         clock: gives their time.
         observe: is told of each after its row is committed.
+        is_free: whether a deployment's vectors cost nothing, also those that nobody waited for.
     """
 
     def __init__(
@@ -132,12 +134,14 @@ class RecordedEmbedder:
         *,
         clock: Clock,
         observe: Observer,
+        is_free: Callable[[Deployment], bool] = lambda deployment: False,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._inner = inner
         self._inferences = inferences
         self._clock = clock
         self._observe = observe
+        self._is_free = is_free
         self._timer = timer
 
     async def embed(self, request: EmbeddingRequest) -> Embeddings:
@@ -146,7 +150,10 @@ class RecordedEmbedder:
         try:
             embeddings = await self._inner.embed(request)
         except BaseException as error:
-            cost = error.cost_usd if isinstance(error, TidemillError) else None
+            if isinstance(error, TidemillError):
+                cost = error.cost_usd
+            else:
+                cost = 0.0 if self._is_free(_context(request).deployment) else None
             await record_failure(
                 error,
                 lambda status, code: self._write(request, status, started, error_code=code, cost_usd=cost),

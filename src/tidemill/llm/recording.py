@@ -16,7 +16,7 @@ from tidemill.core.chat import ChatChunk, ChatCompletion, ModelRequest, Usage
 from tidemill.core.classification import Level, Use, UseLimits
 from tidemill.core.clock import Clock
 from tidemill.core.context import InferenceContext
-from tidemill.core.deployment import Fallback
+from tidemill.core.deployment import Deployment, Fallback
 from tidemill.core.errors import TidemillError
 from tidemill.core.ids import digest
 from tidemill.core.inference import Inference, InferenceStatus, InferenceText
@@ -86,6 +86,7 @@ class RecordedModel:
         texts: how long what was said is kept.
         observe: is told of each inference after its row is committed.
         remember: keeps what each stored text is known by.
+        is_free: whether a deployment's answers cost nothing, also those that nobody waited for.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class RecordedModel:
         texts: TextPolicy,
         observe: Observer,
         remember: Remember | None = None,
+        is_free: Callable[[Deployment], bool] = lambda deployment: False,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._inner = inner
@@ -105,6 +107,7 @@ class RecordedModel:
         self._texts = texts
         self._observe = observe
         self._remember = remember
+        self._is_free = is_free
         self._timer = timer
 
     async def complete(self, request: ModelRequest) -> ChatCompletion:
@@ -197,8 +200,10 @@ class _Entry:
         """Records how it ended. The caller raises `error`."""
         if self.served is None and isinstance(error, TidemillError):
             self.served = error.served
-        if self.served is None and isinstance(error, TidemillError):
+        if isinstance(error, TidemillError):
             self.spent_on_failure = error.cost_usd
+        elif self._model._is_free(self.context.deployment):
+            self.spent_on_failure = 0.0
         await record_failure(
             error, lambda status, code: self._write(status, choices, usage or Usage(), code), what="An inference"
         )
