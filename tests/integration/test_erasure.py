@@ -216,10 +216,29 @@ async def test_every_table_that_names_a_person_is_one_that_an_erasure_knows(pool
         )
         found = {str(row["name"]) for row in await cursor.fetchall()}
     erased = {"answer_cache", "api_keys", "batches", "conversations", "embedding_cache", "files",
-              "generation_jobs", "guardrail_events", "inferences", "responses", "reviews", "sessions",
+              "generation_jobs", "guardrail_events", "inferences", "prompts", "responses", "reviews", "sessions",
               "team_members", "text_fingerprints", "users"}  # fmt: skip
     ids_alone = {"audit_log", "erasures"}
     assert found == erased | ids_alone
+
+
+async def test_a_prompt_that_the_person_set_stays_and_names_nobody(
+    pool: Pool, services: DataServices, ghost: UUID
+) -> None:
+    async with pool.connection() as connection:
+        await connection.execute(
+            "INSERT INTO prompts (name, language, version, hash, template, actor_id, active, created_at) "
+            "VALUES ('review.comment', 'en', 1, 'h', 'text', %s, true, %s)",
+            (ghost, NOON),
+        )
+    person = await PersonalData(pool).person(ghost)
+    exported = [row async for page in PersonalData(pool).rows(person, "prompts") for row in page]
+    assert [row["template"] for row in exported] == ["text"]
+    receipt = await services.erasures.erase(ghost, COMMAND)
+    assert receipt["counts"]["prompts_made_anonymous"] == 1  # type: ignore[call-overload, index]
+    async with pool.connection() as connection:
+        rows = await (await connection.execute("SELECT template, actor_id FROM prompts")).fetchall()
+    assert rows == [{"template": "text", "actor_id": None}]
 
 
 async def test_two_who_erase_a_person_at_once_get_the_one_receipt(services: DataServices, ghost: UUID) -> None:

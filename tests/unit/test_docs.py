@@ -54,8 +54,8 @@ def code(page):
 
 
 def leaves(model, path=()):
-    """Each setting as (path, field), sections left out; a table of sections, and a section that may be absent, count as one and as
-    their parts."""
+    """Each setting as (path, field), sections left out; a table of sections, and a section that may be absent, count as
+    one and as their parts."""
     for name, field in model.model_fields.items():
         here = (*path, name)
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):

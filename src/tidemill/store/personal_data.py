@@ -71,6 +71,7 @@ EXPORTS: Mapping[str, LiteralString] = {
     "jobs": "SELECT * FROM generation_jobs WHERE owner_id = ANY(%(owners)s) ORDER BY id",
     "batches": "SELECT b.*, (SELECT json_agg(l ORDER BY l.place) FROM batch_lines AS l WHERE l.batch_id = b.id) "
     "AS lines FROM batches AS b WHERE b.owner_id = ANY(%(owners)s) ORDER BY b.id",
+    "prompts": "SELECT * FROM prompts WHERE actor_id = ANY(%(owners)s) ORDER BY name, language, version",
     "guardrail_events": "SELECT * FROM guardrail_events WHERE owner_id = ANY(%(owners)s) ORDER BY id",
     "budgets": f"SELECT b.*, (SELECT json_agg(s ORDER BY s.period_start) FROM budget_spending AS s "
     f"WHERE s.budget_id = b.id) AS spending FROM budgets AS b WHERE {LIMITED} ORDER BY b.id",
@@ -121,6 +122,7 @@ TEXTS: Sequence[Erase] = (
     ("budgets", f"DELETE FROM budgets WHERE {LIMITED}"),
     ("rate_limits", f"DELETE FROM rate_limits WHERE {LIMITED}"),
     ("rate_buckets", "DELETE FROM rate_buckets WHERE split_part(subject, ':', 2) = ANY(%(owners)s::text[])"),
+    ("prompts_made_anonymous", "UPDATE prompts SET actor_id = NULL WHERE actor_id = ANY(%(owners)s)"),
     ("cached_embeddings", "DELETE FROM embedding_cache WHERE owner_id = ANY(%(owners)s)"),
 )
 TOMBSTONE: Sequence[Erase] = (
@@ -139,7 +141,7 @@ CLEANED = ("inference_texts", "inferences", "messages", "conversation_summaries"
            "embedding_cache", "answer_cache", "reviews", "review_findings", "review_events", "files", "users",
            "api_keys", "sessions", "team_members", "generation_jobs", "batches", "batch_lines", "budgets",
            "budget_spending", "budget_reservations", "rate_limits", "rate_buckets", "guardrail_events",
-           "text_fingerprints")  # fmt: skip
+           "text_fingerprints", "prompts")  # fmt: skip
 
 
 class PersonalData:
