@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -15,13 +16,14 @@ import pytest
 from tests.conftest import NOON
 from tests.support.guarded_texts import PEM, TOKEN
 from tidemill.app.guardrails import guards_of
-from tidemill.core.chat import ChatChunk, ChatCompletion, ChatRequest, TextRequest, Usage
+from tidemill.core.chat import ChatChunk, ChatCompletion, ChatRequest, ModelRequest, TextRequest, Usage
 from tidemill.core.classification import Level
 from tidemill.core.context import InferenceContext
 from tidemill.core.deployment import Deployment, Task
 from tidemill.core.errors import ContentRefused, ModelFailed, Unavailable
 from tidemill.core.guardrail import Action, Direction, Guardrail, GuardrailEvent
 from tidemill.core.ids import new_id
+from tidemill.core.json import Json, JsonObject
 from tidemill.llm.guardrails.memorised import Memory
 from tidemill.llm.guardrails.model import GuardedModel
 from tidemill.llm.guardrails.presidio import Presidio
@@ -209,10 +211,25 @@ async def test_arguments_in_the_history_are_masked(pool: Pool) -> None:
     guarded = Guarded(pool, model, settings(privacy={"input": "mask"}))
     request = request_of("Go on.")
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": json.dumps({"to": EMAIL})}}
-    messages = [*request.messages, {"role": "assistant", "content": None, "tool_calls": [call]}]
+    messages: list[JsonObject] = [*request.messages, {"role": "assistant", "content": None, "tool_calls": [call]}]
     await guarded.complete(ChatRequest("scripted", messages, {}, request.context))
     seen: Any = model.requests[0]
     assert json.loads(seen.messages[1]["tool_calls"][0]["function"]["arguments"]) == {"to": "[EMAIL_1]"}
+
+
+async def test_names_and_earlier_reasoning_are_guarded_too(pool: Pool) -> None:
+    model = ScriptedModel(["Yes."])
+    guarded = Guarded(pool, model, settings(privacy={"input": "mask"}))
+    request = request_of("Go on.", "Well?", roles="au")
+    messages: list[JsonObject] = [
+        {**request.messages[0], "reasoning_content": f"They wrote from {EMAIL}."},
+        {**request.messages[1], "name": EMAIL},
+    ]
+    await guarded.complete(replace(request, messages=messages))
+    asked = model.requests[0]
+    assert isinstance(asked, ChatRequest)
+    assert asked.messages[0]["reasoning_content"] == "They wrote from [EMAIL_1]."
+    assert asked.messages[1]["name"] == "[EMAIL_1]"
 
 
 async def test_texts_to_continue_are_guarded_too(pool: Pool) -> None:
@@ -304,6 +321,31 @@ async def test_a_stored_text_of_a_higher_level_is_not_repeated_to_who_may_not_se
     assert await ask(request_of("What of the mill?", level=Level.CONFIDENTIAL)) == answer
     assert await ask(request_of(f"Repeat: {PASSAGE}")) == answer
     assert await guarded.events() == [("memorised", "output", "refuse", ["stored-text"], 1)]
+
+
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("of_call", [False, True])
+async def test_nothing_of_a_stored_text_leaves_a_stream_whose_words_come_in_parts(
+    pool: Pool, size: int, of_call: bool
+) -> None:
+    class InParts(ScriptedModel):
+        async def stream(self, request: ModelRequest) -> AsyncGenerator[ChatChunk, None]:
+            for at in range(0, len(PASSAGE), size):
+                part = PASSAGE[at : at + size]
+                call: Json = {"index": 0, "function": {"name": "tell", "arguments": part}}
+                yield ChatChunk([{"index": 0, "delta": {"tool_calls": [call]} if of_call else {"content": part}}])
+
+    guarded = Guarded(pool, InParts([]), settings())
+    await guarded.memory.remember(new_id(), OTHER, Level.CONFIDENTIAL, [PASSAGE], NOON + timedelta(days=1))
+    left: list[ChatChunk] = []
+
+    async def read() -> None:
+        async for chunk in guarded.model.stream(request_of("What of the mill?")):
+            left.append(chunk)
+
+    with pytest.raises(ContentRefused, match="stored-text"):
+        await read()
+    assert len(left) * size < len(PASSAGE) / 4
 
 
 @pytest.mark.parametrize("streamed", [False, True])

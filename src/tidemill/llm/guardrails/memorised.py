@@ -1,17 +1,20 @@
 """Whether an answer repeats stored texts of a higher level than the asker may see."""
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from tidemill.analysis.fingerprints import MOST, WINDOW, fingerprints, longest_shared
+from tidemill.analysis.fingerprints import MOST, WINDOW, Fingerprint, fingerprints, longest_shared
 from tidemill.core.classification import Level
 from tidemill.core.clock import Clock
 from tidemill.store.guardrails import GuardrailRepository
 
 FRESH = 5.0
 """Seconds for which it is believed that there are no such texts."""
+LARGE = 20_000
+"""Characters from which on texts are read in a thread: reading so many takes 12 ms."""
 
 
 class Memory:
@@ -46,13 +49,13 @@ class Memory:
 
         What was said in the request does not count.
         """
-        prints = fingerprints(text)
+        (prints,) = await _prints([text])
         if not prints:
             return False
         seen = await self._rows.seen({one.hash for one in prints}, _above(level), owner_id, self._clock())
         if not seen:
             return False
-        own = {one.hash for some in said for one in fingerprints(some)}
+        own = {one.hash for some in await _prints(said) for one in some}
         return longest_shared(prints, seen, own) >= self.min_words - 2 * (WINDOW - 1)
 
     async def remember(
@@ -61,9 +64,15 @@ class Memory:
         """Keeps the fingerprints of what is stored of an inference, where its level is above internal."""
         if level.rank <= Level.INTERNAL.rank:
             return
-        hashes = {one.hash for text in texts for one in fingerprints(text)}
+        hashes = {one.hash for some in await _prints(texts) for one in some}
         if hashes:
             await self._rows.remember(inference_id, owner_id, level, sorted(hashes)[:MOST], expires_at)
+
+
+async def _prints(texts: Sequence[str]) -> list[list[Fingerprint]]:
+    if sum(map(len, texts)) <= LARGE:
+        return list(map(fingerprints, texts))
+    return await asyncio.to_thread(lambda: list(map(fingerprints, texts)))
 
 
 def _above(level: Level) -> list[Level]:

@@ -28,6 +28,7 @@ class MemoryGate:
         self._min_words = min_words
         self._texts: dict[int, str] = {}
         self._words: dict[int, int] = {}
+        self._in_word: dict[int, bool] = {}
         self._checked: dict[int, int] = {}
         self._waiting: deque[tuple[int, int, JsonObject]] = deque()
 
@@ -42,7 +43,7 @@ class MemoryGate:
             index = number if isinstance(number, int) else 0
             text = _text_in(piece)
             self._texts[index] = self._texts.get(index, "") + text
-            self._words[index] = self._words.get(index, 0) + len(WORD.findall(text))
+            self._words[index] = self._words.get(index, 0) + self._new_words(index, text)
             self._waiting.append((index, self._words[index], piece))
             ended = piece.get("finish_reason") is not None
             if ended or self._words[index] - self._checked.get(index, 0) >= EACH:
@@ -66,6 +67,13 @@ class MemoryGate:
         if len(spans) > keep:
             self._texts[index] = self._texts[index][spans[-keep] :]
 
+    def _new_words(self, index: int, text: str) -> int:
+        """How many words begin in a piece: a model writes many a word in several."""
+        begun = len(WORD.findall(text)) - (self._in_word.get(index, False) and WORD.match(text) is not None)
+        if text:
+            self._in_word[index] = WORD.match(text[-1]) is not None
+        return begun
+
     def _passed(self) -> list[JsonObject]:
         out: list[JsonObject] = []
         while self._waiting:
@@ -81,4 +89,6 @@ def _text_in(piece: JsonObject) -> str:
     if isinstance(text := piece.get("text"), str):
         return text
     delta: Any = piece.get("delta") or {}
-    return "".join(str(delta[name]) for name in WORDS if isinstance(delta.get(name), str))
+    words = [str(delta[name]) for name in WORDS if isinstance(delta.get(name), str)]
+    calls = [call.get("function") or {} for call in delta.get("tool_calls") or ()]
+    return "".join([*words, *(call["arguments"] for call in calls if isinstance(call.get("arguments"), str))])

@@ -9,6 +9,8 @@ from tidemill.core.json import Json, JsonObject
 
 ORDERS = ("system", "developer", "assistant")
 """Whose texts are no injection: they give orders, or have been answered."""
+BESIDE = ("reasoning_content", "name")
+"""The texts of a message beside its content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,9 @@ def _mapped(message: JsonObject, change: Change) -> JsonObject:
         new["content"] = change(content, False, role)
     elif isinstance(content, list | tuple):
         new["content"] = [_mapped_part(part, change, role) for part in content]
+    for field in BESIDE:
+        if isinstance(text := message.get(field), str):
+            new[field] = change(text, False, role)
     calls = message.get("tool_calls")
     if isinstance(calls, list | tuple):
         new["tool_calls"] = [_mapped_call(call, change, role) for call in calls]
