@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.conftest import reachable
-from tests.support.hubs import Hub, running_hub, upstream
+from tests.support.hubs import Hub, free_port, running_hub, upstream
 
 PRICES = {"price_input": 1.0, "price_output": 1000.0}
 
@@ -16,9 +16,15 @@ PRICES = {"price_input": 1.0, "price_output": 1000.0}
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     with upstream(tmp_path_factory.mktemp("upstream")) as scripted:
-        endpoints = {"own": {"url": scripted.url}, "priced": {"url": scripted.url, **PRICES}}
+        gone = f"http://127.0.0.1:{free_port()}/v1"
+        endpoints = {
+            "own": {"url": scripted.url},
+            "priced": {"url": scripted.url, **PRICES},
+            "dearer": {"url": gone, "price_input": 1.0, "price_output": 1000.0},
+        }
         settings = {
             "models": {"default": "own", "endpoints": endpoints},
+            "routes": {"either": {"targets": ["dearer", "priced"]}},
             "cache": {"enabled": False},
         }
         data_dir = reachable(tmp_path_factory.mktemp("hub")) / "data"
@@ -75,6 +81,54 @@ def test_fifty_clients_at_once_never_exceed_a_budget_and_each_answer_says_its_co
     assert ask(admin, headers, "own").status_code == 200  # what costs nothing is not held back
     assert admin.delete(f"/v1/budgets/{mine['id']}").status_code == 204
     assert admin.delete(f"/v1/budgets/{mine['id']}").status_code == 404
+
+
+def test_fifty_clients_of_a_route_whose_first_model_fails_never_exceed_a_budget(admin: httpx.Client) -> None:
+    user, headers = member(admin, "rerouted")
+    limit = 5.5 * 0.021
+    body = {"scope": "user", "subject": user["id"], "period": "day", "limit_usd": limit}
+    done(admin.put("/v1/budgets", json=body))
+    with ThreadPoolExecutor(50) as clients:
+        answers = list(clients.map(lambda _: ask(admin, headers, "either", max_tokens=20), range(50)))
+    answered = [one for one in answers if one.status_code == 200]
+    assert {one.headers["x-tidemill-model"] for one in answered} == {"priced"}
+    assert any("network.connection" in one.headers.get("x-tidemill-recovery", "") for one in answered)
+    refused = [one for one in answers if one.status_code != 200]
+    assert {one.status_code for one in refused} <= {402, 503}
+    assert 402 in {one.status_code for one in refused}
+    [mine] = [one for one in done(admin.get("/v1/budgets", headers=headers))["data"] if one["scope"] == "user"]
+    assert mine["spent_usd"] == pytest.approx(sum(float(one.headers["x-tidemill-cost-usd"]) for one in answered))
+    assert 0 < mine["spent_usd"] <= limit
+    assert mine["reserved_usd"] == 0
+    report = done(admin.get("/v1/usage", params={"group_by": "user"}, headers=headers))
+    assert report["total"]["cost_usd"] == pytest.approx(mine["spent_usd"])
+    assert (report["total"]["requests"], report["total"]["unknown_costs"]) == (50, 0)
+
+
+def test_texts_that_are_continued_together_say_what_all_of_them_cost(admin: httpx.Client) -> None:
+    user, headers = member(admin, "poet")
+    body = {"scope": "user", "subject": user["id"], "requests_per_minute": 60}
+    done(admin.put("/v1/rate-limits", json=body))
+    asked = {"model": "priced", "prompt": ["The tide", "The mill of the tide"], "max_tokens": 20}
+    answer = admin.post("/v1/completions", json=asked, headers=headers)
+    usage = done(answer)["usage"]
+    cost = (usage["prompt_tokens"] + 1000 * usage["completion_tokens"]) / 1e6
+    assert float(answer.headers["x-tidemill-cost-usd"]) == pytest.approx(cost)
+    assert answer.headers["x-ratelimit-limit-requests"] == "60"
+    streamed = admin.post("/v1/completions", json={**asked, "stream": True}, headers=headers)
+    assert streamed.headers["x-tidemill-provider"] == "priced"
+    assert streamed.headers["x-ratelimit-limit-requests"] == "60"
+    assert "x-tidemill-cost-usd" not in streamed.headers
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_responses_say_how_one_stands_too(admin: httpx.Client, stream: bool) -> None:
+    user, headers = member(admin, f"responder-{stream}")
+    body = {"scope": "user", "subject": user["id"], "requests_per_minute": 60}
+    done(admin.put("/v1/rate-limits", json=body))
+    asked = {"model": "own", "input": "What turns the mill?", "stream": stream}
+    answer = admin.post("/v1/responses", json=asked, headers=headers)
+    assert (answer.status_code, answer.headers["x-ratelimit-remaining-requests"]) == (200, "59")
 
 
 def test_usage_is_one_s_own_unless_one_may_see_all(admin: httpx.Client) -> None:

@@ -5,6 +5,7 @@ import json
 import math
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from pydantic_core import PydanticSerializationError, to_json
@@ -12,7 +13,7 @@ from starlette.requests import Request
 
 from tidemill.api.errors import error_body
 from tidemill.api.gate import caller_of
-from tidemill.api.rate_headers import rate_headers
+from tidemill.api.served_headers import served_headers
 from tidemill.api.services import Services
 from tidemill.api.streaming import comments
 from tidemill.core.chat import ChatChunk, ModelRequest, Usage
@@ -100,25 +101,14 @@ def headers_of(asked: Sequence[ModelRequest | EmbeddingRequest], served: Served 
     return {"x-tidemill-inference-id": ids, **served_headers(served, asked[0].model)}
 
 
-def served_headers(served: Served | None, model: str) -> dict[str, str]:
-    """Who answered, and how it came to that; the `model` that was asked where that is not known."""
-    headers = {"x-tidemill-model": served.model if served else model}
-    if served is not None:
-        headers |= {
-            "x-tidemill-provider": served.provider,
-            "x-tidemill-model-version": served.version,
-            "x-tidemill-attempts": str(served.attempts),
-        }
-        if served.cache_tier is not None:
-            headers["x-tidemill-cache"] = served.cache_tier
-        if served.cost_usd is not None:
-            headers["x-tidemill-cost-usd"] = f"{served.cost_usd:.9f}"
-        if served.recovery:
-            headers["x-tidemill-recovery"] = ", ".join(served.recovery)
-        if served.fallback is not None:
-            headers["x-tidemill-fallback"] = served.fallback
-        headers |= rate_headers(served.rate)
-    return {name: value.encode("ascii", "replace").decode() for name, value in headers.items()}
+def together(served: Sequence[Served | None]) -> Served | None:
+    """Who gave the first of several answers, with what all of them cost and how the asker stands after the last."""
+    known = [one for one in served if one is not None]
+    if not known or len(known) < len(served):
+        return None
+    costs = [one.cost_usd for one in known]
+    cost = None if None in costs else math.fsum(cost for cost in costs if cost is not None)
+    return replace(known[0], cost_usd=cost, rate=known[-1].rate)
 
 
 def json_bytes(value: Mapping[str, object]) -> bytes:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Required
 
 from fastapi import APIRouter, Request
@@ -18,6 +19,7 @@ from tidemill.api.answering import (
     loading,
     served_by,
     stream_events,
+    together,
     usage_json,
 )
 from tidemill.api.chat_schema import FORBID, Biases, ModelName, Penalty, Seed, Stops, StreamOptions, Tokens
@@ -94,7 +96,8 @@ async def create_completion(request: Request) -> Response:
         answers = await while_connected(request, work)
     except ClientGone:
         return Response(status_code=499)
-    return Response(form.whole(answers), 200, headers_of(texts, answers[0].served), "application/json")
+    served = together([answer.served for answer in answers])
+    return Response(form.whole(answers), 200, headers_of(texts, served), "application/json")
 
 
 def parse_completion(body: bytes) -> CompletionRequest:
@@ -162,7 +165,9 @@ async def _numbered(
         async for number, chunk in mixed:
             if chunk.usage is not None:
                 usages.append(chunk.usage)
-            yield ChatChunk([{**choice, "index": form.index(number, choice)} for choice in chunk.choices])
+            served = chunk.served if len(texts) == 1 or chunk.served is None else replace(chunk.served, cost_usd=None)
+            numbered = [{**choice, "index": form.index(number, choice)} for choice in chunk.choices]
+            yield ChatChunk(numbered, served=served)
     finally:
         await mixed.aclose()
     yield ChatChunk([], _sum(usages))
