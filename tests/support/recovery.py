@@ -10,6 +10,7 @@ from tidemill.core.deployment import Deployment, Fallback, Route, Strategy, Targ
 from tidemill.core.errors import ModelNotFound
 from tidemill.core.ids import new_id
 from tidemill.core.provider import FREE, LOCAL, ModelFacts, Price, Provider, ProviderKind, ProviderState
+from tidemill.llm.prompts.shipped import Prompts, ShippedPrompts
 from tidemill.llm.recovery.breaker import Breaker
 from tidemill.llm.recovery.means import Means
 from tidemill.llm.recovery.routed import RoutedModel
@@ -103,6 +104,7 @@ def means_of(
     settings: RecoverySettings | None = None,
     facts: Callable[[str], ModelFacts] = facts_of,
     local_model: str | None = "local-default",
+    prompts: Prompts | None = None,
 ) -> Means:
     chosen = settings or RecoverySettings()
     return Means(
@@ -112,6 +114,7 @@ def means_of(
         settings=chosen,
         request_timeout=600.0,
         local_model=lambda: local_model,
+        prompts=prompts or ShippedPrompts(),
         clock=time.clock,
         timer=time.timer,
         sleep=time.sleep,

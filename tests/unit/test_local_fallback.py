@@ -8,6 +8,7 @@ import pytest
 
 from tidemill.app.recovery import means_of
 from tidemill.llm.catalog import machine_default
+from tidemill.llm.prompts.shipped import ShippedPrompts
 from tidemill.llm.recovery.means import Means
 from tidemill.registry.providers import Providers
 from tidemill.settings import Settings
@@ -22,7 +23,7 @@ def means(folder: Path, default: str, *files: str) -> Means:
     models = {"default": default, "endpoints": BOX, "files": {name: folder / f"{name}.gguf" for name in files}}
     settings = Settings.model_validate({"data_dir": folder / "data", "models": models, "routes": ROUTES})
     nothing = cast(Any, None)
-    return means_of(settings, nothing, Providers(settings, nothing, nothing))
+    return means_of(settings, nothing, Providers(settings, nothing, nothing), ShippedPrompts())
 
 
 def test_the_default_model_answers_where_it_is_a_local_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

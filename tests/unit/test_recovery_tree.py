@@ -25,7 +25,8 @@ from tidemill.core.errors import (
 )
 from tidemill.core.failure import Failure
 from tidemill.core.provider import ModelFacts
-from tidemill.llm.prompts.recovery import SAFER
+from tidemill.llm.prompts.shipped import ShippedPrompts
+from tidemill.llm.prompts.template import parse_template
 from tidemill.llm.recovery.tree import tree_of
 from tidemill.llm.scripted import ScriptedAnswer
 from tidemill.outbound import Refused
@@ -188,8 +189,10 @@ async def test_a_filter_is_asked_once_more_with_a_note_and_then_the_fallbacks_an
     model, inner = scripted({"alpha/a": [refused], "beta/b": ["No."]}, means_of(time))
     answer = await model.complete(asking(route("alpha/a", "beta/b", fallbacks=(Fallback.TEMPLATE,))))
     assert asked(inner) == ["alpha/a", "alpha/a"]
-    assert inner.requests[1].messages[0] == {"role": "system", "content": SAFER}
+    note = inner.requests[1].messages[0]
+    assert (note["role"], note["content"][:30]) == ("system", "Your provider's safety filter ")
     assert (answer.served.fallback, answer.served.provider) == ("template", "template")
+    assert answer.served.version == ShippedPrompts().current("recovery.declined").version
     assert "as it was asked" in answer.text
 
 
@@ -513,3 +516,35 @@ async def test_an_endpoint_that_a_person_must_mend_is_counted_and_never_disabled
     [state] = rows.states.values()
     assert state.disabled_at is None
     assert len(inner.requests) == state.failures == 5
+
+
+class OwnPrompts(ShippedPrompts):
+    """A team's own prompts in the place of some that ship."""
+
+    def __init__(self, **bodies):
+        self.bodies = {f"recovery.{name}": body for name, body in bodies.items()}
+
+    def current(self, name, language="en"):
+        ships = super().current(name, language)
+        head = ships.source.partition("=== ")[0]
+        return parse_template(name, language, head + self.bodies[name], 1) if name in self.bodies else ships
+
+
+async def test_what_a_team_has_set_is_what_the_hub_says_and_the_row_names_its_version():
+    own = OwnPrompts(safer="=== system ===\nMind the rules.", declined="=== assistant ===\nAsk Mai.")
+    refused = ScriptedAnswer(error=ContentRefused("Held back.", failure=Failure.CONTENT_SAFETY))
+    model, inner = scripted({"alpha/a": [refused]}, means_of(Time(), prompts=own))
+    answer = await model.complete(asking(route("alpha/a", fallbacks=(Fallback.TEMPLATE,))))
+    assert inner.requests[1].messages[0] == {"role": "system", "content": "Mind the rules."}
+    assert (answer.text, answer.served.version) == ("Ask Mai.", own.current("recovery.declined").version)
+    assert answer.served.version.startswith("recovery.declined/en/1@")
+
+
+async def test_a_prompt_that_cannot_be_filled_in_leads_to_the_next_fallback(caplog):
+    own = OwnPrompts(found="=== assistant ===\n{{ passages[0].text[100000] or 1 // (passages | length - 2) }}")
+    order = (Fallback.SEARCH, Fallback.TEMPLATE)
+    passages = (Passage("One.", "a.md:1"), Passage("Two.", "b.md:1"))
+    model, _ = scripted({"alpha/a": [failing(Failure.QUOTA_DAILY)]}, means_of(Time(), prompts=own))
+    answer = await model.complete(asking(route("alpha/a", fallbacks=order), passages=passages))
+    assert answer.served.fallback == "template"
+    assert "The fallback search has nothing to say. The prompt recovery.found can't be filled in" in caplog.text

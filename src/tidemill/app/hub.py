@@ -91,10 +91,13 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
         stack.callback(embeddings.close)
         limiting, limits = limiting_of(settings, pool, fast, providers.facts), limits_of(pool, fast, accounts.audit)
         everyone = embedders_of(settings, providers, connections, embeddings)
-        embedder = embedder_of(settings, everyone, pool, inferences, metrics, providers, limiting)
+        guarding = await stack.enter_async_context(
+            open_guarding(settings.guardrails, fast, outbound, metrics.observe_guardrail)
+        )
+        embedder = embedder_of(settings, everyone, pool, inferences, metrics, providers, limiting, guarding)
         embedding_deployments = EmbeddingDeployments(settings, providers)
         answers = await stack.enter_async_context(open_answers(settings, pool, metrics.observe_cache))
-        means = means_of(settings, pool, providers)
+        means = means_of(settings, pool, providers, prompts)
         await means.breaker.tend()
         chat = chat_of(
             settings,
@@ -105,9 +108,7 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             means,
             limiting,
             caching=lambda inner: cached(settings, inner, answers, embedder, embedding_deployments),
-            guarding=await stack.enter_async_context(
-                open_guarding(settings.guardrails, fast, outbound, metrics.observe_guardrail)
-            ),
+            guarding=guarding,
         )
         responses = _responses(settings, pool, chat, deployments)
         blobs = BlobStore(settings.blobs_dir)

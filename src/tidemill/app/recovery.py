@@ -6,6 +6,7 @@ from tidemill.core.clock import system_clock
 from tidemill.core.deployment import Fallback
 from tidemill.core.errors import ModelNotFound
 from tidemill.llm.catalog import DEFAULT, machine_default
+from tidemill.llm.prompts.shipped import Prompts
 from tidemill.llm.recovery.breaker import Breaker
 from tidemill.llm.recovery.means import Means
 from tidemill.registry.providers import Providers
@@ -16,7 +17,7 @@ from tidemill.store.provider_states import ProviderStateRepository
 log = logging.getLogger(__name__)
 
 
-def means_of(settings: Settings, pool: Pool, providers: Providers) -> Means:
+def means_of(settings: Settings, pool: Pool, providers: Providers, prompts: Prompts) -> Means:
     """What all requests of a hub share on their way along the recovery tree."""
 
     def local_model() -> str | None:
@@ -37,6 +38,7 @@ def means_of(settings: Settings, pool: Pool, providers: Providers) -> Means:
         settings=settings.recovery,
         request_timeout=settings.models.request_timeout,
         local_model=local_model,
+        prompts=prompts,
     )
 
 

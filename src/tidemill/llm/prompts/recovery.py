@@ -1,44 +1,27 @@
-"""The texts of recovery: what a model is told after its provider's filter held an answer back, and what is said when
-no model answers."""
+"""What the prompts of recovery are filled with: the note to a model whose provider's filter held an answer back, and
+what the hub itself says when no model answers.
+"""
 
 from collections.abc import Sequence
 
 from tidemill.core.context import Passage
 from tidemill.core.json import JsonObject
+from tidemill.llm.prompts.template import PromptTemplate
 
-SAFER = (
-    "Your provider's safety filter held back the last answer to this. Answer again, within its usage policy: leave "
-    "out what it does not allow, say in one sentence what you left out, and help with everything else."
-)
-APOLOGY = {
-    "en": "I am sorry, but I can't answer right now: none of the models that I could ask is available. "
-    "Please try again in a few minutes.",
-    "vi": "Xin lỗi, hiện tại tôi chưa thể trả lời: không có mô hình nào sẵn sàng. Vui lòng thử lại sau ít phút.",
-}
-DECLINED = {
-    "en": "I am sorry, but I can't answer this as it was asked. Please put it in other words, or make it shorter.",
-    "vi": "Xin lỗi, tôi không thể trả lời câu hỏi này như đã hỏi. Vui lòng diễn đạt lại hoặc hỏi ngắn gọn hơn.",
-}
-FOUND = {
-    "en": "No model is available right now. This is what was found for your question:",
-    "vi": "Hiện không có mô hình nào sẵn sàng. Đây là những gì tìm được cho câu hỏi của bạn:",
-}
+SAFER = "recovery.safer"
+APOLOGY = "recovery.apology"
+DECLINED = "recovery.declined"
+"""Where models were there, and would not answer this."""
+FOUND = "recovery.found"
 
 
-def safer(messages: Sequence[JsonObject]) -> list[JsonObject]:
-    """The same conversation, with a system message that asks to keep within the provider's policy."""
+def safer_messages(prompt: PromptTemplate, messages: Sequence[JsonObject]) -> list[JsonObject]:
+    """The same conversation, with a note that asks to keep within the provider's policy."""
     place = next((i for i, message in enumerate(messages) if message.get("role") not in ("system", "developer")), 0)
-    note: JsonObject = {"role": "system", "content": SAFER}
-    return [*messages[:place], note, *messages[place:]]
+    return [*messages[:place], *prompt.render({}), *messages[place:]]
 
 
-def apology(language: str, *, refused: bool = False) -> str:
-    """What is said where nothing else can be; another thing where models were there and would not answer this."""
-    texts = DECLINED if refused else APOLOGY
-    return texts.get(language, texts["en"])
-
-
-def found(passages: Sequence[Passage], language: str) -> str:
-    """The passages themselves, each with its source."""
-    parts = [f"[{number}] {passage.reference}\n{passage.text}" for number, passage in enumerate(passages, 1)]
-    return "\n\n".join([FOUND.get(language, FOUND["en"]), *parts])
+def said(prompt: PromptTemplate, passages: Sequence[Passage] | None = None) -> str:
+    """The text with which the hub answers; with the passages themselves, each with its source, where some are given."""
+    values = {} if passages is None else {"passages": [{"reference": p.reference, "text": p.text} for p in passages]}
+    return "\n\n".join(str(one["content"]) for one in prompt.render(values))

@@ -7,18 +7,19 @@ from tidemill.core.chat import ChatRequest, ModelRequest
 from tidemill.core.errors import ContextTooLong, TidemillError
 from tidemill.core.provider import ModelFacts
 from tidemill.llm.classified import said_in
-from tidemill.llm.prompts import recovery as prompts
+from tidemill.llm.prompts.recovery import safer_messages
+from tidemill.llm.prompts.template import PromptTemplate
 from tidemill.llm.recovery.strategies import CHARACTERS_PER_TOKEN, expected_use
 
 MARGIN = 0.9
 """Of what fits by the reckoning, since tokens are not counted here but reckoned from characters."""
 
 
-def safer(request: ModelRequest) -> ModelRequest | None:
+def safer(request: ModelRequest, prompt: PromptTemplate) -> ModelRequest | None:
     """A chat with a system message that asks for an answer within the provider's policy; `None` for a bare text."""
     if not isinstance(request, ChatRequest):
         return None
-    return replace(request, messages=prompts.safer(request.messages))
+    return replace(request, messages=safer_messages(prompt, request.messages))
 
 
 def shorter(request: ModelRequest, error: TidemillError, facts: ModelFacts) -> ModelRequest | None:

@@ -24,6 +24,7 @@ from tidemill.core.errors import (
 from tidemill.core.failure import Failure
 from tidemill.core.provider import ModelFacts
 from tidemill.core.served import Served
+from tidemill.llm.prompts.recovery import SAFER
 from tidemill.llm.recovery.breaker import next_day, spot_of
 from tidemill.llm.recovery.changes import safer, shorter
 from tidemill.llm.recovery.fallbacks import said_instead, whole
@@ -315,7 +316,8 @@ class Course:
                 target.endpoint += 1
                 return provider is not None and len(provider.base_urls) > 1
             case Retry.SAFER:
-                changed = safer(self._request) if self._route is not None else None
+                prompt = self._means.prompts.current(SAFER, self._context.language)
+                changed = safer(self._request, prompt) if self._route is not None else None
             case Retry.SHORTER:
                 changed = shorter(self._request, error, ask.facts) if self._route is not None else None
         if changed is not None:
@@ -390,11 +392,21 @@ class Course:
                 if (facts := self._local()) is not None:
                     self._target = _Target(facts)
                     return self._ask(self._target, fallback=True)
-            elif self._tally.was_tried:  # not in place of a refusal, which the asker has to know of
-                text = said_instead(fallback, self._request, self._context, refused=self._tally.was_declined)
-                if text is not None:
-                    return whole(text, self._request, self._tally.served_instead(fallback))
+            elif (said := self._said(fallback)) is not None:
+                text, version = said
+                return whole(text, self._request, self._tally.served_instead(fallback, version))
         raise self._tally.outcome(late=self.left <= 0)
+
+    def _said(self, fallback: Fallback) -> tuple[str, str] | None:
+        """A text that needs no model, and its version; `None` where there is none, or the prompt for it is broken."""
+        if not self._tally.was_tried:  # not in place of a refusal, which the asker has to know of
+            return None
+        refused = self._tally.was_declined
+        try:
+            return said_instead(fallback, self._request, self._context, self._means.prompts, refused=refused)
+        except InvalidInput as error:  # of a team's own prompt, not of the request
+            log.error("The fallback %s has nothing to say. %s", fallback.value, error.message)  # noqa: TRY400
+            return None
 
     def _local(self) -> ModelFacts | None:
         """The default local model, where there is time for it and it was not asked yet."""

@@ -8,24 +8,32 @@ from tidemill.core.deployment import Fallback
 from tidemill.core.json import JsonObject
 from tidemill.core.served import Served
 from tidemill.llm.openai_wire import wanted_choices
-from tidemill.llm.prompts import recovery as prompts
+from tidemill.llm.prompts.recovery import APOLOGY, DECLINED, FOUND, said
+from tidemill.llm.prompts.shipped import Prompts
 
 
-def said_instead(fallback: Fallback, request: ModelRequest, context: InferenceContext, *, refused: bool) -> str | None:
-    """The text of a fallback; `None` where it has none for this request.
+def said_instead(
+    fallback: Fallback, request: ModelRequest, context: InferenceContext, prompts: Prompts, *, refused: bool
+) -> tuple[str, str] | None:
+    """The text of a fallback, and the version of the prompt that it is; `None` where it has none for this request.
 
     Only a person who reads prose is helped by prose: where code is to be completed, or the answer has to be JSON or a
     call of a tool, nothing is said.
 
     Args:
         refused: providers were there, and would not answer this.
+
+    Raises:
+        InvalidInput: a team's own prompt can't be filled in with what was found.
     """
     if not isinstance(request, ChatRequest) or not _takes_prose(request):
         return None
     if fallback is Fallback.TEMPLATE:
-        return prompts.apology(context.language, refused=refused)
+        prompt = prompts.current(DECLINED if refused else APOLOGY, context.language)
+        return said(prompt), prompt.version
     if fallback is Fallback.SEARCH and context.passages:
-        return prompts.found(context.passages, context.language)
+        prompt = prompts.current(FOUND, context.language)
+        return said(prompt, context.passages), prompt.version
     return None
 
 

@@ -8,6 +8,7 @@ from tidemill.core.clock import Clock, system_clock
 from tidemill.core.errors import Configuration
 from tidemill.core.failure import Failure
 from tidemill.core.provider import ModelFacts, Provider
+from tidemill.llm.prompts.shipped import Prompts
 from tidemill.llm.providers.port import ProviderBook
 from tidemill.llm.recovery.breaker import Breaker, Spot, spot_of
 from tidemill.llm.recovery.strategies import Strategies
@@ -28,6 +29,7 @@ class Means:
         settings: the times.
         request_timeout: seconds that a provider without a timeout of its own has for an answer.
         local_model: the default local model, where there is one.
+        prompts: the note after a filter, and what the hub itself says.
         clock: the present moment.
         timer: monotonic seconds, as deadlines have them.
         sleep: waits for so many seconds.
@@ -42,6 +44,7 @@ class Means:
         settings: RecoverySettings,
         request_timeout: float,
         local_model: Callable[[], str | None],
+        prompts: Prompts,
         clock: Clock = system_clock,
         timer: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -50,6 +53,7 @@ class Means:
         self.breaker = breaker
         self.settings = settings
         self.local_model = local_model
+        self.prompts = prompts
         self.clock = clock
         self.timer = timer
         self.sleep = sleep

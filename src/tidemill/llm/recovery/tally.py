@@ -86,10 +86,10 @@ class Tally:
             )
         )
 
-    def served_instead(self, fallback: Fallback) -> Served:
-        """The hub itself, with a text that no model wrote."""
+    def served_instead(self, fallback: Fallback, version: str) -> Served:
+        """The hub itself, with a text that no model wrote; `version` is the prompt's."""
         name = fallback.value
-        return self._so_far(Served(name, name, name, cost_usd=self.cost, fallback=name))
+        return self._so_far(Served(name, name, version, cost_usd=self.cost, fallback=name))
 
     def told(self, error: TidemillError) -> TidemillError:
         """The error with what was spent, and who was asked."""
