@@ -102,6 +102,7 @@ def test_a_text_of_the_hub_itself_is_a_partial_answer(hub, client):
     assert answer.json()["choices"][0]["message"]["content"].startswith("Xin lỗi")
     row = row_of(hub, answer)
     assert (row["status"], row["provider"], row["fallback"]) == ("partial", "template", "template")
+    assert row["model_version"].startswith("recovery.apology/vi/0@")
 
 
 def test_when_all_fail_the_row_says_what_was_tried(hub, client):
@@ -109,6 +110,9 @@ def test_when_all_fail_the_row_says_what_was_tried(hub, client):
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "all_providers_failed")
     assert "three/main!overload.overloaded: overload.overloaded" in answer.json()["error"]["message"]
     assert int(answer.headers["retry-after"]) >= 1
+    headers = {name: answer.headers[f"x-tidemill-{name}"] for name in ("provider", "model", "attempts", "recovery")}
+    failed = {"provider": "three", "model": "three/main!overload.overloaded", "attempts": "1"}
+    assert headers == {**failed, "recovery": "overload.overloaded"}
     row = newest(hub)
     assert (row["status"], row["error_code"], row["recovery"]) == (
         "error",

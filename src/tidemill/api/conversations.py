@@ -11,10 +11,11 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from tidemill.api.answering import asker_of, served_headers
+from tidemill.api.answering import asker_of
 from tidemill.api.errors import error_body
 from tidemill.api.gate import caller_of
 from tidemill.api.rights import needs
+from tidemill.api.served_headers import served_headers
 from tidemill.api.services import services_of
 from tidemill.api.streaming import ClientGone, EventStream, while_connected
 from tidemill.conversations.service import Answered, Change, Conversations, Listed, Opening, Post

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from tidemill.api.rate_headers import rate_headers
+from tidemill.api.served_headers import served_headers
 from tidemill.core.errors import InvalidInput, RateLimited, TidemillError
 
 log = logging.getLogger(__name__)
@@ -25,12 +26,14 @@ def error_body(status: int, message: str, *, code: str, param: str | None = None
 
 
 def error_response(error: TidemillError) -> Response:
-    """The response for one of our own errors."""
-    headers = {"retry-after": str(math.ceil(error.retry_after or 1))} if error.transient else None
+    """The response for one of our own errors; its headers say who was asked, where anybody was."""
+    headers = {} if error.served is None else served_headers(error.served, error.served.model)
+    if error.transient:
+        headers["retry-after"] = str(math.ceil(error.retry_after or 1))
     if isinstance(error, RateLimited):
-        headers = {**(headers or {}), **rate_headers(error.standing)}
+        headers |= rate_headers(error.standing)
     if error.status == 401:
-        headers = {"www-authenticate": "Bearer"}
+        headers["www-authenticate"] = "Bearer"
     body = error_body(error.status, error.message, code=error.code, param=error.param)
     return Response(body, error.status, headers, "application/json")
 
