@@ -149,6 +149,7 @@ def test_usage_is_one_s_own_unless_one_may_see_all(admin: httpx.Client) -> None:
     assert (past["data"], past["total"]["requests"]) == ([], 0)
     assert admin.get("/v1/usage", params={"from": "2020-02-01", "to": "2020-01-01"}).status_code == 400
     assert admin.get("/v1/usage", params={"group_by": "weather"}).status_code == 400
+    assert admin.get("/v1/usage", params={"to": "0001-01-01"}).status_code == 400
 
 
 def test_who_asks_too_fast_is_told_in_the_headers_that_clients_know(admin: httpx.Client) -> None:
@@ -186,6 +187,12 @@ def test_who_asks_too_fast_is_told_in_the_headers_that_clients_know(admin: httpx
 def test_a_budget_that_makes_no_sense_is_refused(admin: httpx.Client, body: dict[str, Any], param: str) -> None:
     answer = admin.put("/v1/budgets", json=body)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
+def test_a_rate_limit_of_a_team_is_refused_in_words(admin: httpx.Client) -> None:
+    answer = admin.put("/v1/rate-limits", json={"scope": "team", "requests_per_minute": 1})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "scope")
+    assert "A rate limit is for all, key or user, not for a team." in answer.text
 
 
 def test_a_member_sets_no_limit(admin: httpx.Client) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from tidemill.core.errors import InvalidInput
 from tidemill.core.usage import UsageGroup, UsageSum
 
 USUAL = timedelta(days=30)
+EARLIEST = datetime.min.replace(tzinfo=UTC)
 MOST_ROWS = 10_000
 
 
@@ -62,7 +63,7 @@ class Usage:
         """
         groups = list(dict.fromkeys(groups))
         end = until or self._clock()
-        start = since or end - USUAL
+        start = since or end - min(USUAL, end - EARLIEST)
         if start >= end:
             raise InvalidInput(f"The report would end at {end.isoformat()}, before it begins.", param="from")
         found = await self._rows.sums(groups, since=start, until=end, owner_id=owner_id, limit=MOST_ROWS + 1)
