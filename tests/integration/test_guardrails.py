@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -20,15 +20,18 @@ from tidemill.core.chat import ChatChunk, ChatCompletion, ChatRequest, ModelRequ
 from tidemill.core.classification import Level
 from tidemill.core.context import InferenceContext
 from tidemill.core.deployment import Deployment, Task
+from tidemill.core.embedding import EmbeddingRequest
 from tidemill.core.errors import ContentRefused, ModelFailed, Unavailable
 from tidemill.core.guardrail import Action, Direction, Guardrail, GuardrailEvent
 from tidemill.core.ids import new_id
 from tidemill.core.json import Json, JsonObject
+from tidemill.llm.guardrails.embedder import GuardedEmbedder
 from tidemill.llm.guardrails.memorised import Memory
 from tidemill.llm.guardrails.model import GuardedModel
 from tidemill.llm.guardrails.presidio import Presidio
 from tidemill.llm.port import ChatModel
 from tidemill.llm.scripted import ScriptedAnswer, ScriptedCall, ScriptedModel
+from tidemill.llm.scripted_embeddings import ScriptedEmbedder
 from tidemill.settings.guardrails import GuardrailSettings
 from tidemill.store.database import Pool
 from tidemill.store.guardrails import GuardrailRepository
@@ -210,7 +213,7 @@ async def test_arguments_in_the_history_are_masked(pool: Pool) -> None:
     model = ScriptedModel(["ok"])
     guarded = Guarded(pool, model, settings(privacy={"input": "mask"}))
     request = request_of("Go on.")
-    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": json.dumps({"to": EMAIL})}}
+    call: Json = {"id": "1", "type": "function", "function": {"name": "f", "arguments": json.dumps({"to": EMAIL})}}
     messages: list[JsonObject] = [*request.messages, {"role": "assistant", "content": None, "tool_calls": [call]}]
     await guarded.complete(ChatRequest("scripted", messages, {}, request.context))
     seen: Any = model.requests[0]
@@ -230,6 +233,31 @@ async def test_names_and_earlier_reasoning_are_guarded_too(pool: Pool) -> None:
     assert isinstance(asked, ChatRequest)
     assert asked.messages[0]["reasoning_content"] == "They wrote from [EMAIL_1]."
     assert asked.messages[1]["name"] == "[EMAIL_1]"
+
+
+async def embed(pool: Pool, texts: list[str], **chosen: Any) -> Sequence[str]:
+    """What the embedding model sees of the texts."""
+    model, guards = ScriptedEmbedder(), guards_of(GuardrailSettings.model_validate(settings(**chosen)))
+    embedder = GuardedEmbedder(model, guards, GuardrailRepository(pool), clock=lambda: NOON)
+    context = InferenceContext(new_id(), Deployment(Task.EMBED, "scripted", "1"), trace_id="0" * 32, owner_id=OWNER)
+    await embedder.embed(EmbeddingRequest("scripted", texts, context=context))
+    return model.requests[0].texts
+
+
+async def test_texts_to_embed_are_masked_each_by_itself_or_flagged_or_refused(pool: Pool) -> None:
+    texts = [f"Ask {EMAIL} or {PHONE}.", f"The key {TOKEN}, from lan@b.vn.", "Plain words."]
+    seen = await embed(pool, texts, privacy={"input": "mask"}, secrets={"input": "flag"})
+    assert seen == ["Ask [EMAIL_1] or [PHONE_1].", f"The key {TOKEN}, from [EMAIL_1].", "Plain words."]
+    with pytest.raises(ContentRefused, match="`secrets`") as refused:
+        await embed(pool, texts, tasks={"embed": {"secrets_input": "refuse"}})
+    assert refused.value.param == "input"
+    assert TOKEN not in refused.value.message
+    rows = await GuardrailRepository(pool).page(limit=9)
+    assert {(one.task, one.guardrail, one.action, one.count, one.owner_id) for one in rows} == {
+        ("embed", "privacy", "mask", 3, OWNER),
+        ("embed", "secrets", "flag", 1, OWNER),
+        ("embed", "secrets", "refuse", 1, OWNER),
+    }
 
 
 async def test_texts_to_continue_are_guarded_too(pool: Pool) -> None:

@@ -26,7 +26,12 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     script.write_text(json.dumps({"text": f"I told [EMAIL_1] the key {TOKEN} now."}))
     with (
         upstream(folder, "--script", str(script)) as model,
-        running_hub(folder / "data", scripted_settings(model.url, guardrails=GUARDRAILS)) as hub,
+        running_hub(
+            folder / "data",
+            scripted_settings(
+                model.url, guardrails=GUARDRAILS, embeddings={"endpoints": {"vectors": {"url": model.url}}}
+            ),
+        ) as hub,
     ):
         yield hub
 
@@ -54,6 +59,14 @@ def test_a_chat_is_masked_both_ways_and_what_the_asker_said_comes_back(hub: Hub)
         ("secrets", "output", "mask"),
     }
     assert "lan.nguyen" not in json.dumps(found)
+
+
+def test_a_text_to_embed_is_guarded_too(hub: Hub) -> None:
+    with hub.client() as client:
+        answer = client.post("/v1/embeddings", json={"model": "vectors", "input": "What of Project Red River?"})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "input")
+        (event,) = events(client, guardrail="topics", limit=1)
+    assert (event["task"], event["action"], event["rules"]) == ("embed", "refuse", ["merger"])
 
 
 def test_a_streamed_chat_is_masked_alike(hub: Hub) -> None:

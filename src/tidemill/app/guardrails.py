@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from tidemill.core.clock import system_clock
 from tidemill.core.guardrail import Guardrail, GuardrailEvent
+from tidemill.llm.embeddings import Embedder
+from tidemill.llm.guardrails.embedder import GuardedEmbedder
 from tidemill.llm.guardrails.guards import Guards
 from tidemill.llm.guardrails.injection import InjectionGuard
 from tidemill.llm.guardrails.memorised import Memory
@@ -24,9 +26,10 @@ PRESIDIO_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Guarding:
-    """The guardrails' wrapper, and what keeps the fingerprints of stored texts."""
+    """The guardrails' wrappers of the two ports, and what keeps the fingerprints of stored texts."""
 
     wrap: Callable[[ChatModel], ChatModel]
+    wrap_embedder: Callable[[Embedder], Embedder]
     memory: Memory
 
 
@@ -53,7 +56,11 @@ async def open_guarding(
             )
         guards = guards_of(settings, memory=memory, presidio=presidio)
         stack.callback(guards.close)
-        yield Guarding(lambda inner: GuardedModel(inner, guards, rows, clock=system_clock, observe=observe), memory)
+        yield Guarding(
+            lambda inner: GuardedModel(inner, guards, rows, clock=system_clock, observe=observe),
+            lambda inner: GuardedEmbedder(inner, guards, rows, clock=system_clock, observe=observe),
+            memory,
+        )
 
 
 def guards_of(settings: GuardrailSettings, memory: Memory | None = None, presidio: Presidio | None = None) -> Guards:

@@ -3,7 +3,7 @@
 Of chats and texts, outermost first: recording, which keeps texts by their level → rate limits → guardrails → cache →
 recovery, which chooses who answers → budget → what may leave, for models outside → several answers to one request →
 tools of local models → route by model name (local child, endpoint or provider). Of embeddings: recording → rate
-limits → cache → budget → what may leave → route by model name.
+limits → guardrails → cache → budget → what may leave → route by model name.
 """
 
 import os
@@ -172,6 +172,7 @@ def embedder_of(
     metrics: Metrics,
     providers: Providers,
     limiting: Limiting,
+    guarding: Guarding,
 ) -> Embedder:
     """The embedding port's wrappers, in the order that stands above."""
     limits, classify = protection_of(settings)
@@ -187,7 +188,7 @@ def embedder_of(
         classify=classify,
         clock=system_clock,
     )
-    paced = RateLimitedEmbedder(cached, limiting.pace)
+    paced = RateLimitedEmbedder(guarding.wrap_embedder(cached), limiting.pace)
     recorded = RecordedEmbedder(
         paced,
         inferences,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from tidemill.core.clock import Clock
 from tidemill.core.context import InferenceContext
+from tidemill.core.deployment import Task
 from tidemill.core.errors import ContentRefused
 from tidemill.core.guardrail import Action, Direction, Guardrail, GuardrailEvent
 from tidemill.core.ids import new_id
@@ -15,6 +16,9 @@ ADVICE = {
     Direction.INPUT: "Take out what it found and ask again",
     Direction.OUTPUT: "Ask for something else",
 }
+
+ASKED_IN = {Task.EMBED: "input", Task.COMPLETE: "prompt"}
+"""The field of a request that holds its texts, where it is not `messages`."""
 
 
 class Ledger:
@@ -30,9 +34,14 @@ class Ledger:
         self._policy = policy
         self._found: dict[tuple[Guardrail, Direction, Action], Counter[str]] = {}
 
+    @property
+    def task(self) -> Task:
+        """What the model is asked for."""
+        return self._context.deployment.task
+
     def action(self, guardrail: Guardrail, direction: Direction) -> Action:
         """What follows from a finding."""
-        return self._policy.action(self._context.deployment.task, guardrail, direction)
+        return self._policy.action(self.task, guardrail, direction)
 
     def weight(self, direction: Direction) -> Callable[[Guardrail], int]:
         """How strict a guardrail is, for comparing."""
@@ -49,7 +58,7 @@ class Ledger:
             raise ContentRefused(
                 f"The guardrail `{guardrail}` does not let this {WHAT[direction]} pass: it found {rule}. "
                 f"{ADVICE[direction]}, or ask an admin about `guardrails.{guardrail}`.",
-                param="messages" if direction is Direction.INPUT else None,
+                param=ASKED_IN.get(self.task, "messages") if direction is Direction.INPUT else None,
             )
 
     def events(self, clock: Clock) -> list[GuardrailEvent]:
