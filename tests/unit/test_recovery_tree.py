@@ -548,3 +548,10 @@ async def test_a_prompt_that_cannot_be_filled_in_leads_to_the_next_fallback(capl
     answer = await model.complete(asking(route("alpha/a", fallbacks=order), passages=passages))
     assert answer.served.fallback == "template"
     assert "The fallback search has nothing to say. The prompt recovery.found can't be filled in" in caplog.text
+
+
+@pytest.mark.parametrize(("slow", "cost"), [("alpha/a", None), ("local-slow", 0.0)])
+async def test_nobody_can_say_what_a_try_cost_that_was_given_up(slow, cost):
+    answers = {slow: [ScriptedAnswer(delay=60)], "local-default": ["Here."]}
+    answer, models, _ = await ask(answers, route(slow, "local-default"), deadline=1000.05)
+    assert (models, answer.served.cost_usd) == ([slow, "local-default"], cost)

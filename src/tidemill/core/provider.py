@@ -34,6 +34,11 @@ class Price:
     output: float
     cached: float | None = None
 
+    @property
+    def is_nothing(self) -> bool:
+        """Whether no use costs anything."""
+        return not (self.input or self.output or self.cached)
+
     def of(self, usage: Usage) -> float:
         """What this use costs, in US dollars. `cached_tokens` are a part of `prompt_tokens`."""
         cached = min(usage.cached_tokens, usage.prompt_tokens)

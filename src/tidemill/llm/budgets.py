@@ -71,7 +71,6 @@ NOT_CONNECTED = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout"})
 
 MOST_USD = 900_000_000.0
 """More than any budget may be, and as much as a row can hold."""
-SOME_OF_ALL = Usage(prompt_tokens=2, completion_tokens=1, cached_tokens=1)
 
 WHOSE = {
     LimitScope.ALL: "everyone together",
@@ -269,7 +268,7 @@ class BudgetedEmbedder:
 
 
 def _free(price: Price | None) -> bool:
-    return price is not None and price.of(SOME_OF_ALL) == 0.0
+    return price is not None and price.is_nothing
 
 
 def _cost(price: Price | None, usage: Usage) -> float | None:

@@ -203,10 +203,13 @@ class Course:
 
     def overdue(self, ask: Ask) -> TidemillError:
         """The failure of a try that did not answer in time."""
-        return Unavailable(
+        price = ask.facts.price
+        late = Unavailable(
             f"The model {ask.facts.name} did not answer within {ask.limit:.0f} s. Ask for fewer tokens, or allow more.",
             failure=Failure.NETWORK_TIMEOUT,
         )
+        late.cost_usd = 0.0 if price is not None and price.is_nothing else None  # it may have answered by then
+        return late
 
     def _targets(self) -> list[ModelFacts]:
         """Whom to ask, in this order."""

@@ -73,7 +73,7 @@ class Tally:
     def served(self, facts: ModelFacts, inner: Served | None, *, fallback: bool) -> Served:
         """Who answered, and what it cost with all that failed before."""
         named = self._deployment.route is None and not facts.outside
-        free = facts.price is not None and facts.price.input == facts.price.output == 0
+        free = facts.price is not None and facts.price.is_nothing
         cost = inner.cost_usd if inner is not None else (0.0 if free else None)
         return self._so_far(
             Served(
