@@ -148,6 +148,22 @@ async def test_a_key_is_not_sent_elsewhere_by_changing_the_address(registry: Pro
     assert await registry.known.key(changed) == "sk-for-it"
 
 
+async def test_a_key_is_not_sent_elsewhere_where_the_new_one_could_not_be_stored(
+    registry: ProviderRegistry, pool: Pool, tmp_path: Path
+) -> None:
+    await registry.add("openai", {"kind": "openai"}, COMMAND, key=KEY)
+    settings = Settings.model_validate({"data_dir": tmp_path / "data"})
+    file = Path(open_key_file(settings).where)
+    aside = file.rename(file.with_suffix(".aside"))
+    with pytest.raises(Configuration, match="key file"):
+        await registry.change("openai", {"base_url": "https://gateway.example/v1"}, COMMAND, key="sk-for-it")
+    aside.rename(file)
+    other = made(pool, tmp_path)
+    await other.known.refresh()
+    assert await other.known.key(other.known.get("openai")) == KEY
+    assert other.known.get("openai").base_urls == ("https://api.openai.com/v1",)
+
+
 async def test_a_change_replaces_what_it_names_and_nothing_else(registry: ProviderRegistry, pool: Pool) -> None:
     models = {"m": {"input": 1, "output": 2}}
     await registry.add("own", {**OWN, "models": models, "timeout": 5}, COMMAND)

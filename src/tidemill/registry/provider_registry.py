@@ -153,6 +153,8 @@ class ProviderRegistry:
         self._changeable(name)
         changes, key = _with_key(name, changes, key)
         await self._check_addresses(_validated(name, _merged(self.known.get(name), changes)))
+        if key is not None:  # before the addresses, so that a new one is never sent the old key
+            await self._secrets.put(secret_name(name), key, actor)
         async with self._audit.change(actor) as change:
             old = await self._rows.lock(change.connection, name)
             if old is None:
@@ -163,9 +165,7 @@ class ProviderRegistry:
             if fields:
                 await self._rows.update(change.connection, new, self._clock())
                 change.note("provider.changed", "provider", name, fields=[*fields])
-        if key is not None:
-            await self._secrets.put(secret_name(name), key, actor)
-        elif old.key_secret != new.key_secret:
+        if old.key_secret != new.key_secret:
             await self._forget_key(old, actor)
         await self.known.refresh()
         return new
