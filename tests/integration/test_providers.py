@@ -148,16 +148,20 @@ async def test_a_key_is_not_sent_elsewhere_by_changing_the_address(registry: Pro
     assert await registry.known.key(changed) == "sk-for-it"
 
 
+def moved(file: Path, to: Path) -> Path:
+    return file.rename(to)
+
+
 async def test_a_key_is_not_sent_elsewhere_where_the_new_one_could_not_be_stored(
     registry: ProviderRegistry, pool: Pool, tmp_path: Path
 ) -> None:
     await registry.add("openai", {"kind": "openai"}, COMMAND, key=KEY)
     settings = Settings.model_validate({"data_dir": tmp_path / "data"})
     file = Path(open_key_file(settings).where)
-    aside = file.rename(file.with_suffix(".aside"))
+    aside = moved(file, file.with_suffix(".aside"))
     with pytest.raises(Configuration, match="key file"):
         await registry.change("openai", {"base_url": "https://gateway.example/v1"}, COMMAND, key="sk-for-it")
-    aside.rename(file)
+    moved(aside, file)
     other = made(pool, tmp_path)
     await other.known.refresh()
     assert await other.known.key(other.known.get("openai")) == KEY
