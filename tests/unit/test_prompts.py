@@ -60,7 +60,23 @@ def test_a_value_can_neither_add_a_message_nor_be_run() -> None:
         (("{{ name }}", "{{ name"), "line 1"),
         (("{{ name }}", "{% include 'x' %}{{ name }}"), "can't include"),
         (("{{ name }}", "{{ name.__class__.__mro__ }}"), "can't be filled in"),
-        (("{{ name }}", "{% for _ in range(10**9) %}{{ name }}{% endfor %}"), "can't be filled in"),
+        (("{{ name }}", "{% for _ in range(10**9) %}{{ name }}{% endfor %}"), "line 1: a prompt can't use Call"),
+        (("{{ name }}", "{{ name * 10 ** 9 }}"), "can't use Mul"),
+        (("{{ name }}", "{{ 'x' * 10 ** 10 }}"), "can't use Mul"),
+        (("{{ name }}", "{{ '%9999999999d' % 1 }}"), "can't use Mod"),
+        (("{{ name }}", "{{ name | center(9999999999) }}"), "can't use center"),
+        (("{{ name }}", "{{ name | join(name) }}"), "can't use join"),
+        (("{{ name }}", "{{ name | tojson(9999999999) }}"), "can't use tojson"),
+        (("{{ name }}", "{{ [1.5] | map('round', 9999999999, 'floor') }}"), "can't use map"),
+        (("{{ name }}", "{{ name.ljust(9999999999) }}"), "can't use Call"),
+        (("{{ name }}", "{{ lipsum(9999) }}"), "can't use Call"),
+        (("{{ name }}", "{% set a = name %}" + "{% set a = a ~ a %}" * 40), "can't use Assign"),
+        (("{{ name }}", "{% for a in name %}" * 3 + "{% endfor %}" * 3), "loops stand 2 deep"),
+        (("{{ name }}", "{{ name }}\0"), "a NUL"),
+        (("{{ name }}", "{{ name | join(d=name) }}"), "can't use join"),
+        (("{{ name }}", "{{ " + "(" * 20_000 + "name"), "nested too deeply"),
+        (("  name: Mai", "  name: " + "[" * 20_000), "nested over 20 deep"),
+        (("  name: Mai", "  name: [&a [x, x], *a, *a]"), "refers to another place"),
         (("{{ name }}", "{{ name / 0 }}"), "can't be filled in"),
         (("Be kind.", "x" * 100_001), "100,000 characters"),
     ],
@@ -82,6 +98,9 @@ def test_what_comes_to_too_much_is_refused() -> None:
     template = parse_template("greeting", "en", SOURCE)
     with pytest.raises(InvalidInput, match="over 1,000,000"):
         template.render({"name": "x" * 1_000_001})
+    squared = SOURCE.replace("{{ name }}", "{% for a in name %}{% for b in name %}{{ name }}{% endfor %}{% endfor %}")
+    with pytest.raises(InvalidInput, match="over 1,000,000"):
+        parse_template("greeting", "en", squared).render({"name": "x" * 100_000})
 
 
 @pytest.mark.parametrize(("name", "language"), [("Greeting", "en"), ("../x", "en"), ("greeting", "de")])

@@ -1,5 +1,6 @@
 """Prompts: which are in force, their versions, and what they come to when they are filled in."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -182,7 +183,8 @@ async def try_prompt(request: Request, name: str, body: PromptTest) -> PromptTes
     tested = PromptTested(version=template.version, messages=[dict(one) for one in messages])
     if body.model is None:
         return tested
-    context = context_of(request, await services.deployments.for_chat(body.model))
+    deployment = replace(await services.deployments.for_chat(body.model), prompt_version=template.version)
+    context = context_of(request, deployment)
     chat = ChatRequest(context.deployment.model, messages, {"max_tokens": body.max_tokens}, context)
     tested.answer = (await services.chat.complete(chat)).text
     tested.inference_id = context.inference_id

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
+from urllib.parse import quote
 
 import typer
 
@@ -118,7 +119,7 @@ def try_prompt(
     if model is not None:
         body = {"language": language, "number": number, "values": given, "model": model}
         with hub(load_settings()) as client:
-            tested = client.post(f"/v1/prompts/{name}/test", body)
+            tested = client.post(f"/v1/prompts/{quote(name, safe='')}/test", body)
     else:
         template = _with_prompts(lambda prompts: prompts.find(name, language, number))
         tested = {"version": template.version, "messages": filled(template, given), "answer": None}

@@ -20,6 +20,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tidemill.core.errors import InvalidInput
 from tidemill.core.json import Json, JsonObject
+from tidemill.core.text import storable
 
 NAME = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)*")
 LANGUAGES = ("en", "vi")
@@ -31,6 +32,17 @@ _SOURCE = re.compile(r"---\n(?P<head>.*?)^---\n(?P<body>.*)", re.DOTALL | re.MUL
 _MESSAGE = re.compile(r"^=== (system|user|assistant) ===$", re.MULTILINE)
 _FIELDS = frozenset({"description", "variables", "example"})
 _ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
+_FILTERS = frozenset({"capitalize", "default", "dictsort", "first", "items", "join", "last", "length", "list", "lower",
+                      "max", "min", "reverse", "sort", "string", "title", "tojson", "trim", "truncate", "unique",
+                      "upper"})  # fmt: skip
+_PARTS = (nodes.Template, nodes.Output, nodes.TemplateData, nodes.Const, nodes.List, nodes.Tuple, nodes.Name,
+          nodes.Getattr, nodes.Getitem, nodes.Slice, nodes.For, nodes.If, nodes.CondExpr, nodes.Compare, nodes.Operand,
+          nodes.And, nodes.Or, nodes.Not, nodes.Neg, nodes.Pos, nodes.Add, nodes.Sub, nodes.Div, nodes.FloorDiv,
+          nodes.Filter, nodes.Test, nodes.Keyword)  # fmt: skip
+"""Nothing with which a few letters make what no memory holds: no call, `set`, `*`, `**`, `%` or `~`."""
+_DEEPEST_LOOPS = 2
+_LONGEST_JOINT = 20
+_DEEPEST_VALUES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +92,21 @@ class PromptTemplate:
                 f"{', '.join(self.variables) or 'none'}.",
                 param="values",
             )
+        left = LONGEST
+        said: list[JsonObject] = []
         try:
-            said: list[JsonObject] = [
-                {"role": role, "content": _compiled(text).render(values)} for role, text in self.messages
-            ]
+            for role, text in self.messages:
+                pieces = []
+                for piece in _compiled(text).generate(values):
+                    left -= len(piece)
+                    if left < 0:
+                        raise InvalidInput(
+                            f"The prompt {self.name} comes to over {LONGEST:,} characters.", param="values"
+                        )
+                    pieces.append(piece)
+                said.append({"role": role, "content": "".join(pieces)})
         except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
             raise InvalidInput(f"The prompt {self.name} can't be filled in: {error}", param="values") from error
-        if sum(len(str(one["content"])) for one in said) > LONGEST:
-            raise InvalidInput(f"The prompt {self.name} comes to over {LONGEST:,} characters.", param="values")
         return said
 
 
@@ -104,6 +123,8 @@ def parse_template(name: str, language: str, source: str, number: int = 0) -> Pr
         raise InvalidInput(f"A prompt's language is one of {', '.join(LANGUAGES)}.", param="language")
     if len(source) > LARGEST:
         raise InvalidInput(f"A prompt's source has {LARGEST:,} characters at most.", param="source")
+    if storable(source) != source:
+        raise _unfit("it holds a NUL or half a character")
     source = source.replace("\r\n", "\n")
     found = _SOURCE.fullmatch(source)
     if found is None:
@@ -123,6 +144,7 @@ def parse_template(name: str, language: str, source: str, number: int = 0) -> Pr
 
 def _head(text: str) -> tuple[str, dict[str, str], dict[str, Json]]:
     try:
+        _check_head(text)
         head = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise _unfit(f"what stands between the lines of `---` is not YAML: {error}") from error
@@ -142,15 +164,53 @@ def _head(text: str) -> tuple[str, dict[str, str], dict[str, Json]]:
     return head["description"], variables, example
 
 
+def _check_head(text: str) -> None:
+    """Goes on with YAML that is about as large when it is read as when it is written."""
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST_VALUES:
+            raise _unfit(f"what stands between the lines of `---` is nested over {_DEEPEST_VALUES} deep")
+        if isinstance(event, yaml.AliasEvent):
+            raise _unfit("what stands between the lines of `---` refers to another place in it (`*name`)")
+
+
 def _variables_of(role: str, text: str) -> set[str]:
     try:
         tree = _ENVIRONMENT.parse(text)
+        _check_parts(role, tree)
         _compiled(text)
     except jinja2.TemplateSyntaxError as error:
         raise _unfit(f"in the {role}'s message, line {error.lineno}: {error.message}") from error
-    if next(tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)), None) is not None:
-        raise _unfit("a prompt can't include another")
+    except (RecursionError, MemoryError) as error:  # the latter is how Python's parser says the same
+        raise _unfit(f"the {role}'s message is nested too deeply") from error
     return set(meta.find_undeclared_variables(tree)) - _ENVIRONMENT.globals.keys()
+
+
+def _check_parts(role: str, node: nodes.Node, loops: int = 0) -> None:
+    """Goes on where all of it is what a prompt may have; before it is compiled, which works constants out."""
+    if isinstance(node, (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
+        raise _unfit("a prompt can't include another")
+    if not isinstance(node, _PARTS) or (isinstance(node, nodes.Filter) and not _is_plain(node)):
+        what = node.name if isinstance(node, nodes.Filter) else type(node).__name__
+        raise _unfit(f"in the {role}'s message, line {node.lineno}: a prompt can't use {what}")
+    loops += isinstance(node, nodes.For)
+    if loops > _DEEPEST_LOOPS:
+        raise _unfit(f"in the {role}'s message, line {node.lineno}: loops stand {_DEEPEST_LOOPS} deep at most")
+    for child in node.iter_child_nodes():
+        _check_parts(role, child, loops)
+
+
+def _is_plain(node: nodes.Filter) -> bool:
+    """Whether what comes out of a filter is about as long as what goes in."""
+    match node.name:
+        case "join":
+            return not (node.kwargs or node.dyn_args or node.dyn_kwargs) and all(
+                isinstance(one, nodes.Const) and len(str(one.value)) <= _LONGEST_JOINT for one in node.args
+            )
+        case "tojson":
+            return not (node.args or node.kwargs or node.dyn_args or node.dyn_kwargs)
+    return node.name in _FILTERS
 
 
 @lru_cache(maxsize=256)
