@@ -29,6 +29,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ABOUT_ITSELF = {"GET /openapi.json", "GET /docs"}
 EXAMPLES = 25
 NAMED = {
+    "POST /v1/alerts/test",
     "POST /v1/batches",
     "POST /v1/chat/completions",
     "POST /v1/completions",
@@ -41,6 +42,7 @@ NAMED = {
     "POST /v1/providers",
     "POST /v1/reviews",
     "POST /v1/users",
+    "PUT /v1/budgets",
 }
 """Operations on a name, an address or a diff, which data made up at random does not hit; besides those whose path
 names a thing."""
@@ -211,7 +213,17 @@ AWKWARD = [
 ]
 
 
-ASKED = ["chat/completions", "completions", "responses", "reviews", "models/load", "models/unload"]
+ASKED = [
+    "alerts/test",
+    "batches",
+    "chat/completions",
+    "completions",
+    "jobs",
+    "models/load",
+    "models/unload",
+    "responses",
+    "reviews",
+]
 
 
 @pytest.mark.parametrize("path", [f"/v1/{route}" for route in ASKED])
