@@ -8,7 +8,7 @@ import re
 import pytest
 
 from tidemill.app.telemetry import mask_log
-from tidemill.telemetry.logs import LONGEST, configure_logs, log_event
+from tidemill.telemetry.logs import LONGEST, TextLines, configure_logs, log_event
 from tidemill.telemetry.request import on_behalf_of
 from tidemill.telemetry.spans import Traces, span
 
@@ -157,3 +157,10 @@ def test_what_is_under_the_level_is_not_written():
     log_event(log, logging.INFO, "provider_selected")
     log.info("no")
     assert lines() == []
+
+
+def test_nobody_can_write_lines_of_their_own_into_a_text_log():
+    record = logging.LogRecord("x", logging.INFO, "", 0, "The model %s failed.", ("a\n2026 ERROR x: fake",), None)
+    record.fields = {"model": "b\r\n2026 ERROR x: fake\x1b[2J"}
+    (line,) = TextLines(str).format(record).splitlines()
+    assert line.endswith("The model a\\n2026 ERROR x: fake failed. model=b\\r\\n2026 ERROR x: fake\\x1b[2J")

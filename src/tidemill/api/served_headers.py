@@ -1,7 +1,12 @@
 """The headers that say who answered a request, or failed at it."""
 
+import re
+
 from tidemill.api.rate_headers import rate_headers
 from tidemill.core.served import Served
+
+NOT_PLAIN = re.compile(r"[^ -~]")
+"""What a header can't hold, ends of lines among it: a client may write them behind a provider's name."""
 
 
 def served_headers(served: Served | None, model: str) -> dict[str, str]:
@@ -22,4 +27,4 @@ def served_headers(served: Served | None, model: str) -> dict[str, str]:
         if served.fallback is not None:
             headers["x-tidemill-fallback"] = served.fallback
         headers |= rate_headers(served.rate)
-    return {name: value.encode("ascii", "replace").decode() for name, value in headers.items()}
+    return {name: NOT_PLAIN.sub("?", value).strip() for name, value in headers.items()}

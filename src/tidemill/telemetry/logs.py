@@ -7,9 +7,11 @@ given is the last line behind that, for what an exception or a library says.
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from textwrap import indent
 from typing import Literal, TextIO
 
 from tidemill.telemetry.request import current_request_id
@@ -34,6 +36,9 @@ ENCODER = json.JSONEncoder(default=str)
 """Escapes what is not ASCII: half a surrogate pair, which a client can send, could not be written otherwise."""
 LONGEST = 8_000
 """Characters of a message or a traceback; what a server sends us must not fill the log."""
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""What could end a line, or steer a terminal."""
 
 
 def log_event(logger: logging.Logger, level: int, event: str, **fields: object) -> None:
@@ -82,21 +87,29 @@ class JsonLines(logging.Formatter):
 
 
 class TextLines(logging.Formatter):
-    """A line for a person's eyes, with the fields of an event after it."""
+    """A line for a person's eyes, with the fields of an event after it.
+
+    Whatever is told of stays on its line, so that nobody can write lines of their own; tracebacks are indented.
+    """
 
     def __init__(self, mask: Mask) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        super().__init__()
         self._mask = mask
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of one record, and the lines of its traceback where it has one."""
-        line = super().format(record)
         said = {**fields_of(record)}
         if (request_id := current_request_id()) is not None:
             said["request_id"] = request_id
-        fields = "".join(f" {name}={value}" for name, value in said.items())
-        head, newline, traceback = line.partition("\n")
-        return masked(head + fields + newline + traceback, self._mask)
+        told = "".join([record.getMessage(), *(f" {name}={value}" for name, value in said.items())])
+        line = f"{self.formatTime(record)} {record.levelname} {record.name}: {CONTROL.sub(_escaped, told)}"
+        if record.exc_info:
+            line += "\n" + indent(self.formatException(record.exc_info), "  ")
+        return masked(line, self._mask)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()
 
 
 def fields_of(record: logging.LogRecord) -> Mapping[str, object]:
