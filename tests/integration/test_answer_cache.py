@@ -1,5 +1,6 @@
 """Answers are kept in memory, in the database and on disk, and given again to who asks the same and may see it."""
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -32,6 +33,7 @@ from tidemill.llm.port import ChatModel
 from tidemill.llm.scripted import ScriptedAnswer, ScriptedCall, ScriptedModel
 from tidemill.llm.transcript import Transcript
 from tidemill.settings import CacheSettings
+from tidemill.store.answer_cache import KeptAnswer
 from tidemill.store.database import Pool
 from tidemill.store.retention import RetentionRepository
 
@@ -377,6 +379,29 @@ async def test_an_erasure_deletes_what_a_person_asked_from_every_tier(
     assert not [*files(tmp_path / "cache")]
     assert tier_of(await cache.model.complete(asked("short"))) is None
     assert tier_of(await cache.model.complete(asked("another's"))) == "l1"
+
+
+async def test_an_erasure_does_not_wait_for_what_others_go_on_to_ask(cache_of: CacheOf) -> None:
+    cache = cache_of()
+    gates = {text: asyncio.Event() for text in ("before", "meanwhile")}
+
+    async def keep(text: str) -> None:
+        async def storable() -> bool:
+            await gates[text].wait()
+            return True
+
+        answer = KeptAnswer(text.encode().ljust(32), b"{}", "chat", "hash", "level:internal", OWNER)
+        await cache.answers.keep(answer, storable)
+
+    await keep("before")
+    erasing = asyncio.create_task(cache.answers.erase([OWNER]))
+    await asyncio.sleep(0)
+    await keep("meanwhile")
+    gates["before"].set()
+    async with asyncio.timeout(10):
+        assert await erasing == 1
+    gates["meanwhile"].set()
+    await cache.answers.written()
 
 
 async def test_clearing_leaves_nothing(cache_of: CacheOf, pool: Pool) -> None:

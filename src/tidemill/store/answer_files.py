@@ -42,8 +42,9 @@ class AnswerFiles:
             return name
         make_private_folder(self._folder)
         make_private_folder(path.parent)
-        handle, incoming = tempfile.mkstemp(dir=self._folder, prefix=INCOMING)
+        incoming: str | None = None
         try:
+            handle, incoming = tempfile.mkstemp(dir=self._folder, prefix=INCOMING)
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
                 file.flush()
@@ -51,8 +52,9 @@ class AnswerFiles:
             inherit_owner(Path(incoming))
             Path(incoming).rename(path)
         except OSError as error:
-            with suppress(OSError):
-                Path(incoming).unlink(missing_ok=True)
+            if incoming is not None:
+                with suppress(OSError):
+                    Path(incoming).unlink(missing_ok=True)
             raise Configuration(
                 f"The folder {self._folder} does not take a file: {error.strerror}. Make room, then try again."
             ) from error

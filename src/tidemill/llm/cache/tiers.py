@@ -142,9 +142,9 @@ class Answers:
         self._observe(tier=tier or NONE, hit=tier is not None)
 
     async def written(self) -> None:
-        """Returns when what is being written is written."""
-        while self._writes:
-            await asyncio.wait(self._writes.values())
+        """Returns when what is being written now is written; what begins meanwhile is not waited for."""
+        if self._writes:
+            await asyncio.wait(list(self._writes.values()))
 
     async def erase(self, owners: Collection[UUID]) -> int:
         """Deletes what these owners asked first, from every tier below the memory of other processes.
@@ -187,7 +187,8 @@ class Answers:
 
     async def aclose(self) -> None:
         """Waits for what is being written, and closes the connections to Redis."""
-        await self.written()
+        while self._writes:
+            await self.written()
         if self._redis is not None:
             await self._redis.aclose()
 
