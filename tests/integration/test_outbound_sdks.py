@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Sequence
 
+import httpx2
 import pytest
 
 from tests.support.failing_provider import failing_server
@@ -10,8 +11,11 @@ from tidemill.core.chat import ChatRequest
 from tidemill.core.errors import TidemillError
 from tidemill.core.provider import LOCAL, Provider, ProviderKind
 from tidemill.core.served import Served
+from tidemill.llm.providers.anthropic_sdk import AnthropicModel
 from tidemill.llm.providers.connections import Connections
 from tidemill.llm.providers.dispatch import Backends
+from tidemill.llm.providers.gemini_sdk import GeminiModel
+from tidemill.llm.providers.openai_sdk import OpenAIModel
 from tidemill.llm.scripted import ScriptedModel
 from tidemill.outbound import Outbound
 
@@ -62,3 +66,42 @@ async def test_an_official_client_does_not_reach_inside_and_sends_no_key_there()
                     assert KEY not in raised.value.message
             assert (script.total > 0) is reached
             await connections.aclose()
+
+
+ENVIRONMENT = {
+    "OPENAI_API_KEY": KEY, "OPENAI_CUSTOM_HEADERS": f"X-Gateway: {KEY}", "OPENAI_BASE_URL": "http://other.test/v1",
+    "ANTHROPIC_API_KEY": KEY, "ANTHROPIC_AUTH_TOKEN": KEY, "ANTHROPIC_CUSTOM_HEADERS": f"X-Gateway: {KEY}",
+    "ANTHROPIC_BASE_URL": "http://other.test", "GOOGLE_API_KEY": KEY, "GOOGLE_GENAI_USE_VERTEXAI": "true",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "make", "key"),
+    [
+        (ProviderKind.OPENAI, OpenAIModel, "sk-given"),
+        (ProviderKind.OPENAI_COMPATIBLE, OpenAIModel, None),
+        (ProviderKind.ANTHROPIC, AnthropicModel, "sk-given"),
+        (ProviderKind.GEMINI, GeminiModel, "sk-given"),
+    ],
+)
+async def test_what_the_environment_says_to_the_official_clients_is_sent_to_no_provider(
+    monkeypatch: pytest.MonkeyPatch, kind: ProviderKind, make: type[OpenAIModel], key: str | None
+) -> None:
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    sent: list[httpx2.Request] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        sent.append(request)
+        return httpx2.Response(500, json={})
+
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer)) as client:
+        url = "http://house.test/v1"
+        model = make(Provider("house", kind, (url,)), url, key, client, 5.0)
+        with pytest.raises(TidemillError):
+            await model.complete(ChatRequest("house/m", [{"role": "user", "content": "Hi"}]))
+    [request] = sent
+    assert request.url.host == "house.test"
+    headers = str(request.headers.multi_items())
+    assert KEY not in headers
+    assert ("sk-given" in headers) is (key is not None)

@@ -50,6 +50,7 @@ class AnthropicModel:
             http_client=http,
             open_telemetry=False,  # traces are the hub's own, and hold no texts
         )
+        self._client._custom_headers = {}  # the environment's, which may hold another server's key
         self._provider = provider
         self._timeout = timeout
 

@@ -59,6 +59,7 @@ class OpenAIModel:
         if provider.kind is not ProviderKind.OPENAI:
             # taken from the environment, and OpenAI's own
             self._client.organization = self._client.project = None
+        self._client._custom_headers = {}  # the environment's, which may hold another server's key
         self._headers = {} if key else {"Authorization": openai.Omit()}
         self._provider = provider
         self._timeout = timeout
