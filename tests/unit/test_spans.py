@@ -6,7 +6,7 @@ import pytest
 
 from tidemill.core.errors import InvalidInput, Unavailable
 from tidemill.telemetry.request import current_request_id, on_behalf_of, outgoing_headers, request_id_of
-from tidemill.telemetry.spans import MOST_SPANS, NO_SPAN, Traces, current_span, parse_traceparent, span
+from tidemill.telemetry.spans import MOST_SPANS, NO_SPAN, SPANS_EACH, Traces, current_span, parse_traceparent, span
 from tidemill.telemetry.trace_tree import shown, tree
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -178,3 +178,25 @@ def test_what_was_said_is_shown_to_who_may_see_it_alone():
         )
     assert "marker" not in str(shown(request.trace, content=False))
     assert "marker" in str(shown(request.trace, content=True))
+
+
+def test_requests_of_one_trace_at_the_same_time_are_kept_together():
+    traces = Traces(10)
+    parent = parse_traceparent(f"00-{TRACE}-{PARENT}-01")
+    with traces.begin("one", parent=parent) as one, traces.begin("two", parent=parent) as two:
+        for request in (one, two):
+            request.child("first").child("second").end()
+    assert sorted(names(traces.find(TRACE))) == ["first", "first", "one", "second", "second", "two"]
+
+
+def test_a_client_that_makes_large_traces_does_not_fill_the_memory():
+    traces = Traces(5)
+    for number in range(1, 6):
+        for _ in range(20):
+            with traces.begin("r", parent=parse_traceparent(f"00-{number:032x}-{PARENT}-01")) as request:
+                for _ in range(3):
+                    request.child("x").end()
+    kept = list(traces.newest(10))
+    assert len(kept) == 2
+    assert sum(len(trace.spans) for trace in kept) <= 5 * SPANS_EACH
+    assert kept[0].trace_id == f"{5:032x}"

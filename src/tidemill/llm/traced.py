@@ -33,6 +33,10 @@ SAMPLING = {
 """OpenTelemetry's names: https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/."""
 
 
+LONGEST = 20_000
+"""Characters of what was said that a span holds, where it holds any: 500 traces must not fill the memory."""
+
+
 class AttemptObserver(Protocol):
     """Is told of every try at a model; the metrics are one."""
 
@@ -68,7 +72,7 @@ class TracedModel:
             answer = await self._inner.complete(request)
             self._answered(here, answer.served, answer.usage)
             if self._content:
-                here.set({"gen_ai.output.messages": json.dumps(list(answer.choices), ensure_ascii=False)})
+                here.set({"gen_ai.output.messages": _said(list(answer.choices))})
             return answer
 
     def stream(self, request: ModelRequest) -> AsyncGenerator[ChatChunk, None]:
@@ -103,7 +107,7 @@ class TracedModel:
                     here.leave(token)
             self._answered(here, served, usage)
             if transcript is not None:
-                here.set({"gen_ai.output.messages": json.dumps(transcript.choices(), ensure_ascii=False)})
+                here.set({"gen_ai.output.messages": _said(transcript.choices())})
         except BaseException as error:
             here.fail(error)
             raise
@@ -118,7 +122,7 @@ class TracedModel:
             here.set({"tidemill.task": str(request.context.deployment.task)})
             here.set({"tidemill.inference_id": str(request.context.inference_id)})
         if self._content:
-            here.set({"gen_ai.input.messages": json.dumps(asked_of(request), ensure_ascii=False)})
+            here.set({"gen_ai.input.messages": _said(asked_of(request))})
 
     def _answered(self, here: Span | NoSpan, served: Served | None, usage: Usage | None) -> None:
         if served is not None and served.cache_tier is not None:
@@ -359,6 +363,11 @@ def _asked(request: ModelRequest) -> dict[str, Attribute]:
         if isinstance(value, int | float):
             asked[name] = value
     return asked
+
+
+def _said(said: object) -> str:
+    text = json.dumps(said, ensure_ascii=False)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
 
 
 def _served(served: Served | None) -> dict[str, Attribute]:

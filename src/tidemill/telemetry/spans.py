@@ -23,6 +23,8 @@ Export = Callable[["Span"], None]
 
 MOST_SPANS = 1000
 """Of one trace; more are counted and left out. A client may send thousands of requests in one trace."""
+SPANS_EACH = 40
+"""Times the traces that are kept, the spans that are: a request has about ten, and some 700 bytes each."""
 HEX = frozenset("0123456789abcdef")
 CANCELLED = "cancelled"
 
@@ -71,12 +73,12 @@ class Trace:
         self.dropped = 0
 
     def add(self, span: "Span") -> None:
-        """Notes a span that begins. With the second, a trace is worth keeping."""
+        """Notes a span that begins. From the second on, a trace is worth keeping."""
         if len(self.spans) >= MOST_SPANS:
             self.dropped += 1
             return
         self.spans.append(span)
-        if len(self.spans) == 2:
+        if len(self.spans) > 1:
             self.keep(self)
 
 
@@ -209,10 +211,10 @@ class Traces:
     """The last traces of this process, in memory.
 
     A trace is kept as soon as something was done within it, so that a request that does nothing but read a row does
-    not push one out that tells something.
+    not push one out that tells something. Where many requests make up a trace, fewer traces are kept.
 
     Args:
-        kept: how many.
+        kept: how many at most.
         export: is given each span that ends, where spans are sent somewhere.
     """
 
@@ -220,6 +222,7 @@ class Traces:
         self._kept = kept
         self._export = export
         self._traces: OrderedDict[str, Trace] = OrderedDict()
+        self._spans = 0
 
     def begin(self, name: str, *, parent: Parent | None = None, trace_id: str | None = None) -> Span:
         """The first span of a request or of a piece of the hub's own work, whose caller ends it.
@@ -244,6 +247,17 @@ class Traces:
             yield self._traces[trace_id]
 
     def _keep(self, trace: Trace) -> None:
-        self._traces[trace.trace_id] = trace
-        while len(self._traces) > self._kept:
-            self._traces.popitem(last=False)
+        known = self._traces.get(trace.trace_id)
+        if len(trace.spans) == 2:
+            self._spans += 2
+            if known is None:
+                self._traces[trace.trace_id] = trace
+            else:  # another request of the same trace began at the same time
+                known.spans += trace.spans
+                for span in trace.spans:
+                    span.trace = known
+        elif known is trace:
+            self._spans += 1
+        while len(self._traces) > self._kept or (self._spans > self._kept * SPANS_EACH and len(self._traces) > 1):
+            _, oldest = self._traces.popitem(last=False)
+            self._spans -= len(oldest.spans)
