@@ -17,7 +17,8 @@ def topics(*patterns: str) -> GuardrailSettings:
     "pattern",
     [
         "a*", "(a+)+", "(a{1,9}){1,9}", "(a|b)*", ".{0,50}.{0,50}", r"(a)\1", "(?=a)b", "(?<!a)b", "a{2,}", "(",
-        "a" * 501, r"(?P<x>a)(?P=x)", "[a]*", r"\w+",
+        "a" * 501, r"(?P<x>a)(?P=x)", "[a]*", r"\w+", "a?" * 20 + "a" * 20 + "b",
+        "(?:a|a)" * 20 + "b",
     ],
 )  # fmt: skip
 def test_a_pattern_that_can_take_too_long_is_refused(pattern: str) -> None:

@@ -16,7 +16,7 @@ from tidemill.core.failure import Failure
 from tidemill.core.ids import new_id
 from tidemill.core.served import Served
 from tidemill.llm.scripted import ScriptedAnswer, ScriptedModel
-from tidemill.llm.traced import ToldAttempts, ToldModel, TracedModel
+from tidemill.llm.traced import LONGEST, ToldAttempts, ToldModel, TracedModel
 from tidemill.telemetry.spans import Traces, current_span, span
 
 MARKER = "zebra-marker"
@@ -139,6 +139,13 @@ async def test_what_was_said_is_in_the_span_only_where_the_setting_says_so(strea
         if content:
             assert MARKER in said["gen_ai.input.messages"]
             assert json.loads(said["gen_ai.output.messages"])[0]["message"]["content"] == MARKER
+
+
+async def test_a_long_text_is_cut_in_its_span():
+    long = replace(asked(), messages=[{"role": "user", "content": "word " * LONGEST}])
+    with Traces(1).begin("request") as root:
+        await TracedModel("model", Answering(), content=True).complete(long)
+    assert len(root.trace.spans[1].attributes["gen_ai.input.messages"]) == LONGEST + 2
 
 
 async def test_the_kept_answer_of_a_cache_is_named():

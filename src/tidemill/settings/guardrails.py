@@ -15,6 +15,8 @@ PlainAction = Literal[Action.ALLOW, Action.FLAG, Action.REFUSE]
 MOST_REPEATED = 1000
 """Ways in which a pattern's repetitions can be combined at most, which bounds the time that it takes."""
 _REPEAT = re.compile(r"(?<!\\)(?:\\\\)*(?:([*+])|\{(\d*)(,?)(\d*)\})")
+_OPTIONAL = re.compile(r"(?<![(*+?}])\?")
+_INNERMOST = re.compile(r"\(([^()]*)\)")
 _GROUP_REPEATED = re.compile(r"(?<!\\)\)(?:[*+]|\{\d*,?\d*\})")
 _REFERS = re.compile(r"\\[1-9]|\(\?P=|\(\?[=!<(]")
 
@@ -30,7 +32,7 @@ def _pattern(text: str) -> str:
         raise ValueError(
             "has over 500 characters, looks around, refers back or repeats a group, which can take too long"
         )
-    ways = 1
+    ways = 2 ** len(_OPTIONAL.findall(bare)) * _choices(bare)
     for star, least, comma, most in _REPEAT.findall(bare):
         if star or (comma and not most):
             raise ValueError("repeats without an end, which can take too long: write {0,50} for * and {1,50} for +")
@@ -38,6 +40,15 @@ def _pattern(text: str) -> str:
     if ways > MOST_REPEATED:
         raise ValueError(f"can repeat in {ways} ways, which can take too long: {MOST_REPEATED} are the most")
     return text
+
+
+def _choices(bare: str) -> int:
+    """In how many ways one can go through the alternatives of all groups."""
+    ways = 1
+    while group := _INNERMOST.search(bare):
+        ways *= 1 + group[1].count("|")
+        bare = bare[: group.start()] + "G" + bare[group.end() :]
+    return ways
 
 
 def _phrase(text: str) -> str:
