@@ -153,3 +153,46 @@ async def test_without_the_database_a_failure_still_counts_here(pool, caplog):
     await closed.close()
     assert breaker.blocked(ALPHA) is not None
     assert "known to this process alone" in caplog.text
+
+
+async def test_a_try_of_which_nothing_was_sent_is_given_back(pool):
+    one, other, time = two(pool)
+    await fail(one, rests_until=time.clock() + timedelta(seconds=10))
+    await other.tend()
+    time.seconds += 11
+    assert await one.admit(ALPHA) is None
+    await one.released(ALPHA, time.clock())
+    await other.tend()
+    assert await other.admit(ALPHA) is None
+
+
+async def test_a_request_that_was_not_sent_does_not_end_a_rest_that_began_meanwhile(pool):
+    one, other, time = two(pool)
+    await fail(one, ("alpha", "b"))  # so that there is something to admit past
+    assert await one.admit(ALPHA) is None
+    await fail(one, rests_until=time.clock() + timedelta(seconds=600))
+    await one.released(ALPHA, time.clock())
+    await other.tend()
+    assert one.blocked(ALPHA).until == other.blocked(ALPHA).until == NOON + timedelta(seconds=600)
+
+
+class Passing(Time):
+    """Time that passes while it is looked at."""
+
+    def timer(self) -> float:
+        self.seconds += 0.01
+        return self.seconds
+
+
+async def test_names_that_an_asker_makes_up_leave_no_rows(pool):
+    rows = ProviderStateRepository(pool)
+    means = means_of(Passing(), rows)
+    named, _ = scripted({f"alpha/{n}": ["Here."] for n in range(3)}, means)
+    for n in range(3):
+        await named.complete(asking(f"alpha/{n}"))
+    await means.breaker.tend()
+    assert await rows.all() == []
+    routed, _ = scripted({"alpha/a": ["Here."]}, means)
+    await routed.complete(asking(route("alpha/a")))
+    await means.breaker.tend()
+    assert [(one.provider, one.model) for one in await rows.all()] == [("alpha", "a")]

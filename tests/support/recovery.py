@@ -62,7 +62,7 @@ class Rows(ProviderStateRepository):
     async def claim(self, provider: str, model: str, *, now: datetime, until: datetime) -> bool:
         return True
 
-    async def release(self, provider: str, model: str, *, rests_until: datetime) -> None:
+    async def release(self, provider: str, model: str, *, held_until: datetime, rests_until: datetime) -> None:
         pass
 
     async def write_latencies(self, latencies, at) -> None:

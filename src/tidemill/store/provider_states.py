@@ -95,12 +95,12 @@ class ProviderStateRepository:
             )
             return cursor.rowcount == 1
 
-    async def release(self, provider: str, model: str, *, rests_until: datetime) -> None:
-        """Gives a try back: the rest was over at this moment."""
+    async def release(self, provider: str, model: str, *, held_until: datetime, rests_until: datetime) -> None:
+        """Gives a try back that `claim` took until then, unless another rest has begun: it was over at this moment."""
         async with self._pool.connection() as connection:
             await connection.execute(
-                "UPDATE provider_states SET rests_until = %s WHERE provider = %s AND model = %s",
-                (rests_until, provider, model),
+                "UPDATE provider_states SET rests_until = %s WHERE provider = %s AND model = %s AND rests_until = %s",
+                (rests_until, provider, model, held_until),
             )
 
     async def disable(self, provider: str, reason: str, at: datetime) -> None:

@@ -64,6 +64,7 @@ class Breaker:
         self._clock = clock
         self._states: dict[Spot, ProviderState] = {}
         self._touched: set[Spot] = set()
+        self._trials: dict[Spot, datetime] = {}
         self._measured: dict[Spot, datetime] = {}
         self._unwritten: set[Spot] = set()
 
@@ -97,6 +98,7 @@ class Breaker:
             self._set(replace(state, rests_until=until))
             if not await self._rows.claim(*spot, now=now, until=until):
                 return Blocked(f"being tried again after {state.last_failure}", until)
+            self._trials[spot] = until
         return None
 
     def graver(self, facts: ModelFacts, failure: Failure, began: datetime) -> Failure:
@@ -154,15 +156,17 @@ class Breaker:
                 await self._rows.reset(state.provider, state.model, self._clock())
 
     async def released(self, facts: ModelFacts, began: datetime) -> None:
-        """Gives the one try after a rest back, where nothing was sent in the end.
+        """Gives the one try after a rest back, where nothing was sent in the end. A rest that began since stays.
 
         Raises:
             Unavailable: the database does not answer.
         """
         for state in list(self._of(facts)):
-            if state.rests_until is not None and state.failures:
+            spot = (state.provider, state.model)
+            until = self._trials.pop(spot, None)
+            if until is not None and state.rests_until == until:
                 self._set(replace(state, rests_until=began))
-                await self._rows.release(state.provider, state.model, rests_until=began)
+                await self._rows.release(*spot, held_until=until, rests_until=began)
 
     def measured(self, facts: ModelFacts, latency_ms: float) -> None:
         """Takes in how long an answer took."""

@@ -140,7 +140,8 @@ class Course:
     async def succeeded(self, ask: Ask) -> None:
         """Notes that the model answered, and how long that took."""
         breaker = self._means.breaker
-        breaker.measured(ask.facts, (self._means.timer() - ask.started) * 1000)
+        if self._route is not None or self._means.listed(ask.facts):
+            breaker.measured(ask.facts, (self._means.timer() - ask.started) * 1000)
         await breaker.succeeded(ask.facts, ask.began)
 
     async def failed(self, ask: Ask, error: TidemillError) -> None:

@@ -68,6 +68,11 @@ class Means:
         found = self._book.find(model)
         return found[0] if found is not None else None
 
+    def listed(self, facts: ModelFacts) -> bool:
+        """Whether a name stands in the settings or in a provider's row, and is not one that any asker could make up."""
+        provider = self.provider(facts.name)
+        return provider is None or facts.model in provider.models
+
     def timeout(self, model: str) -> float | None:
         """Seconds that a provider's answer may take; `None` for a model of one's own, which has bounds of its own."""
         provider = self.provider(model)
