@@ -1,6 +1,7 @@
 """Budgets hold, whoever asks at the same time and however a request ends; and each answer says what it cost."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import timedelta
@@ -13,7 +14,7 @@ from tests.support.people import MovedClock, make_accounts, person
 from tests.support.priced import FACTS, PRICE, asked, facts_of, model_facts, put_budget, reserved, spent
 from tidemill.accounts.api_keys import Wanted
 from tidemill.core.audit import COMMAND
-from tidemill.core.chat import ChatCompletion, ModelRequest, Usage
+from tidemill.core.chat import ChatChunk, ChatCompletion, ModelRequest, Usage
 from tidemill.core.deployment import Task
 from tidemill.core.embedding import EmbeddingRequest, Embeddings
 from tidemill.core.errors import (
@@ -217,6 +218,30 @@ async def test_a_stream_that_breaks_or_is_left_costs_what_was_reserved(pool: Poo
         await anext(chunks)
     assert await spent(pool) == [pytest.approx(2 * once)]
     assert await reserved(pool) == []
+
+
+async def test_what_a_server_says_on_the_way_is_not_what_a_broken_stream_cost(pool: Pool) -> None:
+    await put_budget(pool, 1.0)
+
+    class Counting(ScriptedModel):
+        async def stream(self, request: ModelRequest) -> AsyncGenerator[ChatChunk, None]:
+            yield ChatChunk([])
+            yield ChatChunk([{"index": 0, "delta": {"content": "one"}}], Usage(2, 1))
+            yield ChatChunk([{"index": 0, "delta": {"content": " two"}}], Usage(2, 2))
+            if self._script:
+                raise Unavailable("It broke off.")
+            yield ChatChunk([{"index": 0, "delta": {}, "finish_reason": "stop"}], Usage(2, 3))
+
+    with pytest.raises(Unavailable) as broken:
+        [_ async for _ in budgeted(pool, Counting(["breaks"])).stream(asked(max_tokens=100))]
+    [counted] = await spent(pool)
+    assert broken.value.cost_usd is None
+    assert counted >= PRICE.output * 100 / 1e6
+    *_, last = [chunk async for chunk in budgeted(pool, Counting([])).stream(asked(max_tokens=100))]
+    cost = PRICE.of(Usage(2, 3))
+    assert last.served is not None
+    assert last.served.cost_usd == pytest.approx(cost)
+    assert await spent(pool) == [pytest.approx(counted + cost)]
 
 
 async def test_a_cancelled_request_is_settled(pool: Pool) -> None:

@@ -211,11 +211,13 @@ class BudgetedModel:
         facts = self._spending.facts(request.model)
         request, reserved = await self._reserved(request, facts)
         cost = 0.0 if _free(facts.price) else None
-        began = False
+        began = ended = False
         try:
             async with aclosing(self._inner.stream(request)) as chunks:
                 async for chunk in chunks:
-                    if chunk.usage is not None:
+                    ended = ended or any(choice.get("finish_reason") for choice in chunk.choices)
+                    # What some servers say with each word is what was used so far, and not what the answer cost.
+                    if chunk.usage is not None and (ended or not chunk.choices):
                         cost = _cost(facts.price, chunk.usage)
                     if chunk.usage is not None or chunk.served is not None or not began:
                         chunk = replace(chunk, served=_served(chunk.served, facts, cost))
