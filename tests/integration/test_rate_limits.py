@@ -1,6 +1,7 @@
 """Nobody asks faster than a rate limit allows, in whichever process; and who is refused is told when to come back."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import timedelta
 from uuid import UUID
@@ -12,13 +13,14 @@ from tests.support.people import MovedClock, make_accounts, person
 from tests.support.priced import FACTS, asked
 from tidemill.accounts.api_keys import Wanted
 from tidemill.core.audit import COMMAND
-from tidemill.core.chat import ChatCompletion, ModelRequest
+from tidemill.core.chat import ChatChunk, ChatCompletion, ModelRequest
 from tidemill.core.context import InferenceContext
 from tidemill.core.embedding import EmbeddingRequest
-from tidemill.core.errors import RateLimited, Unavailable
+from tidemill.core.errors import ContentRefused, RateLimited, Unavailable
 from tidemill.core.ids import new_id
 from tidemill.core.inference import Inference
 from tidemill.core.limits import LimitScope, RateLimit
+from tidemill.core.served import Served
 from tidemill.llm.budgets import BudgetedModel, Spending
 from tidemill.llm.port import ChatModel
 from tidemill.llm.rate_limits import Pace, RateLimitedEmbedder, RateLimitedModel
@@ -127,6 +129,23 @@ async def test_a_failed_request_takes_no_tokens(pool: Pool) -> None:
     with pytest.raises(Unavailable):
         async for _ in model.stream(by_key(max_tokens=100)):
             pass
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_an_answer_that_is_refused_takes_the_tokens_that_it_may_have_used(pool: Pool, streamed: bool) -> None:
+    refused = ContentRefused("A guardrail does not let it pass.")
+    refused.served = Served("acme", "own", "v1")
+
+    class Refused(ScriptedModel):
+        async def stream(self, request: ModelRequest) -> AsyncGenerator[ChatChunk, None]:
+            raise refused
+            yield
+
+    model = paced(pool, MovedClock(), Refused([ScriptedAnswer(error=refused)]), tokens_per_minute=100)
+    with pytest.raises(ContentRefused):
+        await (anext(model.stream(by_key(max_tokens=100))) if streamed else model.complete(by_key(max_tokens=100)))
+    with pytest.raises(RateLimited):
+        await model.complete(by_key(max_tokens=100))
 
 
 async def test_a_stream_says_how_its_asker_stands_and_is_corrected_at_its_end(pool: Pool) -> None:

@@ -16,7 +16,7 @@ from tidemill.core.chat import ChatChunk, ChatCompletion, ModelRequest, Usage
 from tidemill.core.clock import Clock
 from tidemill.core.context import InferenceContext
 from tidemill.core.embedding import EmbeddingRequest, Embeddings
-from tidemill.core.errors import RateLimited, TidemillError
+from tidemill.core.errors import ContentRefused, RateLimited, TidemillError
 from tidemill.core.limits import Allowance, LimitScope, RateLimit, RateStanding
 from tidemill.llm.embeddings import Embedder
 from tidemill.llm.port import ChatModel
@@ -156,8 +156,9 @@ class RateLimitedModel:
             return await self._inner.complete(request)
         try:
             answer = await self._inner.complete(request)
-        except TidemillError:
-            await self._pace.correct(taken, 0)
+        except TidemillError as error:
+            if not _was_answered(error):
+                await self._pace.correct(taken, 0)
             raise
         await self._pace.correct(taken, _used(answer.usage))
         return answer if answer.served is None else replace(answer, served=replace(answer.served, rate=taken.standing))
@@ -176,8 +177,8 @@ class RateLimitedModel:
                         chunk = replace(chunk, served=replace(chunk.served, rate=taken.standing))
                     began = True
                     yield chunk
-        except TidemillError:
-            used = used if began else 0
+        except TidemillError as error:
+            used = used if began or _was_answered(error) else 0
             raise
         finally:
             if used is not None:
@@ -217,6 +218,11 @@ def _estimate(request: ModelRequest) -> int:
     """The tokens that a request is thought to use, its answer as long as it may be where it says so."""
     limit = request.options.get("max_tokens")
     return -(-prompt_bound(request) // BYTES_PER_TOKEN) + (limit if isinstance(limit, int) and limit > 0 else 0)
+
+
+def _was_answered(error: TidemillError) -> bool:
+    """Whether tokens were used all the same, nobody knows how many: an answer was made, and was not let pass."""
+    return isinstance(error, ContentRefused) and error.served is not None
 
 
 def _used(usage: Usage) -> int:
