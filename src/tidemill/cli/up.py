@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -20,7 +21,7 @@ import uvicorn
 import uvloop
 from rich.console import Console
 
-from tidemill.accounts.api_keys import LOCAL_KEY, Wanted
+from tidemill.accounts.api_keys import LOCAL_KEY, NewApiKey, Wanted
 from tidemill.api.app import create_app
 from tidemill.api.services import Services
 from tidemill.app import Database, open_database, open_hub
@@ -31,7 +32,7 @@ from tidemill.cli.review import review_on_hub
 from tidemill.core.accounts import Role
 from tidemill.core.audit import HUB
 from tidemill.core.clock import system_clock
-from tidemill.core.errors import Configuration, Conflict, TidemillError, Unavailable
+from tidemill.core.errors import Configuration, Conflict, NotFound, TidemillError, Unavailable
 from tidemill.forges.bundle import clone_bundle
 from tidemill.forges.local_git import read_change, recent_commits
 from tidemill.llm.catalog import SourceKind, list_models
@@ -163,22 +164,36 @@ async def _until_stopped(server: uvicorn.Server, work: "asyncio.Task[None]", sto
 
 @asynccontextmanager
 async def _local_key(services: Services) -> AsyncIterator[str]:
-    """A key for this machine's commands, valid while the hub runs. Its id is noted, so that a kill leaves none."""
+    """A key for this machine's commands, valid while the hub runs. Its id is noted, so that a kill leaves none.
+
+    Each follows the one before, at the end one whose secret nobody has, so that what was asked with it goes on at the
+    next start, and belongs to the same owner.
+    """
     note = services.settings.run_dir / "local-key"
-    if note.exists():
-        await services.keys.revoke_id(UUID(note.read_text()), HUB)
-    made = await services.keys.create(Wanted(LOCAL_KEY, Role.ADMIN), HUB)
-    fresh = note.with_suffix(".new")
-    fresh.write_text(str(made.key.id))
-    fresh.replace(note)
+    made = await _next_local_key(services, note)
     try:
         yield made.secret
     finally:
         try:
-            await services.keys.revoke_id(made.key.id, HUB)
-            note.unlink()
+            await _next_local_key(services, note)
         except Unavailable as error:
-            log.warning("The key of this machine's commands is revoked at the next start: %s", error.message)
+            log.warning("The key of this machine's commands goes on to the next start: %s", error.message)
+
+
+async def _next_local_key(services: Services, note: Path) -> NewApiKey:
+    """A new key, at which the noted one ends; of its owner, unless somebody revoked it."""
+    try:
+        made = await services.keys.rotate(_noted(note), grace=timedelta(0), actor=HUB)
+    except (FileNotFoundError, ValueError, NotFound, Conflict):
+        made = await services.keys.create(Wanted(LOCAL_KEY, Role.ADMIN), HUB)
+    fresh = note.with_suffix(".new")
+    fresh.write_text(str(made.key.id))
+    fresh.replace(note)
+    return made
+
+
+def _noted(note: Path) -> UUID:
+    return UUID(note.read_text())
 
 
 async def _greet(services: Services, url: str) -> None:
