@@ -35,6 +35,7 @@ def hub(folder: Path, slow: Upstream) -> Iterator[Hub]:
     with upstream(folder, "--delay-ms", "5") as model:
         settings = scripted_settings(model.url)
         settings["models"]["endpoints"]["slow"] = {"url": slow.url}
+        settings["embeddings"] = {"endpoints": {"vectors": {"url": model.url}}}
         running = start_hub(folder / "data", settings)
         try:
             yield running
@@ -107,8 +108,13 @@ def test_texts_are_continued_and_embedded_in_batches_too(client: openai.OpenAI) 
     done = ended(client, begun(client, [asked], "/v1/completions"))
     assert len(written(client, done.output_file_id)["one"]["response"]["body"]["choices"]) == 2
     asked = {"custom_id": "one", "method": "POST", "url": "/v1/embeddings", "body": {"model": "nowhere", "input": "x"}}
-    done = ended(client, begun(client, [asked], "/v1/embeddings"))
-    assert (done.status, done.output_file_id) == ("completed", None)
+    body = {"model": "vectors", "input": ["a", "b"], "encoding_format": "float"}
+    good = {"custom_id": "two", "method": "POST", "url": "/v1/embeddings", "body": body}
+    done = ended(client, begun(client, [asked, good], "/v1/embeddings"))
+    assert done.status == "completed"
+    direct = [one.embedding for one in client.embeddings.create(**body).data]
+    answer = written(client, done.output_file_id)["two"]["response"]["body"]
+    assert [one["embedding"] for one in answer["data"]] == direct
     assert written(client, done.error_file_id)["one"]["response"]["body"]["error"]["code"] == "model_not_found"
 
 
@@ -141,6 +147,8 @@ def test_every_bad_line_of_a_file_is_told_with_its_number_and_nothing_is_asked(c
         line("g", body="Hello"),
         line("", body={}),
         "[]",
+        '{"custom_id": "h", "method": "POST", "url": "/v1/chat/completions", "body": {"seed": 1e999}}',
+        '{"custom_id": "i", "method": "POST", "url": "/v1/chat/completions", "body": {"seed": NaN}}',
     ]
     failed = ended(client, begun(client, lines))
     assert failed.status == "failed"
@@ -157,6 +165,8 @@ def test_every_bad_line_of_a_file_is_told_with_its_number_and_nothing_is_asked(c
         (9, "invalid_body", "body"),
         (10, "invalid_custom_id", "custom_id"),
         (11, "invalid_json_line", None),
+        (12, "invalid_body", "body"),
+        (13, "invalid_body", "body"),
     ]
     assert failed.output_file_id is failed.error_file_id is None
 

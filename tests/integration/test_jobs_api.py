@@ -74,6 +74,7 @@ def slow(folder: Path) -> Iterator[Upstream]:
 def settings_of(model: Upstream, slow: Upstream) -> dict[str, Any]:
     settings = scripted_settings(model.url, outbound={"allow": ["127.0.0.1"]})
     settings["models"]["endpoints"]["slow"] = {"url": slow.url}
+    settings["embeddings"] = {"endpoints": {"vectors": {"url": model.url}}}
     return settings
 
 
@@ -147,6 +148,14 @@ def test_a_job_is_answered_as_its_endpoint_would_answer(
     assert set(found["result"]) == set(direct)
 
 
+def test_a_job_embeds_texts_as_their_endpoint_does(client: httpx.Client) -> None:
+    body = {"model": "vectors", "input": ["Xin chào", "Tạm biệt"]}
+    found = ended(client, submitted(client, body, "/v1/embeddings"))
+    assert found["status"] == "done"
+    assert len(found["result"]["data"]) == 2
+    assert found["result"]["data"] == client.post("/v1/embeddings", json=body).json()["data"]
+
+
 @pytest.mark.parametrize("text", ["a NUL \x00 in it", "half a pair \ud83d", "🦀 nghĩa là cua", "x" * 600_000])
 def test_a_text_is_kept_as_it_was_asked(hub: Hub, client: httpx.Client, text: str) -> None:
     body = {"endpoint": ENDPOINT, "body": {**CHAT, "messages": [{"role": "user", "content": text}]}}
@@ -186,6 +195,8 @@ def test_a_job_that_can_not_be_answered_is_refused_at_once(
         "http://127.0.0.2:8000/told",
         "file:///etc/passwd",
         "http://user:word@127.0.0.1/told",
+        "http://127.0.0.1/to\0ld",
+        "http://127.0\0.0.1/told",
     ],
 )
 def test_a_callback_into_the_network_is_refused_at_once(client: httpx.Client, url: str) -> None:
@@ -310,6 +321,52 @@ def test_the_commands_submit_show_list_and_cancel_jobs(hub: Hub, client: httpx.C
     assert waiting["priority"] == "batch"
     ended(client, waiting["id"])
     assert tidemill(["jobs", "cancel", waiting["id"]], surroundings).returncode == 5
+
+
+def test_a_number_that_no_one_can_keep_is_refused(client: httpx.Client) -> None:
+    schema = '{"type": "json_schema", "json_schema": {"name": "n", "schema": {"maximum": 1e999}}}'
+    body = f'{json.dumps(CHAT)[:-1]}, "response_format": {schema}}}'
+    refused = client.post("/v1/jobs", content=f'{{"endpoint": "{ENDPOINT}", "body": {body}}}'.encode())
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "body")
+
+
+def test_what_a_request_allows_holds_when_its_job_is_answered(hub: Hub, client: httpx.Client) -> None:
+    asked = {"endpoint": ENDPOINT, "body": {**CHAT, "messages": [{"role": "user", "content": "Once more"}]}}
+    once = {"accept-language": "vi", "x-tidemill-max-cost": "0.5", "cache-control": "no-store"}
+    job = client.post("/v1/jobs", json=asked, headers=once).json()["id"]
+    [row] = query(hub, "SELECT language, max_cost_usd, cache FROM generation_jobs WHERE id = %s", job)
+    assert row == {"language": "vi", "max_cost_usd": 0.5, "cache": "no-store"}
+    assert ended(client, job)["status"] == "done"
+
+
+def test_what_this_machines_commands_asked_goes_on_after_an_orderly_restart(folder: Path, tmp_path: Path) -> None:
+    body = tmp_path / "request.json"
+    body.write_text(json.dumps(CHAT))
+    with upstream(folder, "--delay-ms", "1500") as model:
+        hub = start_hub(folder / "restarted", scripted_settings(model.url))
+        submit = tidemill(["jobs", "submit", str(body)], hub.environment)
+        assert submit.returncode == 0, submit.stderr
+        job = submit.stdout.strip()
+        wait_for(lambda: model.asked, what="the question")
+        stop(hub)
+        hub = start_hub(folder / "restarted", scripted_settings(model.url))
+        try:
+
+            def status() -> str | None:
+                shown = tidemill(["jobs", "show", job, "--json"], hub.environment)
+                assert shown.returncode == 0, shown.stderr
+                found = str(json.loads(shown.stdout)["status"])
+                return found if found in {"done", "failed"} else None
+
+            assert wait_for(status, what="the job's end") == "done"
+            living = query(
+                hub,
+                "SELECT id FROM api_keys WHERE name = 'local commands' AND revoked_at IS NULL "
+                "AND (expires_at IS NULL OR expires_at > now())",
+            )
+            assert len(living) == 1
+        finally:
+            stop(hub)
 
 
 def test_a_job_whose_hub_is_killed_is_answered_after_the_next_start(folder: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import NOON
 from tidemill.core.accounts import RIGHTS, Caller, Role
 from tidemill.core.classification import Level
-from tidemill.core.context import Priority
+from tidemill.core.context import CacheUse, Priority
 from tidemill.core.errors import InvalidInput, NotPermitted, TooManyRequests, Unavailable
 from tidemill.core.generation import Callback, GenerationJob, JobState, Maker
 from tidemill.core.ids import new_id
@@ -82,7 +82,7 @@ class Makers:
 
 
 def maker(level=Level.CONFIDENTIAL):
-    return Maker(new_id(), new_id(), None, level, "request", "0" * 32)
+    return Maker(new_id(), new_id(), None, level, "request", "0" * 32, CacheUse.NONE, "vi", 0.5)
 
 
 @pytest.mark.parametrize(
@@ -97,6 +97,7 @@ async def test_nothing_is_asked_at_a_higher_level_than_the_maker_had_then_and_ha
     asker = (await standing_of(maker(then), makers)).asker("job:1", Priority.BATCH)
     assert (asker.level, asker.priority, asker.request_id) == (seen, Priority.BATCH, "request")
     assert asker.key_id == makers.now.key_id
+    assert (asker.cache, asker.language, asker.max_cost_usd) == (CacheUse.NONE, "vi", 0.5)
     assert [asker.part(number).job for number in (0, 1)] == ["job:1:0", "job:1:1"]
 
 

@@ -106,7 +106,7 @@ async def create_job(request: Request) -> Response:
     asked = await parsed(_parse, await request.body())
     new = NewJob(
         endpoint=asked.endpoint,
-        body=json.dumps(asked.body).encode(),
+        body=_body(asked),
         priority=PRIORITIES[asked.priority],
         callback_url=asked.callback_url,
     )
@@ -157,8 +157,14 @@ async def delete_job(request: Request, job_id: UUID) -> JobDeleted:
 
 def maker_of(request: Request) -> Maker:
     """Who asks, to be known again when it is done."""
-    asker = asker_of(request)
-    return maker_from(caller_of(request.scope), request_id=asker.request_id, trace_id=asker.trace_id)
+    return maker_from(caller_of(request.scope), asker_of(request))
+
+
+def _body(asked: JobRequest) -> bytes:
+    try:
+        return json.dumps(asked.body, allow_nan=False).encode()
+    except ValueError as error:
+        raise InvalidInput("`body` holds a number that JSON has not, or that is too large.", param="body") from error
 
 
 def _parse(body: bytes) -> JobRequest:

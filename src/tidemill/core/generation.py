@@ -7,7 +7,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from tidemill.core.classification import Level
-from tidemill.core.context import Priority
+from tidemill.core.context import CacheUse, Priority
 from tidemill.core.json import Json
 
 
@@ -40,6 +40,9 @@ class Maker:
 
     Attributes:
         level: the highest level of text that the maker might see then; what is allowed now counts as well.
+        cache: what the request allowed the cache.
+        language: of the texts that the hub itself writes.
+        max_cost_usd: what one answer may cost at most; `None` for the setting's.
     """
 
     owner_id: UUID
@@ -48,6 +51,9 @@ class Maker:
     level: Level
     request_id: str | None
     trace_id: str
+    cache: CacheUse = CacheUse.ALLOWED
+    language: str = "en"
+    max_cost_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,8 +72,11 @@ class Standing:
             request_id=self.maker.request_id,
             level=self.level,
             priority=priority,
+            cache=self.maker.cache,
             deadline=time.monotonic() + ANSWER_SECONDS,
+            language=self.maker.language,
             job=job,
+            max_cost_usd=self.maker.max_cost_usd,
         )
 
 
@@ -90,9 +93,19 @@ async def standing_of(maker: Maker, makers: Makers) -> Standing:
     return Standing(maker, caller.key_id, level)
 
 
-def maker_from(caller: Caller, *, request_id: str | None, trace_id: str) -> Maker:
-    """Who asks now, to be known again later."""
-    return Maker(caller.owner_id, caller.key_id, caller.user_id, caller.level, request_id, trace_id)
+def maker_from(caller: Caller, asker: Asker) -> Maker:
+    """Who asks now, and under which conditions, to be known again later."""
+    return Maker(
+        owner_id=caller.owner_id,
+        key_id=caller.key_id,
+        user_id=caller.user_id,
+        level=caller.level,
+        request_id=asker.request_id,
+        trace_id=asker.trace_id,
+        cache=asker.cache,
+        language=asker.language,
+        max_cost_usd=asker.max_cost_usd,
+    )
 
 
 class Stopped(Exception):

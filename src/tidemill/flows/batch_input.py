@@ -95,8 +95,13 @@ class BatchInput:
         if unknown := sorted(said.keys() - FIELDS):
             raise self._unusable("unknown_parameter", f"There is no field {unknown[0][:100]!r}.")
         self._check_envelope(said)
+        try:
+            body = json.dumps(said["body"], allow_nan=False)
+        except ValueError as error:
+            fault = "`body` holds a number that JSON has not, or that is too large."
+            raise self._unusable("invalid_body", fault, "body") from error
         self._count(said["custom_id"], said["body"])
-        return BatchLine(len(self._seen) - 1, said["custom_id"], json.dumps(said["body"]))
+        return BatchLine(len(self._seen) - 1, said["custom_id"], body)
 
     def _check_envelope(self, said: Mapping[str, Any]) -> None:
         name = said["custom_id"]

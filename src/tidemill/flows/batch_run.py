@@ -13,6 +13,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 from tidemill.core.clock import Clock
@@ -116,16 +117,22 @@ class BatchRun:
             try:
                 standing = await standing_of(batch.maker, parts.makers)
                 with on_behalf_of(batch.maker.request_id):
-                    await unless(self._unwanted, self._page(batch, lines, standing))
-            except (Stopped, NotAuthenticated, NotPermitted):
+                    await unless(partial(self._changed, standing), self._page(batch, lines, standing))
+            except Stopped:
+                continue
+            except (NotAuthenticated, NotPermitted):
                 return
 
     def _wanted(self, batch: Batch) -> bool:
         return batch.state is BatchState.IN_PROGRESS and self._parts.clock() < batch.expires_at
 
-    async def _unwanted(self) -> bool:
-        batch = await self._batch()
-        return batch is None or not self._wanted(batch)
+    async def _changed(self, standing: Standing) -> bool:
+        """Whether what is asked now may not go on as it is. Raises where the maker may ask no longer."""
+        batch = await surely(self._batch)
+        if batch is None or not self._wanted(batch):
+            return True
+        now = await surely(lambda: standing_of(batch.maker, self._parts.makers))
+        return now.level is not standing.level
 
     async def _page(self, batch: Batch, lines: list[BatchLine], standing: Standing) -> None:
         """Some lines, as many at once as this process may ask."""

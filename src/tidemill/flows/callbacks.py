@@ -18,7 +18,7 @@ from uuid import UUID
 import httpx
 
 from tidemill.core.clock import Clock
-from tidemill.core.errors import TidemillError
+from tidemill.core.errors import InvalidInput, TidemillError
 from tidemill.core.generation import Callback, CallbackState, GenerationJob
 from tidemill.core.json import Json
 from tidemill.settings import JobSettings
@@ -81,6 +81,8 @@ class Callbacks:
         Raises:
             InvalidInput: it is none, or a private one that the settings do not allow.
         """
+        if not url.isprintable():
+            raise InvalidInput("The address of a callback holds printable characters alone.", param="callback_url")
         await self._outbound.check(url, param="callback_url")
 
     def secret(self, owner_id: UUID) -> str:

@@ -192,7 +192,7 @@ class GenerationFlow:
             return
 
         async def ended() -> bool:
-            return await parts.rows.state(job_id) is not JobState.RUNNING
+            return await surely(lambda: parts.rows.state(job_id)) is not JobState.RUNNING
 
         try:
             trace = parts.traces.begin("job", trace_id=job.maker.trace_id)

@@ -27,13 +27,13 @@ class BatchRepository:
         async with self._pool.connection() as connection:
             await connection.execute(
                 "INSERT INTO batches (id, owner_id, key_id, user_id, level, endpoint, state, input_file_id, "
-                "output_seconds, metadata, request_id, trace_id, created_at, expires_at) "
-                "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s::json, %s, %s, %s, %s)",
+                "output_seconds, metadata, request_id, trace_id, cache, language, max_cost_usd, created_at, "
+                "expires_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s::json, %s, %s, %s, %s, %s, %s, %s)",
                 (
                     batch.id, maker.owner_id, maker.key_id, maker.user_id, maker.level, batch.endpoint, batch.state,
                     batch.input_file_id, batch.output_seconds,
                     None if batch.metadata is None else json.dumps(batch.metadata), maker.request_id, maker.trace_id,
-                    batch.created_at, batch.expires_at,
+                    maker.cache, maker.language, maker.max_cost_usd, batch.created_at, batch.expires_at,
                 ),
             )  # fmt: skip
 
@@ -56,12 +56,6 @@ class BatchRepository:
             "SELECT * FROM batches WHERE ended_at IS NULL AND (%(owner)s::uuid IS NULL OR owner_id = %(owner)s)",
             {"owner": owner_id},
         )
-
-    async def state(self, batch_id: UUID) -> BatchState | None:
-        """How far a batch is; `None` where it is gone."""
-        async with self._pool.connection() as connection:
-            row = await (await connection.execute("SELECT state FROM batches WHERE id = %s", (batch_id,))).fetchone()
-        return BatchState(str(row["state"])) if row else None
 
     async def add_lines(self, batch_id: UUID, pages: AsyncIterator[Sequence[BatchLine]], now: datetime) -> int:
         """Writes all lines, and that the batch is in progress, in one commit; returns how many there are.

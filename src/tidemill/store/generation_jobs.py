@@ -6,14 +6,14 @@ from typing import Any, LiteralString
 from uuid import UUID
 
 from tidemill.core.classification import Level
-from tidemill.core.context import Priority
+from tidemill.core.context import CacheUse, Priority
 from tidemill.core.generation import Callback, CallbackState, GenerationJob, JobState, Maker
 from tidemill.store.database import Pool
 
 HEAD: LiteralString = (
     "id, owner_id, key_id, user_id, level, priority, endpoint, state, error::text AS error, callback_url, "
-    "callback_state, callback_attempts, callback_delivery_id, callback_error, request_id, trace_id, created_at, "
-    "started_at, ended_at, expires_at"
+    "callback_state, callback_attempts, callback_delivery_id, callback_error, request_id, trace_id, cache, language, "
+    "max_cost_usd, created_at, started_at, ended_at, expires_at"
 )
 """All but what may be large."""
 SHOWN: LiteralString = f"{HEAD}, result::text AS result"
@@ -37,13 +37,14 @@ class GenerationJobRepository:
         async with self._pool.connection() as connection:
             await connection.execute(
                 "INSERT INTO generation_jobs (id, owner_id, key_id, user_id, level, priority, endpoint, state, "
-                "request, callback_url, callback_delivery_id, request_id, trace_id, created_at, expires_at) "
-                "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s::json, %s, %s, %s, %s, %s, %s)",
+                "request, callback_url, callback_delivery_id, request_id, trace_id, cache, language, max_cost_usd, "
+                "created_at, expires_at) "
+                "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s::json, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
                 (
                     job.id, maker.owner_id, maker.key_id, maker.user_id, maker.level, int(job.priority), job.endpoint,
                     job.state, job.request, callback.url if callback else None,
-                    callback.delivery_id if callback else None, maker.request_id, maker.trace_id, job.created_at,
-                    job.expires_at,
+                    callback.delivery_id if callback else None, maker.request_id, maker.trace_id, maker.cache,
+                    maker.language, maker.max_cost_usd, job.created_at, job.expires_at,
                 ),
             )  # fmt: skip
 
@@ -160,6 +161,9 @@ def maker_of(row: Mapping[str, Any]) -> Maker:
         level=Level(row["level"]),
         request_id=row["request_id"],
         trace_id=row["trace_id"],
+        cache=CacheUse(row["cache"]),
+        language=row["language"],
+        max_cost_usd=row["max_cost_usd"],
     )
 
 
