@@ -21,9 +21,8 @@ ANSWER_BYTES = 100_000
 
 
 @asynccontextmanager
-async def open_alerts(settings: Settings, pool: Pool, secrets: Secrets) -> AsyncIterator[Alerts]:
+async def open_alerts(settings: Settings, pool: Pool, secrets: Secrets, outbound: Outbound) -> AsyncIterator[Alerts]:
     """The service for alerts, and the client through which webhooks are told."""
-    outbound = Outbound(settings.outbound.allow)
     async with outbound.client(timeout=SECONDS, max_bytes=ANSWER_BYTES) as client:
         yield Alerts(
             rules_of(settings.alerts),

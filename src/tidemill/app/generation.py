@@ -35,13 +35,14 @@ def generation_of(
     answers: WholeAnswers,
     files: Files,
     traces: Traces,
+    outbound: Outbound,
 ) -> GenerationServices:
     """The services for jobs and batches, whose workflows are registered with `jobs` before that starts."""
     makers = Standing(ApiKeyRepository(pool), PeopleRepository(pool), system_clock)
     rows = GenerationJobRepository(pool)
     callbacks = Callbacks(
         rows,
-        Outbound(settings.outbound.allow),
+        outbound,
         derive=database.key.derive,
         settings=settings.jobs,
         clock=system_clock,

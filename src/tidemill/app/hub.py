@@ -132,7 +132,7 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
         whole = WholeAnswers(
             chat, embedder, deployments, embedding_deployments, settings.embeddings.max_input_bytes, traces
         )
-        generation = generation_of(settings, database, pool, jobs, whole, files, traces)
+        generation = generation_of(settings, database, pool, jobs, whole, files, traces, outbound)
         await jobs.start()
         stack.push_async_callback(jobs.aclose)
         page = await stack.enter_async_context(
@@ -140,7 +140,7 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
         )
         data = data_of(settings, pool, accounts, answers)
         stack.push_async_callback(accounts.keys.write_uses)
-        alerts = await stack.enter_async_context(open_alerts(settings, pool, secrets))
+        alerts = await stack.enter_async_context(open_alerts(settings, pool, secrets, outbound))
         chores = chores_of(
             database,
             data,
