@@ -511,6 +511,24 @@ async def test_a_provider_that_is_changed_while_it_answers_goes_on_to_the_end(fa
         assert len(text_of([first, *[chunk async for chunk in chunks]])) > 20
 
 
+async def test_the_client_of_a_provider_that_was_changed_is_closed_once_nobody_uses_it(far):
+    opened = []
+
+    def open_client(one):
+        opened.append(Outbound().sdk_client(timeout=5, allow_private=True))
+        return opened[-1]
+
+    connections = Connections(far.book, open_client, 5)
+    provider = far.book.providers["openai"]
+    async with connections.to(provider, 0), connections.to(replace(provider, timeout=2.0), 0):
+        assert [one.is_closed for one in opened] == [False, False]
+    assert [one.is_closed for one in opened] == [True, False]
+    async with connections.to(replace(provider, timeout=3.0), 0):
+        assert [one.is_closed for one in opened] == [True, True, False]
+    await connections.aclose()
+    assert all(one.is_closed for one in opened)
+
+
 async def test_closing_a_stream_early_leaves_the_provider_usable(far):
     for wire in WIRES:
         async with aclosing(far.model.stream(asking(wire))) as chunks:

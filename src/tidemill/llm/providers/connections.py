@@ -63,7 +63,6 @@ class _Line:
     provider: Provider
     http: "httpx2.AsyncClient"
     users: int = 0
-    retired: bool = False
     models: dict[tuple[str, str | None], ProviderModel] = field(default_factory=dict)
 
 
@@ -99,18 +98,24 @@ class Connections:
         line = self._line(provider)
         line.users += 1
         try:
+            await self._close_unused()
             yield await self._model(line, provider.base_urls[endpoint % len(provider.base_urls)], key)
         finally:
             line.users -= 1
-            if line.retired and not line.users:
-                self._retired.remove(line)
-                await line.http.aclose()
+            await self._close_unused()
 
     async def aclose(self) -> None:
         """Closes all connections."""
         lines = [*self._lines.values(), *self._retired]
         self._lines.clear()
         for line in lines:
+            await line.http.aclose()
+
+    async def _close_unused(self) -> None:
+        """Closes what led to providers as they were, once nobody uses it."""
+        unused = [line for line in self._retired if not line.users]
+        self._retired = [line for line in self._retired if line.users]
+        for line in unused:
             await line.http.aclose()
 
     async def _key(self, provider: Provider) -> str | None:
@@ -140,7 +145,6 @@ class Connections:
         if line is not None and (line.provider is provider or line.provider == provider):
             return line
         if line is not None:
-            line.retired = True
             self._retired.append(line)
         line = self._lines[provider.name] = _Line(provider, self._open_client(provider))
         return line
