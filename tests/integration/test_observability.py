@@ -267,10 +267,8 @@ def test_a_job_is_answered_under_the_id_and_in_the_trace_of_the_request_that_mad
     trace_id = made.headers["x-tidemill-trace-id"]
     assert asked[0].headers["traceparent"].startswith(f"00-{trace_id}-")
     wait_for(lambda: any(line.get("event") == "llm_call_completed" for line in seen.of("job-7")), what="its line")
-    names = wait_for(
-        lambda: found if "queued /v1/chat/completions" in (found := names_of(seen, trace_id)) else None, what="its span"
-    )
-    assert {"POST /v1/jobs", "inference", "dispatch"} <= names
+    expected = {"POST /v1/jobs", "queued /v1/chat/completions", "inference", "dispatch"}
+    wait_for(lambda: expected <= names_of(seen, trace_id), what="the spans of both processes")
 
 
 def names_of(seen: Seen, trace_id: str) -> set[str]:
