@@ -153,6 +153,7 @@ class Posted(ThreadingHTTPServer):
     def __init__(self) -> None:
         self.requests: list[tuple[dict[str, str], bytes]] = []
         self.status = 204
+        self.length = 0
         super().__init__(("127.0.0.1", 0), _Keeps)
 
     @property
@@ -166,7 +167,7 @@ class _Keeps(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["content-length"]))
         self.server.requests.append(({name.lower(): value for name, value in self.headers.items()}, body))
         self.send_response(self.server.status)
-        self.send_header("content-length", "0")
+        self.send_header("content-length", str(self.server.length))
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
@@ -230,6 +231,13 @@ async def test_a_webhook_to_a_private_address_is_refused_where_it_is_not_allowed
         with pytest.raises(Configuration, match=r"outbound\.allow"):
             await Webhook(AlertWebhookSettings(url=posted.url), http, reveal, lambda: NOON).tell(ALERT)
     assert posted.requests == []
+
+
+async def test_a_webhook_whose_answer_never_ends_was_told(posted: Posted) -> None:
+    posted.status, posted.length = 200, 1000
+    async with client(allowed=True) as http:
+        await Webhook(AlertWebhookSettings(url=posted.url), http, reveal, lambda: NOON).tell(ALERT)
+    assert len(posted.requests) == 1
 
 
 async def test_a_webhook_that_fails_is_no_telling(posted: Posted) -> None:

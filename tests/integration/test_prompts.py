@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import reachable
 from tests.support.hubs import Hub, running_hub, scripted_settings, tidemill, upstream
+from tests.support.rows import query
 from tidemill.accounts.audit import Audit
 from tidemill.core.audit import COMMAND
 from tidemill.core.errors import InvalidInput, NotFound
@@ -115,6 +116,8 @@ def test_over_http_a_prompt_is_shown_set_tried_with_a_model_and_put_back(hub: Hu
         assert "at most three words" in tried["messages"][0]["content"]
         assert "Hi" in tried["messages"][0]["content"]
         assert tried["answer"]
+        [row] = query(hub, "SELECT prompt_version FROM inferences WHERE id = %s", tried["inference_id"])
+        assert row["prompt_version"] == tried["version"] == put.json()["version"]
         assert "three" in client.get(f"/v1/prompts/{NAME}/diff").json()["diff"]
         back = client.post(f"/v1/prompts/{NAME}/activate", json={"number": 0})
         assert back.json()["version"] == SHIPS.version

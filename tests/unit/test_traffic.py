@@ -232,6 +232,18 @@ async def test_who_reads_slowly_holds_no_slot_for_ever(clock):
     await ended(begun, "slow", "next")
 
 
+async def test_who_reads_slowly_keeps_no_other_adapter_out_for_ever(clock):
+    turns, order = Turns(2, clock), []
+    begun = await waiting_for(turns, order, [("slow", "one", Priority.INTERACTIVE)])
+    begun |= await waiting_for(turns, order, [("next", "two", Priority.INTERACTIVE)])
+    assert order == ["slow"]
+    clock.now += PLACE_SECONDS
+    begun |= await waiting_for(turns, order, [("last", "two", Priority.INTERACTIVE)])
+    await asyncio.sleep(0)
+    assert set(order) == {"slow", "next", "last"}
+    await ended(begun, "slow", "next", "last")
+
+
 def test_reviews_and_batches_leave_half_of_the_queue_to_people(clock):
     traffic = Traffic("tiny", slots=1, max_queue=4, now=clock)
     with ExitStack() as inside:

@@ -147,12 +147,15 @@ def _word(alert: Alert) -> str:
 
 async def _post(client: httpx.AsyncClient, url: str, body: bytes, headers: dict[str, str], who: str) -> None:
     try:
-        answer = await client.post(url, content=body, headers=headers)
+        async with asyncio.timeout(2 * SECONDS), client.stream("POST", url, content=body, headers=headers) as answer:
+            status = answer.status_code  # the rest is not read: whoever answers so far was told
+    except TimeoutError as error:
+        raise Unavailable(f"{who} did not answer in time.") from error
     except httpx.InvalidURL as error:
         raise Configuration(f"{who} has an address that can't be used.") from error
     except httpx.HTTPError as error:
         raise Unavailable(f"{who} can't be reached ({type(error).__name__}).") from error
     except TidemillError as error:
         raise Configuration(f"{who} can't be asked: {error.message}") from error
-    if answer.status_code >= 300:
-        raise Unavailable(f"{who} answered {answer.status_code}.")
+    if status >= 300:
+        raise Unavailable(f"{who} answered {status}.")

@@ -8,7 +8,8 @@ What a child has not begun waits here and not in the child, whose own queue know
   constant requests for that one, a request for another adapter would be let in and never decoded. So requests for one
   adapter, or for the plain base, are in the child at a time.
 - A place is given back when the answer is read, or after `PLACE_SECONDS`: a client that reads slowly must not hold a
-  slot in which nothing is decoded any more. Whoever is let in then may wait in the child.
+  slot in which nothing is decoded any more, nor keep another adapter out. Whoever is let in then may wait in the
+  child.
 
 Processes that share a child keep this order each for itself.
 """
@@ -75,7 +76,7 @@ class Turns:
         """Lets in whoever may be. A turn that begins takes along all of its adapter that wait, as far as they fit."""
         now = self._now()
         patience = TURN_SECONDS
-        if not self._inside and self._waiting:
+        if not self._taken(now) and self._waiting:
             self._current = min(self._waiting, key=lambda one: self._rank(one, now)).adapter
             patience = math.inf
         own = [one for one in self._waiting if one.adapter == self._current]
@@ -100,7 +101,10 @@ class Turns:
         one.let_in.set()
 
     def _free(self, now: float) -> bool:
-        return sum(now - begun < PLACE_SECONDS for begun in self._inside.values()) < self._slots
+        return self._taken(now) < self._slots
+
+    def _taken(self, now: float) -> int:
+        return sum(now - begun < PLACE_SECONDS for begun in self._inside.values())
 
     def _rank(self, one: _Waiter, now: float) -> tuple[int, int]:
         return self._level(one, now), one.number
