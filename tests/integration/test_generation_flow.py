@@ -29,10 +29,15 @@ class Away(GenerationJobRepository):
 
     looks = 0
 
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(pool)
+        self.back = asyncio.Event()
+
     async def state(self, job_id: UUID) -> JobState | None:
         self.looks += 1
         if self.looks == 1:
             raise Unavailable("The database does not answer.")
+        self.back.set()
         return await super().state(job_id)
 
 
@@ -66,8 +71,7 @@ async def test_a_job_does_not_fail_because_the_database_was_away_for_a_moment(
     rows = Away(pool)
 
     async def looked_twice() -> None:
-        while rows.looks < 2:
-            await asyncio.sleep(0.01)
+        await rows.back.wait()
 
     callbacks = Callbacks(rows, Outbound([]), derive=lambda _: "", settings=JobSettings(), clock=lambda: NOON)
     parts = GenerationParts(rows, Slow(looked_twice), Makers(), callbacks, JobSettings(), Traces(10), lambda: NOON)
