@@ -189,12 +189,6 @@ def test_a_budget_that_makes_no_sense_is_refused(admin: httpx.Client, body: dict
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
 
 
-def test_a_rate_limit_of_a_team_is_refused_in_words(admin: httpx.Client) -> None:
-    answer = admin.put("/v1/rate-limits", json={"scope": "team", "requests_per_minute": 1})
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "scope")
-    assert "A rate limit is for all, key or user, not for a team." in answer.text
-
-
 def test_a_member_sets_no_limit(admin: httpx.Client) -> None:
     _, headers = member(admin, "wishful")
     body = {"scope": "all", "period": "day", "limit_usd": 1}

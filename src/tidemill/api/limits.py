@@ -81,7 +81,7 @@ class RateLimitRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    scope: LimitScope = Field(description="`all`, `key` or `user`.")
+    scope: Literal[LimitScope.ALL, LimitScope.KEY, LimitScope.USER]
     subject: str | None = SUBJECT
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
