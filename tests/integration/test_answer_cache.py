@@ -165,6 +165,23 @@ async def test_a_file_that_is_gone_or_damaged_is_asked_for_anew(cache_of: CacheO
     assert tier_of(await cache_of(inner=serving).model.complete(asked())) == "l3"
 
 
+@pytest.mark.parametrize("value", [b"{", b"[]", b'{"choices": [], "usage": [1], "served": ["a", "b", "c"]}'])
+async def test_a_row_that_is_no_answer_any_more_is_asked_for_anew_and_kept_over(
+    cache_of: CacheOf, serving: Serving, pool: Pool, value: bytes
+) -> None:
+    first = cache_of(inner=serving)
+    await first.model.complete(asked())
+    await first.answers.written()
+    async with pool.connection() as connection:
+        await connection.execute("UPDATE answer_cache SET value = %s", (value,))
+    other = cache_of(inner=serving)
+    assert (await other.model.complete(asked())).text == TURNS
+    assert (await other.model.complete(asked())).text == TURNS
+    assert serving.asked == 2
+    await other.answers.written()
+    assert [bytes(row["value"]) for row in await rows(pool)] != [value]
+
+
 async def test_who_may_see_less_or_more_never_gets_the_answer(cache_of: CacheOf, serving: Serving) -> None:
     cache = cache_of(inner=serving)
     for level in Level:

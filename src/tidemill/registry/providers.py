@@ -9,6 +9,7 @@ fetched file of the Hugging Face Hub, the catalog, an adapter, and last `provide
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,8 @@ from tidemill.settings import Settings
 from tidemill.store.providers import ProviderRepository
 
 MEMORY_SECONDS = 1.0
+MODEL_NAME = re.compile(r"[^\s\x00-\x1f\x7f-\x9f]{1,200}")
+"""What can be a model's name at a provider: as the settings have it, and nothing that could end a line or a header."""
 LARGEST_KEY = 8192
 ONES_OWN_KINDS = frozenset({ProviderKind.OLLAMA, ProviderKind.VLLM, ProviderKind.TGI})
 """Servers that people run themselves; at an address of one's own, nobody bills their tokens."""
@@ -96,7 +99,7 @@ class Providers:
         """The provider of `provider/model`, and the model's name there; `None` for a local model or an endpoint."""
         name, slash, remote = model.partition("/")
         provider = self._known.get(name)
-        if provider is None or not slash or not remote or model in self._entries():
+        if provider is None or not slash or model in self._entries() or not MODEL_NAME.fullmatch(remote):
             return None
         return provider, remote
 

@@ -1,6 +1,7 @@
 """A kept answer: as bytes, and given again whole or as a stream."""
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,8 @@ from tidemill.core.context import InferenceContext
 from tidemill.core.json import Json, JsonObject
 from tidemill.core.served import Served
 from tidemill.llm.transcript import WORDS
+
+log = logging.getLogger(__name__)
 
 ENDINGS = frozenset({"stop", "length", "tool_calls", "function_call"})
 """How an answer ends that is all that the model had to say; a filter's or an error's ending is none."""
@@ -33,13 +36,21 @@ def encoded(answer: ChatCompletion, context: InferenceContext) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
-def decoded(data: bytes, tier: str) -> ChatCompletion:
-    """The answer that was encoded, as the cache gives it: nothing was computed for it, and nothing paid."""
-    value: dict[str, Any] = json.loads(data.decode("utf-8", "surrogatepass"))
-    prompt, completion = value["usage"]
-    provider, model, version = value["served"]
+def decoded(data: bytes, tier: str) -> ChatCompletion | None:
+    """The answer that was encoded, as the cache gives it: nothing was computed for it, and nothing paid.
+
+    `None` for what is no such answer, as after a damage in the store: it is asked for anew, and kept over it.
+    """
+    try:
+        value: dict[str, Any] = json.loads(data.decode("utf-8", "surrogatepass"))
+        prompt, completion = value["usage"]
+        provider, model, version = value["served"]
+        choices = value["choices"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        log.warning("An answer that the tier %s of the cache kept can't be read, and is asked for anew.", tier)
+        return None
     served = Served(provider, model, version, cost_usd=0.0, attempts=0, cache_tier=tier)
-    return ChatCompletion(value["choices"], Usage(prompt, completion, cached_tokens=prompt), served)
+    return ChatCompletion(choices, Usage(prompt, completion, cached_tokens=prompt), served)
 
 
 def shared(served: Served | None, context: InferenceContext, tier: str) -> Served:

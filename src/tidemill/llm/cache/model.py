@@ -123,10 +123,11 @@ class CachedModel:
     def _kept(self, wanted: _Wanted) -> ChatCompletion | None:
         """The answer where memory has it."""
         found = self._answers.look(wanted.key) if wanted.may_be_old else None
-        if found is None:
+        answer = decoded(found.value, found.tier) if found is not None else None
+        if found is None or answer is None:
             return None
         self._answers.count(wanted.key, found.tier)
-        return decoded(found.value, found.tier)
+        return answer
 
     def _flight(self, wanted: _Wanted, let_down: int, *, streamed: bool) -> Flight:
         """The flight that is under way for an equal request, else a new one; that, too, for who was let down twice."""
@@ -142,13 +143,13 @@ class CachedModel:
         """The answer from the first tier that has it, else from the model, whose chunks the flight passes on."""
         if wanted.may_be_old:
             found = self._answers.look(wanted.key) or await self._answers.find(wanted.key)
-            if found is not None:
-                return Landed(decoded(found.value, found.tier), kept=True)
+            if found is not None and (answer := decoded(found.value, found.tier)) is not None:
+                return Landed(answer, kept=True)
         meaning = await self._semantic.meaning(wanted.request, wanted.context)
         if meaning is not None and wanted.may_be_old:
             found = await self._answers.find_like(meaning, self._semantic.threshold)
-            if found is not None:
-                return Landed(decoded(found.value, found.tier), kept=True)
+            if found is not None and (answer := decoded(found.value, found.tier)) is not None:
+                return Landed(answer, kept=True)
         if flight is None:
             answer = await self._inner.complete(wanted.request)
         else:
