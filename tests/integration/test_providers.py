@@ -300,7 +300,7 @@ async def test_facts_say_who_serves_a_name_what_it_costs_and_whether_texts_leave
     assert (facts("own/m").price, facts("own/m").outside) == (FREE, False)
     assert (facts("gateway/m").price, facts("gateway/m").outside) == (None, False)
     assert facts("cloud/m").price is None
-    for unknown in ("nothing", "nobody/m", "openai/", "near/x"):
+    for unknown in ("nothing", "nobody/m", "openai/", "near/x", "openai/a b", "openai/a\nb", "openai/" + 201 * "x"):
         with pytest.raises(ModelNotFound):
             facts(unknown)
 
