@@ -10,7 +10,8 @@ from tidemill.core.clock import Clock
 from tidemill.core.errors import InvalidInput, NotFound
 from tidemill.core.ids import new_id
 from tidemill.core.limits import Budget, BudgetState, LimitScope, Period
-from tidemill.limits.subjects import Audited, Subjects
+from tidemill.limits.subjects import Subjects
+from tidemill.store.audited import Audited
 from tidemill.store.budgets import BudgetRepository
 
 SMALLEST_USD = 0.000001

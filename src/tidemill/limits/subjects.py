@@ -1,40 +1,14 @@
 """Whose requests count towards a limit: a subject is there, and is named in one way."""
 
-from contextlib import AbstractAsyncContextManager
-from typing import Protocol
 from uuid import UUID
 
 from tidemill.core.accounts import Caller
-from tidemill.core.audit import Actor
 from tidemill.core.deployment import Task
 from tidemill.core.errors import InvalidInput, NotFound
-from tidemill.core.json import Json
 from tidemill.core.limits import LimitScope
 from tidemill.store.api_keys import ApiKeyRepository
-from tidemill.store.database import Connection
 from tidemill.store.people import PeopleRepository
 from tidemill.store.teams import TeamRepository
-
-
-class Noted(Protocol):
-    """A change in the making, on one connection, with what the audit log will say of it."""
-
-    @property
-    def connection(self) -> Connection:
-        """Commits with the log's entries, or not at all."""
-        ...
-
-    def note(self, action: str, target: str, target_id: object | None = None, **details: Json) -> None:
-        """Says what was done."""
-        ...
-
-
-class Audited(Protocol):
-    """Gives a transaction that commits a change together with the audit log's entries about it."""
-
-    def change(self, actor: Actor, /) -> AbstractAsyncContextManager[Noted]:
-        """The transaction."""
-        ...
 
 
 class Subjects:

@@ -1,40 +1,17 @@
 """Secrets such as a provider's key: encrypted at rest, used by the hub, shown to nobody."""
 
 import re
-from contextlib import AbstractAsyncContextManager
-from typing import Protocol
 
 from tidemill.core.audit import Actor
 from tidemill.core.clock import Clock
 from tidemill.core.errors import Configuration, InvalidInput, NotFound
-from tidemill.core.json import Json
+from tidemill.store.audited import Audited
 from tidemill.store.database import Connection
 from tidemill.store.key_ring import KeyFile, KeyRing
 from tidemill.store.secrets import SecretName, SecretRepository
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 LARGEST = 65_536
-
-
-class Noted(Protocol):
-    """A change in the making, on one connection, with what the audit log will say of it."""
-
-    @property
-    def connection(self) -> Connection:
-        """Commits with the log's entries, or not at all."""
-        ...
-
-    def note(self, action: str, target: str, target_id: object | None = None, **details: Json) -> None:
-        """Says what was done."""
-        ...
-
-
-class Audited(Protocol):
-    """Gives a transaction that commits a change together with the audit log's entries about it."""
-
-    def change(self, actor: Actor, /) -> AbstractAsyncContextManager[Noted]:
-        """The transaction."""
-        ...
 
 
 class Secrets:

@@ -4,43 +4,21 @@ import asyncio
 import difflib
 import logging
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from tidemill.core.audit import Actor
 from tidemill.core.clock import Clock
 from tidemill.core.errors import InvalidInput, NotFound
-from tidemill.core.json import Json, JsonObject
+from tidemill.core.json import JsonObject
 from tidemill.llm.prompts.shipped import ENGLISH, ShippedPrompts, shipped
 from tidemill.llm.prompts.template import PromptTemplate, parse_template
-from tidemill.store.database import Connection
+from tidemill.store.audited import Audited
 from tidemill.store.prompts import PromptRepository, PromptRow
 
 LONGEST_NOTE = 500
 log = logging.getLogger(__name__)
-
-
-class Noted(Protocol):
-    """A change in the making, on one connection, with what the audit log will say of it."""
-
-    @property
-    def connection(self) -> Connection:
-        """Commits with the log's entries, or not at all."""
-        ...
-
-    def note(self, action: str, target: str, target_id: object | None = None, **details: Json) -> None:
-        """Says what was done."""
-        ...
-
-
-class Audited(Protocol):
-    """Gives a transaction that commits a change together with the audit log's entries about it."""
-
-    def change(self, actor: Actor, /) -> AbstractAsyncContextManager[Noted]:
-        """The transaction."""
-        ...
 
 
 class PromptLibrary:

@@ -16,9 +16,9 @@ from tidemill.core.failure import Failure
 from tidemill.core.json import Json
 from tidemill.core.provider import Provider, ProviderKind, ProviderState
 from tidemill.llm.providers.probe import Probed, probe
-from tidemill.registry.prompts import Audited
 from tidemill.registry.providers import Providers, checked_key
 from tidemill.settings.providers import PUBLIC_URLS, ProviderSettings, RouteSettings, TaskSettings, provider_name
+from tidemill.store.audited import Audited
 from tidemill.store.provider_states import ProviderStateRepository
 from tidemill.store.providers import ProviderRepository, models_json
 
