@@ -4,21 +4,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
-from tidemill.accounts.accounts import Accounts
-from tidemill.accounts.entrance import Entrance
-from tidemill.alerts.service import Alerts
+from tidemill.api.services import Services
 from tidemill.app.database import Database
 from tidemill.app.generation import generation_chores
 from tidemill.core.errors import TidemillError
-from tidemill.flows.data import DataServices
-from tidemill.flows.generation_services import GenerationServices
 from tidemill.flows.metrics import PUBLISH_SECONDS, MetricsPage
-from tidemill.flows.review import ReviewFlow
-from tidemill.limits.services import Limits
-from tidemill.llm.cache.tiers import Answers
 from tidemill.llm.recovery.breaker import Breaker
-from tidemill.llm.runtime.local import LocalRuntime
-from tidemill.registry.prompts import PromptLibrary
 from tidemill.registry.providers import Providers
 from tidemill.store.embedded import EmbeddedPostgres
 
@@ -37,37 +28,23 @@ LIMITS_SECONDS = 60.0
 
 
 def chores_of(
-    database: Database,
-    data: DataServices,
-    reviews: ReviewFlow,
-    accounts: Accounts,
-    runtime: LocalRuntime,
-    entrance: Entrance,
-    prompts: PromptLibrary,
-    page: MetricsPage,
-    alerts: Alerts,
-    alerts_every: float,
-    answers: Answers,
-    generation: GenerationServices,
-    providers: Providers,
-    breaker: Breaker,
-    limits: Limits,
+    database: Database, services: Services, page: MetricsPage, providers: Providers, breaker: Breaker
 ) -> Iterator[Coroutine[None, None, None]]:
     """The chores of one hub, each an endless task."""
-    yield _regularly(RETENTION_SECONDS, data.retention.run)
-    yield _regularly(RETENTION_SECONDS, data.erasures.resume)
-    yield _regularly(RETENTION_SECONDS, entrance.forget)
-    yield _regularly(SETTLE_SECONDS, reviews.settle)
-    yield _regularly(TEND_SECONDS, runtime.tend)
-    yield _regularly(alerts_every, alerts.run)
-    yield _regularly(PROMPTS_SECONDS, prompts.refresh)
+    yield _regularly(RETENTION_SECONDS, services.data.retention.run)
+    yield _regularly(RETENTION_SECONDS, services.data.erasures.resume)
+    yield _regularly(RETENTION_SECONDS, services.entrance.forget)
+    yield _regularly(SETTLE_SECONDS, services.reviews.settle)
+    yield _regularly(TEND_SECONDS, services.runtime.tend)
+    yield _regularly(services.settings.alerts.every, services.alerts.run)
+    yield _regularly(PROMPTS_SECONDS, services.prompts.refresh)
     yield _regularly(PROVIDERS_SECONDS, providers.refresh)
     yield _regularly(BREAKER_SECONDS, breaker.tend)
-    yield _regularly(LIMITS_SECONDS, limits.tend)
-    yield _regularly(USES_SECONDS, accounts.keys.write_uses)
+    yield _regularly(LIMITS_SECONDS, services.limits.tend)
+    yield _regularly(USES_SECONDS, services.accounts.keys.write_uses)
     yield _regularly(PUBLISH_SECONDS, page.publish)
-    yield _regularly(CACHE_SECONDS, answers.tend)
-    for seconds, work in generation_chores(generation):
+    yield _regularly(CACHE_SECONDS, services.answers.tend)
+    for seconds, work in generation_chores(services.generation):
         yield _regularly(seconds, work)
     if database.embedded is not None:
         embedded = database.embedded

@@ -141,25 +141,7 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
         data = data_of(settings, pool, accounts, answers)
         stack.push_async_callback(accounts.keys.write_uses)
         alerts = await stack.enter_async_context(open_alerts(settings, pool, secrets, outbound))
-        chores = chores_of(
-            database,
-            data,
-            reviews,
-            accounts,
-            runtime,
-            entrance,
-            prompts,
-            page,
-            alerts,
-            settings.alerts.every,
-            answers,
-            generation,
-            providers,
-            means.breaker,
-            limits,
-        )
-        stack.push_async_callback(stop, [asyncio.create_task(work) for work in chores])
-        yield Services(
+        services = Services(
             settings=settings,
             accounts=accounts,
             keys=accounts.keys,
@@ -187,6 +169,9 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             guardrails=GuardrailRepository(pool),
             ready=lambda: ready(pool),
         )
+        chores = chores_of(database, services, page, providers, means.breaker)
+        stack.push_async_callback(stop, [asyncio.create_task(work) for work in chores])
+        yield services
 
 
 def _responses(settings: Settings, pool: Pool, chat: ChatModel, deployments: Deployments) -> Responses:

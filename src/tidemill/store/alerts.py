@@ -1,8 +1,8 @@
 """The rows of alerts."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from uuid import UUID
 
@@ -22,17 +22,9 @@ class AlertRepository:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    @asynccontextmanager
-    async def alone(self) -> AsyncIterator[bool]:
+    def alone(self) -> AbstractAsyncContextManager[bool]:
         """Whether no other process looks at the rules; none begins while the block runs."""
-        async with self._pool.connection() as connection:
-            row = await (await connection.execute("SELECT pg_try_advisory_lock(%s) AS got", (LOCK,))).fetchone()
-            got = bool(row and row["got"])
-            try:
-                yield got
-            finally:
-                if got:
-                    await connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
+        return self._pool.alone(LOCK)
 
     async def open(self) -> dict[str, Alert]:
         """Those that are not resolved, by their rules."""

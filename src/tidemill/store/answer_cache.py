@@ -194,18 +194,14 @@ class AnswerCacheRepository:
 
         One process does so at a time; nothing happens where another is at it.
         """
-        async with self._pool.connection() as connection:
-            found = await (await connection.execute("SELECT pg_try_advisory_lock(%s) AS got", (LOCK,))).fetchone()
-            if not (found and found["got"]):
+        async with self._pool.alone(LOCK) as alone:
+            if not alone:
                 return
-            try:
-                await self.forget(now)
-                for amount, most, kind in zip(await self.amounts(), (row_bytes, file_bytes), OVER, strict=True):
-                    if amount.bytes > most:
-                        await self._delete(OVER[kind], {"most": most})
-                await self._delete_orphans()
-            finally:
-                await connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
+            await self.forget(now)
+            for amount, most, kind in zip(await self.amounts(), (row_bytes, file_bytes), OVER, strict=True):
+                if amount.bytes > most:
+                    await self._delete(OVER[kind], {"most": most})
+            await self._delete_orphans()
 
     async def _delete_orphans(self) -> None:
         old = await asyncio.to_thread(self._files.old)

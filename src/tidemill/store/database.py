@@ -35,6 +35,18 @@ class Pool(AsyncConnectionPool[Connection]):
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise Unavailable("The database does not answer. Try again in a moment.") from error
 
+    @asynccontextmanager
+    async def alone(self, lock: int) -> AsyncIterator[bool]:
+        """Whether no other process holds this advisory lock; where it is so, none gets it while the block runs."""
+        async with self.connection() as connection:
+            row = await (await connection.execute("SELECT pg_try_advisory_lock(%s) AS got", (lock,))).fetchone()
+            got = bool(row and row["got"])
+            try:
+                yield got
+            finally:
+                if got:
+                    await connection.execute("SELECT pg_advisory_unlock(%s)", (lock,))
+
 
 def make_pool(url: str, *, size: int, synchronous_commit: bool = True) -> Pool:
     """A closed pool of autocommitting connections whose rows are dicts; open it inside the event loop.
@@ -42,8 +54,8 @@ def make_pool(url: str, *, size: int, synchronous_commit: bool = True) -> Pool:
     Args:
         url: a `postgresql://` URL.
         size: the most connections that it opens.
-        synchronous_commit: whether a commit waits for the disk. Off only for inference rows: when the whole
-            machine dies, a fraction of a second of them is lost.
+        synchronous_commit: whether a commit waits for the disk. Off only for what may be lost when the whole
+            machine dies: a fraction of a second of inference rows, of settled budgets, of counted requests.
     """
     return Pool(
         url,

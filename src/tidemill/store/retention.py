@@ -1,7 +1,7 @@
 """What is due to be deleted, by kind, and what the last run of retention did."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import LiteralString
@@ -48,17 +48,9 @@ class RetentionRepository:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    @asynccontextmanager
-    async def alone(self) -> AsyncIterator[bool]:
+    def alone(self) -> AbstractAsyncContextManager[bool]:
         """Whether no other process is at it; none begins while the block runs."""
-        async with self._pool.connection() as connection:
-            row = await (await connection.execute("SELECT pg_try_advisory_lock(%s) AS got", (LOCK,))).fetchone()
-            got = bool(row and row["got"])
-            try:
-                yield got
-            finally:
-                if got:
-                    await connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
+        return self._pool.alone(LOCK)
 
     async def due(self, kind: str, before: datetime) -> int:
         """How many of a kind in `DUE` are due."""
