@@ -4,7 +4,7 @@ import json
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.guarded_texts import FRAGMENTS, JWT, PASSWORD, PEM, TOKEN
@@ -61,12 +61,21 @@ def test_a_stream_of_single_characters_is_masked_as_the_whole_is(text: str) -> N
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(TEXTS, max_size=4), st.booleans())
+@example(["\nDB_PASSWORD=k9Xq27TzR4nWc8YpL3sHd6" + TOKEN], True)
+@example(["token=k9Xq27TzR4nWc8YpL3sHd6" + TOKEN, "7"], False)
 def test_arguments_of_a_call_stay_json_and_say_the_same_wherever_they_are_cut(texts: list[str], ascii_: bool) -> None:
     document = json.dumps({str(n): text for n, text in enumerate(texts)}, ensure_ascii=ascii_)
     whole = passed([document], of_json=True)
     assert passed(list(document), of_json=True) == whole
     for text, masked in zip(texts, json.loads(whole).values(), strict=True):
         assert TOKEN not in masked or TOKEN in passed([text])
+
+
+def test_a_string_of_a_calls_arguments_is_read_as_it_would_be_alone() -> None:
+    line = "export DB_PASSWORD=k9Xq27TzR4nWc8YpL3sHd6"
+    document = json.dumps({"path": ".env", "content": line, "password": PASSWORD})
+    masked = {"path": ".env", "content": "export DB_PASSWORD=<credential-literal>", "password": "<password-literal>"}
+    assert json.loads(passed(list(document), of_json=True)) == masked
 
 
 @pytest.mark.parametrize("secret", [TOKEN, PEM, JWT, "lan.nguyen@congty.vn", "4111 1111 1111 1111", "0912 345 678"])

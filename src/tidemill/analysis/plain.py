@@ -42,12 +42,14 @@ UNFINISHED = re.compile(r"(?<!\\)(?:\\\\)*(\\(?:u[0-9a-fA-F]{0,3})?)\Z")
 class Plain:
     """A plain text, and where each of its characters, and its end, stands in the original; `None`: at the same place.
 
-    `of_json` says that the original is (a part of) a JSON document, whose escapes were read.
+    `of_json` says that the original is (a part of) a JSON document, whose escapes were read; `apart` is the same text
+    with a line's end for each quote that begins or ends a string, so that each string has lines of its own.
     """
 
     text: str
     places: Sequence[int] | None = None
     of_json: bool = False
+    apart: str | None = None
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         """Where a part of the plain text stands in the original."""
@@ -64,22 +66,29 @@ def plain(text: str, *, of_json: bool = False) -> Plain:
         of_json: whether it is a part of a JSON document, in which `\\n` is a line's end and `\\u0040` an `@`.
     """
     escaped = of_json and "\\" in text
+    apart = text.replace('"', "\n") if of_json and '"' in text else None
     if not escaped and (text.isascii() or not ODD.search(text)):
-        return Plain(text, None, of_json)
+        return Plain(text, None, of_json, apart)
     if not escaped and not GONE.search(text):
-        return Plain(text.translate(ALIKE), None, of_json)
+        return Plain(text.translate(ALIKE), None, of_json, apart and apart.translate(ALIKE))
     characters: list[str] = []
     places: list[int] = []
+    quotes: list[int] = []
     at = 0
     while at < len(text):
         found = ESCAPE.match(text, at) if escaped else None
         shown = _unescaped(found) if found else text[at]
         if not GONE.match(shown):
+            if apart and text[at] == '"':
+                quotes.append(len(characters))
             characters.append(shown.translate(ALIKE))
             places.append(at)
         at = found.end() if found else at + 1
     places.append(len(text))
-    return Plain("".join(characters), places, of_json)
+    read = "".join(characters)
+    for quote in quotes:
+        characters[quote] = "\n"
+    return Plain(read, places, of_json, "".join(characters) if quotes else None)
 
 
 def unfinished_escape(text: str) -> int:

@@ -74,7 +74,7 @@ class TextInPassing:
         text = plain(self._buffer[: len(self._buffer) - cut], of_json=self._of_json)
         done = _place_in(text, self.done - self._base)
         length = len(text.text)
-        held = length if final else min((finder.held_from(text.text) for finder in self._finders), default=length)
+        held = length if final else _held_from(text, self._finders)
         if held <= done and length - done <= MOST_HELD and not final:
             return []
         found = known if known is not None else find_all(text, self._finders, self._weigh)
@@ -136,8 +136,17 @@ class TextInPassing:
 
 
 def find_all(text: Plain, finders: Sequence[Finder], weigh: Weigh | None = None) -> list[Found]:
-    """Everything in a text; see `together`."""
-    return together((one for finder in finders for one in finder.find(text)), weigh)
+    """Everything in a text; see `together`.
+
+    A JSON document is read as a whole, since a name may stand in another string than its value, and string by string,
+    since a quote that ends a string is no part of what it says.
+    """
+    found = [one for finder in finders for one in finder.find(text)]
+    if text.apart is not None:
+        apart = replace(text, text=text.apart, apart=None)
+        inside = (one for finder in finders for one in finder.find(apart))
+        found += [one for one in inside if text.text[one.start : one.end] == apart.text[one.start : one.end]]
+    return together(found, weigh)
 
 
 def together(found: Iterable[Found], weigh: Weigh | None = None) -> list[Found]:
@@ -151,6 +160,11 @@ def together(found: Iterable[Found], weigh: Weigh | None = None) -> list[Found]:
         named = one if weigh is not None and weigh(one) > weigh(before) else before
         joined[-1] = replace(named, start=before.start, end=max(before.end, one.end))
     return joined
+
+
+def _held_from(text: Plain, finders: Sequence[Finder]) -> int:
+    readings = [text.text, *([] if text.apart is None else [text.apart])]
+    return min((finder.held_from(reading) for finder in finders for reading in readings), default=len(text.text))
 
 
 def _place_in(text: Plain, place: int) -> int:
