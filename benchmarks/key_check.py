@@ -7,7 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tidemill.accounts.api_keys import Wanted
-from tidemill.app import Database, open_accounts, open_database
+from tidemill.app.accounts import open_accounts
+from tidemill.app.database import Database, open_database
 from tidemill.core.audit import COMMAND
 from tidemill.settings import Settings
 

@@ -14,8 +14,9 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from tidemill.settings import Settings
-from tidemill.store.database import Pool, make_pool, migrate
+from tidemill.store.database import Pool, make_pool
 from tidemill.store.embedded import EmbeddedPostgres
+from tidemill.store.schema import migrate
 from tidemill.store.secret_key import load_secret_key
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

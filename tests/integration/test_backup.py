@@ -21,9 +21,9 @@ import pytest
 from tidemill.core.errors import Configuration, Conflict, DataFolderNewer, InvalidInput
 from tidemill.settings import Settings
 from tidemill.store.backup import DUMP, KEY, MANIFEST, backup, restore
-from tidemill.store.database import migrate
 from tidemill.store.embedded import EmbeddedPostgres, inspect
 from tidemill.store.key_ring import open_key_file
+from tidemill.store.schema import migrate
 from tidemill.store.secret_key import SecretKey, load_secret_key
 
 

@@ -11,14 +11,16 @@ import pytest
 import sqlalchemy
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.conftest import NOON, fresh_database
 from tidemill.core.errors import Configuration, DataFolderNewer, NotFound, TidemillError
 from tidemill.store.blobs import BlobStore
 from tidemill.store.data_folder import make_scratch_folder
-from tidemill.store.database import check_key, migrate, schema_revision, sqlalchemy_url
+from tidemill.store.database import check_key, sqlalchemy_url
 from tidemill.store.embedded import EmbeddedPostgres
+from tidemill.store.schema import migrate, schema_revision
 
 
 def test_migrating_twice_changes_nothing(database_url: str) -> None:
@@ -61,6 +63,13 @@ def test_a_database_of_the_first_version_keeps_its_rows_and_gains_their_owners(p
             assert connection.execute("SELECT level FROM inference_texts").fetchall() == [("internal",)]
             row = connection.execute("SELECT owner_id, scopes, expires_at, role FROM api_keys").fetchone()
     assert row == (None, None, None, "admin")
+
+
+def test_the_revisions_are_those_that_alembic_knows_and_in_its_order(database_url: str) -> None:
+    scripts = ScriptDirectory(str(files("tidemill.store") / "migrations"))
+    assert schema_revision(database_url)[1] == scripts.get_current_head()
+    known = [script.revision for script in scripts.walk_revisions()]
+    assert known == sorted(known, reverse=True)
 
 
 def migrate_to(url: str, revision: str) -> None:

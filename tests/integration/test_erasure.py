@@ -12,7 +12,9 @@ import pytest
 from tests.conftest import NOON
 from tidemill.accounts.accounts import Accounts
 from tidemill.accounts.people import NewPerson
-from tidemill.app import Database, open_accounts, open_data
+from tidemill.app.accounts import open_accounts
+from tidemill.app.data import open_data
+from tidemill.app.database import Database
 from tidemill.core.accounts import Role
 from tidemill.core.audit import COMMAND, Actor
 from tidemill.core.chat import Usage

@@ -11,7 +11,8 @@ import pytest
 
 from tests.conftest import NOON
 from tidemill.accounts.people import NewPerson
-from tidemill.app import Database, open_data
+from tidemill.app.data import open_data
+from tidemill.app.database import Database
 from tidemill.core.accounts import RIGHTS, Caller, Right, Role, User
 from tidemill.core.audit import COMMAND
 from tidemill.core.errors import NotPermitted

@@ -1,4 +1,4 @@
-"""The services for what is stored: secrets, export and erasure, and what is deleted when its time is over."""
+"""The services for what is stored: its export, its erasure, and its deletion when its time is over."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -7,10 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from tidemill.accounts.accounts import Accounts
-from tidemill.accounts.audit import Audit
+from tidemill.app.accounts import accounts_of
 from tidemill.app.answers import answer_rows, open_answers, unobserved
 from tidemill.app.database import Database
-from tidemill.app.people import accounts_of
 from tidemill.core.clock import system_clock
 from tidemill.flows.batches import forget_batches
 from tidemill.flows.data import DataServices
@@ -21,8 +20,6 @@ from tidemill.flows.review import forget_changes
 from tidemill.flows.steps import forget_steps
 from tidemill.llm.cache.tiers import Answers
 from tidemill.protection.retention import Kept, Retention
-from tidemill.protection.secrets import Secrets
-from tidemill.registry.prompts import PromptLibrary
 from tidemill.settings import Settings
 from tidemill.store.alerts import AlertRepository
 from tidemill.store.batches import BatchRepository
@@ -35,21 +32,11 @@ from tidemill.store.files import FileRepository
 from tidemill.store.generation_jobs import GenerationJobRepository
 from tidemill.store.guardrails import GuardrailRepository
 from tidemill.store.inferences import InferenceRepository
-from tidemill.store.key_ring import open_key_file
 from tidemill.store.log_files import count_old_logs, empty_old_logs
 from tidemill.store.personal_data import PersonalData
-from tidemill.store.prompts import PromptRepository
 from tidemill.store.responses import ResponseRepository
 from tidemill.store.retention import RetentionRepository
 from tidemill.store.reviews import ReviewRepository
-from tidemill.store.secrets import SecretRepository
-
-
-@asynccontextmanager
-async def open_secrets(settings: Settings, database: Database) -> AsyncIterator[Secrets]:
-    """The service for secrets alone, for the commands that need no more."""
-    async with make_pool(database.url, size=2) as pool:
-        yield secrets_of(settings, pool, accounts_of(database, pool).audit)
 
 
 @asynccontextmanager
@@ -57,23 +44,6 @@ async def open_data(settings: Settings, database: Database) -> AsyncIterator[Dat
     """The services for data alone, for the commands that need no more."""
     async with make_pool(database.url, size=4) as pool, open_answers(settings, pool, unobserved) as answers:
         yield data_of(settings, pool, accounts_of(database, pool), answers)
-
-
-@asynccontextmanager
-async def open_prompts(settings: Settings, database: Database) -> AsyncIterator[PromptLibrary]:
-    """The prompts alone, for the commands that need no more."""
-    async with make_pool(database.url, size=2) as pool:
-        yield prompts_of(pool, accounts_of(database, pool))
-
-
-def prompts_of(pool: Pool, accounts: Accounts) -> PromptLibrary:
-    """The prompts, those that the team has set among them."""
-    return PromptLibrary(PromptRepository(pool), audit=accounts.audit, clock=system_clock)
-
-
-def secrets_of(settings: Settings, pool: Pool, audit: Audit) -> Secrets:
-    """The service for secrets."""
-    return Secrets(SecretRepository(pool), open_key_file(settings), audit=audit, clock=system_clock)
 
 
 def data_of(settings: Settings, pool: Pool, accounts: Accounts, answers: Answers) -> DataServices:

@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tidemill.settings import Settings
-from tidemill.store.database import Pool, check_key, migrate
+from tidemill.store.database import Pool, check_key
 from tidemill.store.embedded import EmbeddedPostgres
+from tidemill.store.schema import migrate
 from tidemill.store.secret_key import SecretKey, load_secret_key
 
 

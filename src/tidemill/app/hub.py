@@ -8,19 +8,22 @@ import httpx
 
 from tidemill.api.services import Services
 from tidemill.api.whole_answers import WholeAnswers
+from tidemill.app.accounts import accounts_of
 from tidemill.app.alerts import open_alerts
 from tidemill.app.answers import cached, open_answers
 from tidemill.app.backends import backends_of, connections_of, embedders_of
 from tidemill.app.chores import chores_of, stop
-from tidemill.app.data import data_of, prompts_of, secrets_of
+from tidemill.app.data import data_of
 from tidemill.app.database import Database, ready
+from tidemill.app.entrance import entrance_of, issuer_of
 from tidemill.app.generation import generation_of
 from tidemill.app.guardrails import open_guarding
 from tidemill.app.limits import limiting_of, limits_of
 from tidemill.app.models import chat_of, embedder_of, model_client, protection_of, serve_embeddings, serve_models
-from tidemill.app.people import accounts_of, entrance_of, issuer_of
+from tidemill.app.prompts import prompts_of
 from tidemill.app.providers import outbound_of, provider_registry_of, providers_of
 from tidemill.app.recovery import means_of
+from tidemill.app.secrets import secrets_of
 from tidemill.app.telemetry import metrics_of, open_metrics_page, open_traces
 from tidemill.conversations.answering import Answering
 from tidemill.conversations.service import Conversations

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from tidemill.accounts.accounts import Accounts
 from tidemill.accounts.audit import Audit
+from tidemill.app.accounts import accounts_of
 from tidemill.app.database import Database
-from tidemill.app.people import accounts_of
 from tidemill.core.clock import system_clock
 from tidemill.core.provider import FREE, LOCAL, ModelFacts, Price
 from tidemill.limits.budgets import Budgets

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from tidemill.accounts.audit import Audit
-from tidemill.app.data import secrets_of
+from tidemill.app.accounts import accounts_of
 from tidemill.app.database import Database
-from tidemill.app.people import accounts_of
+from tidemill.app.secrets import secrets_of
 from tidemill.core.clock import system_clock
 from tidemill.outbound import Outbound
 from tidemill.protection.secrets import Secrets

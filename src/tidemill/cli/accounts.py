@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from tidemill.accounts.accounts import Accounts
-from tidemill.app import open_accounts
+from tidemill.app.accounts import open_accounts
 from tidemill.cli.database import on_database
 from tidemill.core.clock import system_clock
 from tidemill.core.errors import InvalidInput

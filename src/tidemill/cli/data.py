@@ -10,7 +10,7 @@ from uuid import UUID
 
 import typer
 
-from tidemill.app import open_data
+from tidemill.app.data import open_data
 from tidemill.cli.database import on_database
 from tidemill.cli.output import Json, human_bytes, print_json, print_table
 from tidemill.core.audit import COMMAND

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 
-from tidemill.app import Database, open_database
+from tidemill.app.database import Database, open_database
 from tidemill.settings import Settings, load_settings
 
 S = TypeVar("S")

@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from tidemill.app import open_database
+from tidemill.app.database import open_database
 from tidemill.cli.output import Json, human_bytes, print_json
 from tidemill.settings import Settings, load_settings
 from tidemill.store.backup import backup as make_backup
 from tidemill.store.backup import restore as restore_backup
-from tidemill.store.database import schema_revision
 from tidemill.store.embedded import EmbeddedPostgres, inspect
+from tidemill.store.schema import schema_revision
 from tidemill.store.secret_key import load_secret_key
 
 app = typer.Typer(

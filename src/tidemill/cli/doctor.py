@@ -19,8 +19,8 @@ from tidemill.core.errors import Configuration, TidemillError, Unavailable
 from tidemill.jobs.durable import APPLICATION_VERSION, pending_workflows
 from tidemill.llm.catalog import SourceKind, default_name, list_models
 from tidemill.settings import Settings, load_settings
-from tidemill.store.database import schema_revision
 from tidemill.store.embedded import EmbeddedPostgres, inspect
+from tidemill.store.schema import schema_revision
 from tidemill.store.secret_key import load_secret_key
 
 MARKS = {"ok": "✓", "warning": "!", "broken": "✗"}

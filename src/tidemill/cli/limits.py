@@ -7,7 +7,7 @@ from uuid import UUID
 import typer
 
 from tidemill.accounts.accounts import Accounts
-from tidemill.app import open_limits
+from tidemill.app.limits import open_limits
 from tidemill.cli.database import on_database
 from tidemill.cli.output import Json, print_json, print_table
 from tidemill.core.audit import COMMAND

@@ -5,7 +5,7 @@ import sys
 import typer
 
 from tidemill.accounts.entrance import Entrance
-from tidemill.app import open_entrance
+from tidemill.app.entrance import open_entrance
 from tidemill.cli.database import on_database
 from tidemill.core.accounts import User
 from tidemill.core.errors import InvalidInput

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import typer
 
-from tidemill.app import open_prompts
+from tidemill.app.prompts import open_prompts
 from tidemill.cli.database import on_database
 from tidemill.cli.hub import hub
 from tidemill.cli.output import Json, print_json, print_table

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from tidemill.app import open_providers
+from tidemill.app.providers import open_providers
 from tidemill.cli.database import on_database
 from tidemill.cli.output import Json, print_json, print_table
 from tidemill.core.audit import COMMAND

@@ -6,7 +6,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from tidemill.app import open_secrets
+from tidemill.app.secrets import open_secrets
 from tidemill.cli.database import on_database
 from tidemill.cli.output import Json, print_json, print_table
 from tidemill.core.audit import COMMAND

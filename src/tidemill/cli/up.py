@@ -24,7 +24,8 @@ from rich.console import Console
 from tidemill.accounts.api_keys import LOCAL_KEY, NewApiKey, Wanted
 from tidemill.api.app import create_app
 from tidemill.api.services import Services
-from tidemill.app import Database, open_database, open_hub
+from tidemill.app.database import Database, open_database
+from tidemill.app.hub import open_hub
 from tidemill.app.telemetry import mask_log
 from tidemill.cli.hub import HubAddress, HubClient, find_hub, lock_file, write_address
 from tidemill.cli.models import pull_with_progress

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tidemill.app import open_limits
+from tidemill.app.limits import open_limits
 from tidemill.cli.accounts import moment
 from tidemill.cli.database import on_database
 from tidemill.cli.output import Json, print_json, print_table

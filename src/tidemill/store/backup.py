@@ -29,11 +29,11 @@ from tidemill.core.clock import system_clock
 from tidemill.core.errors import Configuration, Conflict, DataFolderNewer, InvalidInput
 from tidemill.settings import Settings
 from tidemill.store.data_folder import make_data_folder
-from tidemill.store.database import migrate
 from tidemill.store.embedded import EmbeddedPostgres
 from tidemill.store.embedded.binaries import installed_binaries
 from tidemill.store.key_ring import ENVIRONMENT as RING_ENVIRONMENT
 from tidemill.store.key_ring import KeyRing, open_key_file, parse_ring
+from tidemill.store.schema import migrate
 from tidemill.store.secret_key import ENVIRONMENT, SecretKey
 from tidemill.store.secrets import LOCK
 

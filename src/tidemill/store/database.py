@@ -1,20 +1,13 @@
-"""The pool of connections, and migrations."""
+"""The pool of connections."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib import resources
-from pathlib import Path
 
 import psycopg
-import sqlalchemy
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from tidemill.core.errors import Configuration, DataFolderNewer, Unavailable
+from tidemill.core.errors import Configuration, Unavailable
 
 Connection = psycopg.AsyncConnection[dict[str, object]]
 
@@ -80,42 +73,6 @@ def sqlalchemy_url(url: str) -> str:
     return f"postgresql+psycopg://{rest}"
 
 
-def migrate(url: str) -> None:
-    """Brings the schema to this version's. Safe to run from several processes at once.
-
-    Raises:
-        DataFolderNewer: the schema was made by a later version.
-        Configuration: the server can't be reached or refuses, or the database lacks pgvector.
-    """
-    config = _alembic_config(url)
-    engine = _engine(url)
-    try:
-        with engine.begin() as connection:
-            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7304771230)")
-            _refuse_newer(connection, config)
-            _require_vector(connection)
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-    except sqlalchemy.exc.OperationalError as error:
-        raise Configuration(f"The database can't be used: {str(error.orig).strip()}") from error
-    finally:
-        engine.dispose()
-
-
-def schema_revision(url: str) -> tuple[str | None, str | None]:
-    """The revision that the database has, and the one that this version makes."""
-    config = _alembic_config(url)
-    engine = _engine(url)
-    try:
-        with engine.connect() as connection:
-            current = MigrationContext.configure(connection).get_current_revision()
-    except sqlalchemy.exc.OperationalError as error:
-        raise Configuration(f"The database can't be used: {str(error.orig).strip()}") from error
-    finally:
-        engine.dispose()
-    return current, ScriptDirectory.from_config(config).get_current_head()
-
-
 def check_key(url: str, mark: str) -> None:
     """Remembers a mark of the secret key at the first start, and compares it at each later one.
 
@@ -129,36 +86,4 @@ def check_key(url: str, mark: str) -> None:
         raise Configuration(
             "This database was made with another secret key, so its API keys would not be known here. Put that hub's "
             "`secret.key` into the data folder, or set TIDEMILL_SECRET_KEY to what it holds."
-        )
-
-
-def _engine(url: str) -> sqlalchemy.Engine:
-    return sqlalchemy.create_engine(sqlalchemy_url(url), poolclass=sqlalchemy.NullPool)
-
-
-def _alembic_config(url: str) -> Config:
-    config = Config()
-    config.set_main_option(
-        "script_location", str(Path(str(resources.files("tidemill.store"))) / "migrations").replace("%", "%%")
-    )
-    config.set_main_option("path_separator", "os")
-    config.attributes["url"] = url
-    return config
-
-
-def _refuse_newer(connection: sqlalchemy.Connection, config: Config) -> None:
-    current = MigrationContext.configure(connection).get_current_revision()
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if current is not None and current not in known:
-        raise DataFolderNewer(
-            f"The database's schema is revision {current}, which this version of Tidemill does not know: "
-            "a later version has written it. Install that version, or restore a backup made before."
-        )
-
-
-def _require_vector(connection: sqlalchemy.Connection) -> None:
-    if connection.exec_driver_sql("SELECT to_regtype('vector')").scalar() is None:
-        raise Configuration(
-            "The database lacks the extension pgvector, which Tidemill's tables need. Install pgvector on the "
-            "server, run `CREATE EXTENSION vector` in this database as superuser, then start again."
         )

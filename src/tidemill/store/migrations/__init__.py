@@ -1,1 +1,1 @@
-"""Alembic's migrations, as plain SQL. Only `tidemill.store.database` runs them."""
+"""Alembic's migrations, as plain SQL. Only `tidemill.store.schema` runs them."""

@@ -1,4 +1,4 @@
-"""Runs migrations on the connection that `tidemill.store.database.migrate` passes."""
+"""Runs migrations on the connection that `tidemill.store.schema.migrate` passes."""
 
 from alembic import context
 
