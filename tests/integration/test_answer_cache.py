@@ -165,6 +165,21 @@ async def test_a_file_that_is_gone_or_damaged_is_asked_for_anew(cache_of: CacheO
     assert tier_of(await cache_of(inner=serving).model.complete(asked())) == "l3"
 
 
+async def test_a_file_that_the_disk_does_not_give_is_no_error_but_asked_for_anew(
+    cache_of: CacheOf, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    serving = Serving(ScriptedModel(lambda request: "tide " * 20_000))
+    before = cache_of(inner=serving)
+    await before.model.complete(asked())
+    await before.answers.aclose()
+    [file] = files(tmp_path / "cache")
+    file.unlink()
+    file.mkdir()
+    answer = await cache_of(inner=serving).model.complete(asked())
+    assert (tier_of(answer), serving.asked) == (None, 2)
+    assert f"{file} can't be read" in caplog.text
+
+
 @pytest.mark.parametrize("value", [b"{", b"[]", b'{"choices": [], "usage": [1], "served": ["a", "b", "c"]}'])
 async def test_a_row_that_is_no_answer_any_more_is_asked_for_anew_and_kept_over(
     cache_of: CacheOf, serving: Serving, pool: Pool, value: bytes

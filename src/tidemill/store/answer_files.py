@@ -61,19 +61,22 @@ class AnswerFiles:
         return name
 
     def get(self, name: str) -> bytes | None:
-        """What the file holds; `None` where it is gone, or no longer what was written, and then it is deleted."""
+        """What the file holds; `None` where it is gone, can't be read, or is no longer what was written.
+
+        What is damaged is deleted. What can't be read is told in the log alone: the answer can be asked for anew.
+        """
         path = self._path(name)
         try:
             data = path.read_bytes()
+            if hashlib.sha256(data).hexdigest() == name.rpartition("-")[2]:
+                return data
+            log.warning("The kept answer %s is damaged, and is deleted.", path)
+            path.unlink(missing_ok=True)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise Configuration(f"{path} can't be read: {error.strerror}. Mend the folder.") from error
-        if hashlib.sha256(data).hexdigest() != name.rpartition("-")[2]:
-            log.warning("The kept answer %s is damaged, and is deleted.", path)
-            self.delete([name])
-            return None
-        return data
+            log.warning("The kept answer %s can't be read: %s. Mend the folder.", path, error.strerror)
+        return None
 
     def delete(self, names: Iterable[str]) -> None:
         """Deletes files; those that are gone already are no error.
