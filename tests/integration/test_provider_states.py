@@ -7,7 +7,7 @@ import pytest
 from tests.support.recovery import NOON, Time, asked, asking, facts_of, means_of, route, scripted
 from tidemill.core.errors import Unavailable
 from tidemill.core.failure import Failure
-from tidemill.llm.recovery.breaker import TRIAL_SECONDS, Breaker
+from tidemill.llm.recovery.breaker import MOST_MODELS, TRIAL_SECONDS, Breaker
 from tidemill.llm.scripted import ScriptedAnswer
 from tidemill.settings.recovery import RecoverySettings
 from tidemill.store.database import make_pool
@@ -196,3 +196,36 @@ async def test_names_that_an_asker_makes_up_leave_no_rows(pool):
     await routed.complete(asking(route("alpha/a")))
     await means.breaker.tend()
     assert [(one.provider, one.model) for one in await rows.all()] == [("alpha", "a")]
+
+
+async def test_names_that_an_asker_makes_up_leave_few_rows_where_a_provider_fails_for_them(pool):
+    rows = ProviderStateRepository(pool)
+    means = means_of(Passing(), rows)
+    overloaded = Unavailable("Too much to do.", failure=Failure.OVERLOAD_HIGH)
+    names = [f"alpha/{n}" for n in range(MOST_MODELS + 5)]
+    model, _ = scripted({name: [ScriptedAnswer(error=overloaded)] * 2 for name in names}, means)
+    for name in names:
+        with pytest.raises(Unavailable):
+            await model.complete(asking(name))
+    assert len(await rows.all()) == MOST_MODELS
+    with pytest.raises(Unavailable):
+        await model.complete(asking(names[0]))
+    assert {one.model: one.failures for one in await rows.all()}["0"] == 2
+    with pytest.raises(Unavailable):
+        await model.complete(asking(route(names[-1])))
+    assert names[-1].removeprefix("alpha/") in {one.model for one in await rows.all()}
+
+
+async def test_a_model_that_nobody_asked_for_a_day_is_forgotten_and_what_is_disabled_is_not(pool):
+    one, other, time = two(pool)
+    for spot in (("alpha", "made-up"), ("alpha", "rests"), ("alpha", "asked"), ("beta", "")):
+        await fail(one, spot)
+    await fail(one, ("alpha", "rests"), rests_until=time.clock() + timedelta(days=3))
+    await fail(one, ("gamma", ""), reason="auth.invalid at g")
+    time.seconds += 20 * 3600
+    one.measured(facts_of("alpha/asked"), 12.0)
+    await one.tend()
+    time.seconds += 20 * 3600
+    await other.tend()
+    left = {(state.provider, state.model) for state in await ProviderStateRepository(pool).all()}
+    assert left == {("alpha", "rests"), ("alpha", "asked"), ("beta", ""), ("gamma", "")}

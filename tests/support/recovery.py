@@ -65,6 +65,9 @@ class Rows(ProviderStateRepository):
     async def release(self, provider: str, model: str, *, held_until: datetime, rests_until: datetime) -> None:
         pass
 
+    async def forget_untouched(self, before: datetime) -> int:
+        return 0
+
     async def write_latencies(self, latencies, at) -> None:
         pass
 

@@ -129,12 +129,23 @@ class ProviderStateRepository:
         async with self._pool.connection() as connection:
             await connection.execute("DELETE FROM provider_states WHERE provider = %s", (provider,))
 
+    async def forget_untouched(self, before: datetime) -> int:
+        """Deletes the rows of models of which nothing was noted since then; says how many. What rests then stays."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(
+                "DELETE FROM provider_states WHERE model <> '' AND disabled_at IS NULL AND updated_at < %(before)s "
+                "AND (rests_until IS NULL OR rests_until < %(before)s)",
+                {"before": before},
+            )
+            return cursor.rowcount
+
     async def write_latencies(self, latencies: Sequence[tuple[str, str, float]], at: datetime) -> None:
         """Writes how long models take: provider, model, milliseconds."""
         async with self._pool.connection() as connection, connection.transaction():
             await connection.cursor().executemany(
                 "INSERT INTO provider_states (provider, model, latency_ms, updated_at) VALUES (%s, %s, %s, %s) "
-                "ON CONFLICT (provider, model) DO UPDATE SET latency_ms = excluded.latency_ms",
+                "ON CONFLICT (provider, model) DO UPDATE "
+                "SET latency_ms = excluded.latency_ms, updated_at = excluded.updated_at",
                 [(provider, model, latency, at) for provider, model, latency in latencies],
             )
 

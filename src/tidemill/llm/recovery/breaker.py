@@ -29,6 +29,11 @@ LATENCY_WEIGHT = 0.3
 """Of the newest measurement in the moving mean."""
 LATENCY_MEMORY = timedelta(minutes=5)
 """After which a measurement is made anew, so that a model that was slow once gets another chance."""
+MOST_MODELS = 100
+"""Of one provider, from which on a name that stands nowhere has no row: an asker may have made it up."""
+REMEMBERED = timedelta(days=1)
+"""How long the row of a model that nobody asks stays."""
+FORGET_EVERY = timedelta(hours=1)
 GRAVER = {
     Failure.RATE_LIMIT_LIGHT: Failure.RATE_LIMIT_MEDIUM,
     Failure.RATE_LIMIT_MEDIUM: Failure.RATE_LIMIT_HEAVY,
@@ -67,6 +72,7 @@ class Breaker:
         self._trials: dict[Spot, datetime] = {}
         self._measured: dict[Spot, datetime] = {}
         self._unwritten: set[Spot] = set()
+        self._forgot: datetime | None = None
 
     def blocked(self, facts: ModelFacts) -> Blocked | None:
         """Why this model is not asked now; `None` where it may be, if only for a try after a rest."""
@@ -116,6 +122,12 @@ class Breaker:
         last = max(earlier, key=lambda state: state.last_failed_at or began)
         known = Failure(last.last_failure or failure)
         return GRAVER[known] if last.last_failed_at is not None and last.last_failed_at < began else known
+
+    def has_room(self, spot: Spot) -> bool:
+        """Whether a name of which nobody but an asker speaks may have a row."""
+        if spot in self._states:
+            return True
+        return sum(1 for provider, model in self._states if provider == spot[0] and model) < MOST_MODELS
 
     async def failed(
         self, spot: Spot, failure: Failure, *, rests_until: datetime | None, disabled_reason: str | None
@@ -194,9 +206,15 @@ class Breaker:
     async def tend(self) -> None:
         """Reads what other processes know, and writes what this one has measured. A chore of every second.
 
+        Each hour it forgets the models that nobody has asked for a day.
+
         Raises:
             Unavailable: the database does not answer.
         """
+        now = self._clock()
+        if self._forgot is None or now - self._forgot >= FORGET_EVERY:
+            await self._rows.forget_untouched(now - REMEMBERED)
+            self._forgot = now
         self._touched.clear()
         rows = {(state.provider, state.model): state for state in await self._rows.all()}
         for spot in self._touched | self._unwritten:

@@ -347,6 +347,9 @@ class Course:
             return  # this process has no key to offer; others may have one
         theirs = self._route is None and leaf is Failure.AUTH_PERMISSION  # who asked has chosen what is not allowed
         whole_provider = recovery.blame is Blame.PROVIDER and not facts.local and not theirs
+        named = self._route is not None or self._means.listed(facts)
+        if not whole_provider and not named and not breaker.has_room(spot_of(facts)):
+            return
         disabled = recovery.disable and final and whole_provider and provided  # nobody could put an endpoint back
         await breaker.failed(
             (facts.provider, "") if whole_provider else spot_of(facts),
