@@ -1,0 +1,103 @@
+"""What is searched for, and what is found."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from tidemill.core.classification import Level
+from tidemill.core.document import DocumentKind, Span
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who searches: what decides which passages exist for them. Made from the caller alone.
+
+    Attributes:
+        level: the highest level that they may see.
+        departments: of which they are; a source for departments is there for them where one of these is among its own.
+        all_departments: whether they see every department's, as an admin does.
+    """
+
+    level: Level
+    departments: frozenset[UUID] = frozenset()
+    all_departments: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """To what a search is narrowed. An empty field narrows nothing; those that are given must all hold.
+
+    `paths` are prefixes or globs of a document's path; `languages` are ISO 639-1 codes; the times are those of
+    publication, or of the last change where no publication is known.
+    """
+
+    sources: Sequence[str] = ()
+    kinds: Sequence[DocumentKind] = ()
+    platforms: Sequence[str] = ()
+    authors: Sequence[str] = ()
+    languages: Sequence[str] = ()
+    paths: Sequence[str] = ()
+    after: datetime | None = None
+    before: datetime | None = None
+
+
+class SearchMode(StrEnum):
+    """Which legs are asked."""
+
+    HYBRID = "hybrid"
+    DENSE = "dense"
+    LEXICAL = "lexical"
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Why a passage stands where it does.
+
+    Attributes:
+        dense: the cosine with the query; `None` where that leg did not find it.
+        lexical: BM25; `None` as above.
+        dense_weight, lexical_weight: with which the legs were fused.
+        fused: what came of it, from 0 to 1.
+        rerank: the reranker's score, where one was asked.
+        terms: which of the query's terms it has, with what each gave to BM25.
+    """
+
+    fused: float
+    dense: float | None = None
+    lexical: float | None = None
+    dense_weight: float = 0.0
+    lexical_weight: float = 0.0
+    rerank: float | None = None
+    terms: Sequence[tuple[str, float]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A passage that was found, with what names it.
+
+    Attributes:
+        chunk_id: of the chunk as it is now; a changed document has other chunks.
+        span: where it stands in the document's clean text.
+        compressed: the sentences of it that matter, where compression was asked for.
+    """
+
+    chunk_id: int
+    document_id: UUID
+    source: str
+    path: str
+    title: str
+    text: str
+    heading: str
+    span: Span
+    scores: Scores
+    level: Level
+    kind: DocumentKind
+    url: str | None = None
+    page: int | None = None
+    author: str | None = None
+    platform: str | None = None
+    language: str | None = None
+    published_at: datetime | None = None
+    compressed: str | None = None
