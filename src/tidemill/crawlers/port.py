@@ -9,7 +9,7 @@ from tidemill.core.document import RawDocument, Source
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is stored of a document: its digest (SHA-256 of its bytes), and the tag that its origin gave that version."""
+    """What is stored of a document: the SHA-256 of its bytes, and the tag that its origin gave that version."""
 
     digest: str
     etag: str | None
@@ -24,7 +24,7 @@ class Unchanged:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A document that could not be fetched, why, and what to do. `code` is one word for machines, such as `too_large`."""
+    """A document that could not be fetched, why, and what to do. `code` is a word for machines, such as `too_large`."""
 
     path: str
     code: str

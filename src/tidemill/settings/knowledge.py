@@ -1,0 +1,1 @@
+"""How documents are collected, read, searched and answered from."""
