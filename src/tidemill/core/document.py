@@ -173,3 +173,8 @@ class Chunk:
     hash: str
     tokens: int
     page: int | None = None
+
+
+def embedded_text(heading: str, text: str) -> str:
+    """What of a chunk is embedded, and hashed: its heading above its text."""
+    return f"{heading}\n{text}" if heading else text
