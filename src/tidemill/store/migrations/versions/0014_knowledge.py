@@ -124,10 +124,41 @@ STATEMENTS = (
         hash text NOT NULL,
         tokens integer NOT NULL,
         terms integer NOT NULL,
-        UNIQUE (document_id, ordinal)
+        UNIQUE (document_id, ordinal) DEFERRABLE
     )
     """,
     "CREATE INDEX chunks_by_scope ON chunks (scope_id)",
+    "CREATE INDEX chunks_by_hash ON chunks (hash)",
+    # How many chunks and terms each scope has: what BM25 needs of all that a caller may see, without reading it.
+    """
+    CREATE TABLE scope_sizes (
+        scope_id integer PRIMARY KEY REFERENCES scopes ON DELETE CASCADE,
+        chunks bigint NOT NULL,
+        terms bigint NOT NULL
+    )
+    """,
+    """
+    CREATE FUNCTION count_chunks() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        INSERT INTO scope_sizes (scope_id, chunks, terms)
+        SELECT scope_id, sign * count(*), sign * sum(changed.terms)
+        FROM changed
+        JOIN scopes ON scopes.id = scope_id
+        CROSS JOIN (SELECT CASE TG_OP WHEN 'INSERT' THEN 1 ELSE -1 END AS sign) AS one
+        GROUP BY scope_id, sign ORDER BY scope_id
+        ON CONFLICT (scope_id) DO UPDATE
+        SET chunks = scope_sizes.chunks + excluded.chunks, terms = scope_sizes.terms + excluded.terms;
+        RETURN NULL;
+    END $$
+    """,
+    """
+    CREATE TRIGGER count_new_chunks AFTER INSERT ON chunks REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION count_chunks()
+    """,
+    """
+    CREATE TRIGGER count_gone_chunks AFTER DELETE ON chunks REFERENCING OLD TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION count_chunks()
+    """,
     # An embedding model whose vectors are being made stands beside the one that is searched, until it has them all.
     """
     CREATE TABLE embedding_spaces (
@@ -162,9 +193,12 @@ STATEMENTS = (
     """
     CREATE TABLE terms (
         id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-        term text NOT NULL UNIQUE
+        term text NOT NULL UNIQUE,
+        plain text
     )
     """,
+    # `plain` is the term without its diacritics, where it has any: what people type who leave them out.
+    "CREATE INDEX terms_by_plain ON terms (plain) WHERE plain IS NOT NULL",
     """
     CREATE TABLE postings (
         term_id integer NOT NULL,
