@@ -10,6 +10,7 @@ from benchmarks import (
     embeddings,
     everything,
     footprint,
+    grounding,
     guardrails,
     key_check,
     overhead,
@@ -30,6 +31,7 @@ BENCHMARKS = {
     "decode": decode.run,
     "cold": cold.run,
     "embeddings": embeddings.run,
+    "grounding": grounding.run,
     "adapters": adapters.run,
     "speculative": speculative.run,
 }

@@ -1,0 +1,197 @@
+"""Which passages support a sentence, how likely that is, and where in them it stands."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tidemill.analysis.sentences import sentences
+from tidemill.core.context import InferenceContext
+from tidemill.core.document import Span
+from tidemill.core.embedding import EmbeddingRequest, floats_of
+from tidemill.core.errors import Configuration, ModelFailed, ModelNotFound, NotPermitted, Unavailable
+from tidemill.knowledge.grounding.classifier import Classifier, shipped
+from tidemill.knowledge.grounding.features import across, lexical, nearest, with_cosines
+from tidemill.knowledge.grounding.words import Words, is_vietnamese, words_of
+from tidemill.llm.embeddings import Embedder
+
+NEAR = 10
+"""Sentences of a passage set whose vectors are compared, where words tell which are near."""
+MOST_ACROSS = 48
+"""The same where they can't, since the passages are in another language."""
+LONGEST = 900
+"""Characters of a sentence that are embedded."""
+BESIDE = 0.12
+"""What a neighbour has to add to the part of the terms that is covered, for the span to take it in."""
+
+NO_VECTORS = (ModelNotFound, Configuration, Unavailable, ModelFailed, NotPermitted)
+"""Without the embedding model, or where a text may not go to it, words alone are compared."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence of a passage."""
+
+    number: int
+    span: Span
+    text: str
+    words: Words
+
+
+@dataclass(frozen=True, slots=True)
+class Supported:
+    """What supports a sentence.
+
+    Attributes:
+        confidence: how likely it is that these passages say it, 0 to 1.
+        spans: where, by the passage's number; the passages that contribute, the best first.
+    """
+
+    confidence: float
+    spans: Mapping[int, Span] = field(default_factory=dict)
+
+
+NOTHING = Supported(0.0)
+
+
+class Passages:
+    """The passages of one answer, taken apart once, with the vectors of their sentences as far as they were needed.
+
+    Attributes:
+        numbers: of the passages.
+        lexical_only: whether words alone were compared, since there were no vectors.
+    """
+
+    def __init__(self, texts: Mapping[int, str], withheld: Mapping[int, Sequence[Span]] | None = None) -> None:
+        self.numbers = tuple(texts)
+        self.lexical_only = False
+        self.vectors: dict[str, Sequence[float]] = {}
+        hidden = withheld or {}
+        self._sentences = {
+            number: [
+                Sentence(number, span, said, words_of(said))
+                for span in sentences(text)
+                if (said := span.of(text)) and not any(_meets(span, one) for one in hidden.get(number, ()))
+            ]
+            for number, text in texts.items()
+        }
+
+    def of(self, numbers: Iterable[int]) -> list[Sentence]:
+        """The sentences of these passages, one passage after the other."""
+        return [one for number in numbers for one in self._sentences.get(number, ())]
+
+
+class Grounding:
+    """Holds sentences to passages.
+
+    Args:
+        embedder: the embedding port.
+        model: the name of the embedding model, looked up when it is needed.
+        within, across: the classifiers for one language and for two.
+    """
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        model: Callable[[], str],
+        within: Classifier | None = None,
+        across: Classifier | None = None,
+    ) -> None:
+        self._embedder = embedder
+        self._model = model
+        self._within = within or shipped("within")
+        self._across = across or shipped("across")
+
+    async def embed(
+        self, passages: Passages, claims: Sequence[str], context: Callable[[], InferenceContext | None]
+    ) -> None:
+        """Fetches the vectors that `support` needs for these claims; without a model it notes that there are none."""
+        if passages.lexical_only:
+            return
+        wanted: dict[str, None] = {}
+        everything = passages.of(passages.numbers)
+        for claim in claims:
+            wanted[claim[:LONGEST]] = None
+            for number in passages.numbers:
+                there = passages.of([number])
+                wanted |= dict.fromkeys(there[at].text[:LONGEST] for at in self._near(claim, there))
+            wanted |= dict.fromkeys(everything[at].text[:LONGEST] for at in self._near(claim, everything))
+        missing = [text for text in wanted if text.strip() and text not in passages.vectors]
+        if not missing:
+            return
+        try:
+            made = await self._embedder.embed(EmbeddingRequest(self._model(), missing, context=context()))
+        except NO_VECTORS as error:
+            log.warning("Sentences are held to passages by their words alone. %s", error.message)
+            passages.lexical_only = True
+            return
+        passages.vectors |= {text: floats_of(one) for text, one in zip(missing, made.vectors, strict=True)}
+
+    def support(self, claim: str, passages: Passages, numbers: Sequence[int]) -> Supported:
+        """How well these passages together support a claim; `embed` was called for it before."""
+        there = passages.of(numbers)
+        if not there or (not (words := words_of(claim)).terms and not words.numbers):
+            return NOTHING
+        cosines = self._cosines(claim, there, passages)
+        if _two_languages(claim, there):
+            return self._across_languages(words, there, cosines)
+        found = lexical(claim, [one.words for one in there])
+        known = [cosine for cosine in cosines if cosine is not None] or [self._neutral(self._within)]
+        confidence = self._within.probability(with_cosines(found, known))
+        return Supported(confidence, self._spans(claim, there, found.few))
+
+    def _across_languages(self, words: Words, there: Sequence[Sentence], cosines: Sequence[float | None]) -> Supported:
+        """By vectors, numbers and names alone. Without vectors nothing can be said, and so nothing is supported."""
+        known = [(place, cosine) for place, cosine in enumerate(cosines) if cosine is not None]
+        if not known:
+            return NOTHING
+        values = across(words, [there[place].words for place, _ in known], [cosine for _, cosine in known])
+        best = there[max(known, key=lambda one: one[1])[0]]
+        return Supported(self._across.probability(values), {best.number: best.span})
+
+    def _near(self, claim: str, there: Sequence[Sentence]) -> list[int]:
+        if _two_languages(claim, there):
+            return list(range(len(there)))[:MOST_ACROSS]
+        return nearest(words_of(claim), [one.words for one in there], NEAR)
+
+    def _cosines(self, claim: str, there: Sequence[Sentence], passages: Passages) -> list[float | None]:
+        """Of the claim with each sentence; `None` for those that were not embedded."""
+        own = passages.vectors.get(claim[:LONGEST])
+        if own is None:
+            return [None] * len(there)
+        near = set(self._near(claim, there))
+        vectors = [passages.vectors.get(one.text[:LONGEST]) if at in near else None for at, one in enumerate(there)]
+        return [None if one is None else sum(a * b for a, b in zip(own, one, strict=True)) for one in vectors]
+
+    @staticmethod
+    def _neutral(classifier: Classifier) -> float:
+        return classifier.mean[classifier.features.index("cosine")]
+
+    @staticmethod
+    def _spans(claim: str, there: Sequence[Sentence], few: Sequence[int]) -> dict[int, Span]:
+        """For each passage the sentence that says most, with its neighbour where that adds what counts."""
+        spans: dict[int, Span] = {}
+        terms = words_of(claim).terms
+        for place in few:
+            one = there[place]
+            if one.number in spans:
+                continue
+            missing = [term for term in terms if term not in one.words.terms]
+            span = one.span
+            for beside in (place - 1, place + 1):
+                if 0 <= beside < len(there) and there[beside].number == one.number:
+                    added = sum(term in there[beside].words.terms for term in missing) / max(1, len(terms))
+                    if added >= BESIDE and beside in few:
+                        span = Span(min(span.start, there[beside].span.start), max(span.end, there[beside].span.end))
+                        break
+            spans[one.number] = span
+        return spans
+
+
+def _two_languages(claim: str, there: Sequence[Sentence]) -> bool:
+    return bool(there) and is_vietnamese(claim) != is_vietnamese(" ".join(one.text for one in there[:8]))
+
+
+def _meets(one: Span, other: Span) -> bool:
+    return one.start < other.end and other.start < one.end

@@ -1,0 +1,130 @@
+"""What a sentence says, as far as its words show: terms, numbers, names, and whether it denies something."""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from tidemill.analysis.terms import stem
+
+_WORD = re.compile(r"\d+(?:[.,:]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)*|\d+")
+_CITATION = re.compile(r"\[\d+(?:\s*[,–-]\s*\d+)*\]")
+_COUNTED = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty"
+)
+_CALENDAR = "january february march april may june july august september october november december"
+_NUMBER_WORDS: Mapping[str, str] = {
+    word: str(number) for number, word in enumerate(_COUNTED.split()) if word not in ("zero", "one")
+}
+_MONTHS: Mapping[str, str] = {
+    name[:length]: str(number)
+    for number, name in enumerate(_CALENDAR.split(), 1)
+    for length in (3, len(name))
+    if name != "may"
+}
+_STOP_WORDS = (
+    "a an and are as at be been being but by can could did do does for from had has have he her hers him his "
+    "how i if in into is it its may might more most must of on or our out over she should so some such than "
+    "that the their them then there these they this those to under up was we were what when where which while "
+    "who whom whose why will with would you your also about after all any because before between both each "
+    "during however only other same too very là và của các những cho với được bị trong trên dưới khi thì mà "
+    "này đó kia để đến tới từ bởi vì do nên cũng đã đang sẽ có một hay hoặc tại ở ra vào lên xuống rằng như "
+    "theo về nếu còn lại rất"
+)
+_STOP = frozenset(_STOP_WORDS.split())
+_DENYING = "not no never none neither nor without cannot nobody nothing hardly không chưa chẳng đừng chớ cấm trừ"
+_NEGATIONS = frozenset(_DENYING.split())
+
+
+_VIETNAMESE = frozenset("ăâđêôơưạảấầẩẫậắằẳẵặẹẻẽếềểễệỉĩịọỏốồổỗộớờởỡợụủũứừửữựỳỵỷỹáàãéèíìóòõúùý")
+_LEAST_MARKED = 0.2
+"""The part of the words that has such a letter: a name in an English text has it, too."""
+_SCALES: Mapping[str, int] = {
+    "nghìn": 3, "ngàn": 3, "thousand": 3, "triệu": 6, "million": 6, "tỷ": 9, "tỉ": 9, "billion": 9,
+}  # fmt: skip
+"""How many zeros a word behind a number stands for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A sentence's words.
+
+    Attributes:
+        terms: those that carry meaning, in lower case and without English endings, with how often each is there.
+        numbers: in one form (`1,200` and `1200` alike; months and small numbers that are written out, too).
+        names: terms that are written with a capital where grammar asks for none.
+        denies: whether it holds a negation.
+    """
+
+    terms: Mapping[str, int]
+    numbers: frozenset[str]
+    names: frozenset[str]
+    denies: bool
+
+
+@lru_cache(maxsize=20_000)
+def words_of(sentence: str) -> Words:
+    """The words of a sentence. References such as `[1]` are none of them."""
+    text = unicodedata.normalize("NFC", _CITATION.sub(" ", sentence))
+    found = [match.group() for match in _WORD.finditer(text)]
+    capitals = sum(word[0].isupper() for word in found)
+    in_title_case = capitals > len(found) * 0.6
+    terms: list[str] = []
+    numbers: set[str] = set()
+    names: set[str] = set()
+    denies = False
+    for place, word in enumerate(found):
+        low = word.lower().replace("’", "'")
+        denies = denies or low in _NEGATIONS or low.endswith("n't")
+        if word[0].isdigit():
+            after = found[place + 1].lower() if place + 1 < len(found) else ""
+            numbers.add(_scaled(_plain_number(word), _SCALES.get(after, 0)))
+            continue
+        if low in _SCALES and place and found[place - 1][0].isdigit():
+            continue
+        if low in _MONTHS and word[0].isupper():
+            numbers.add(f"month {_MONTHS[low]}")
+            continue
+        if low in _NUMBER_WORDS:
+            numbers.add(_NUMBER_WORDS[low])
+            continue
+        if low in _STOP or low in _NEGATIONS or low.endswith("n't") or (len(low) < 2 and low.isascii()):
+            continue
+        term = stem(low.removesuffix("'s"))
+        terms.append(term)
+        if place and word[0].isupper() and not in_title_case:
+            names.add(term)
+    return Words(Counter(terms), frozenset(pairwise(terms)), frozenset(numbers),
+                 frozenset(names), denies)  # fmt: skip
+
+
+def _plain_number(word: str) -> str:
+    """One form for one number: thousands are not set apart, and a fraction has a point and no zeros at its end."""
+    if ":" in word:
+        return word
+    groups = re.split(r"[.,]", word)
+    if len(groups) > 1 and all(len(group) == 3 for group in groups[1:]) and len(groups[0]) <= 3:
+        whole = "".join(groups)
+        return whole.lstrip("0") or "0"
+    if len(groups) == 2:
+        whole, fraction = groups[0].lstrip("0") or "0", groups[1].rstrip("0")
+        return f"{whole}.{fraction}" if fraction else whole
+    return ".".join(group.lstrip("0") or "0" for group in groups)
+
+
+def _scaled(number: str, zeros: int) -> str:
+    """`1.5` with six zeros is `1500000`."""
+    whole, _, fraction = number.partition(".")
+    if not zeros or not whole.isdigit() or len(fraction) > zeros:
+        return number
+    return (whole + fraction.ljust(zeros, "0")).lstrip("0") or "0"
+
+
+def is_vietnamese(text: str) -> bool:
+    """Whether a text is written in Vietnamese letters, by those that no other language here has."""
+    words = text.split()
+    marked = sum(any(letter in _VIETNAMESE for letter in unicodedata.normalize("NFC", word.lower())) for word in words)
+    return marked >= 1 and marked >= len(words) * _LEAST_MARKED
