@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from tidemill.analysis.terms import terms, without_diacritics
-from tidemill.core.document import Chunk
+from tidemill.core.document import Chunk, embedded_text
 from tidemill.store.database import Connection
 
 LOCK = 7304771251
@@ -57,11 +57,6 @@ class Written:
     added: int
     kept: int
     removed: int
-
-
-def searched_text(heading: str, text: str) -> str:
-    """What is embedded, and whose terms are counted, of a chunk."""
-    return f"{heading}\n{text}" if heading else text
 
 
 async def write(connection: Connection, document_id: UUID, scope_id: int, chunks: Sequence[Chunk]) -> Written:
@@ -147,7 +142,7 @@ async def _move(connection: Connection, moved: Sequence[tuple[_Place, Chunk]]) -
 
 
 async def _add(connection: Connection, document_id: UUID, scope_id: int, chunks: Sequence[Chunk]) -> None:
-    counted = [terms(searched_text(chunk.heading, chunk.text)) for chunk in chunks]
+    counted = [terms(embedded_text(chunk.heading, chunk.text)) for chunk in chunks]
     lengths = [sum(one.values()) for one in counted]
     cursor = await connection.execute(
         ADD,

@@ -7,12 +7,13 @@ from typing import LiteralString
 
 from psycopg import sql
 
+from tidemill.core.document import embedded_text
 from tidemill.core.embedding import floats_of
 from tidemill.core.errors import Conflict, NotFound
 from tidemill.store.database import Connection, Pool
 from tidemill.store.narrowing import Narrowing
 from tidemill.store.postings import Scopes
-from tidemill.store.search_index import LOCK, searched_text
+from tidemill.store.search_index import LOCK
 
 EXACT = 5_000
 """Vectors up to which all are compared; of more, the index is asked, whose answers may miss one in a hundred."""
@@ -127,7 +128,7 @@ class VectorSpaces:
         """The texts of at most so many chunks that have no vector yet; each text once."""
         async with self._pool.connection() as connection:
             rows = await (await connection.execute(PENDING, {"space": space.id, "limit": limit})).fetchall()
-        return [ToEmbed(str(row["hash"]), searched_text(str(row["heading"]), str(row["text"]))) for row in rows]
+        return [ToEmbed(str(row["hash"]), embedded_text(str(row["heading"]), str(row["text"]))) for row in rows]
 
     async def waiting(self, space: Space) -> int:
         """How many chunks have no vector yet."""

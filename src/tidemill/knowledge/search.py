@@ -1,0 +1,364 @@
+"""Search: what a question says of where to look, two legs, one ranking, and then what makes it worth reading."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Protocol
+
+from tidemill.analysis.compression import compressed
+from tidemill.analysis.diversity import diverse
+from tidemill.analysis.fusion import Traits, fused, lexical_weight, range_of
+from tidemill.analysis.query_words import identifier_share, marks_left_out, query_terms, question_language
+from tidemill.analysis.self_query import SelfQuery, joined, mentions_author, read_filters
+from tidemill.core.clock import Clock
+from tidemill.core.context import Asker
+from tidemill.core.errors import Configuration, InvalidInput
+from tidemill.core.search import Filters, Hit, Reader, Scores, SearchMode
+from tidemill.core.text import storable
+from tidemill.knowledge.question_vectors import QuestionVectors
+from tidemill.store import chunks, postings, vectors
+from tidemill.store.database import Connection, Pool
+from tidemill.store.narrowing import Narrowing, narrowing_of
+from tidemill.store.postings import Scopes, WeightedTerm
+from tidemill.store.vectors import Space
+
+LONGEST_QUESTION = 20_000
+MOST_HITS = 100
+CANDIDATES = 100
+"""Passages that each leg puts forward."""
+MOST_TERMS = 64
+"""Terms of a question that are looked for: the rarest of them."""
+BEST = 3
+"""Passages whose words say how well words serve a question."""
+RERANKED = 10
+"""Passages that are given to the reranker at most."""
+
+
+class Expansion(StrEnum):
+    """What a question is widened by."""
+
+    NONE = "none"
+    RULES = "rules"
+    MODEL = "model"
+    """By rules, and by what a model would ask instead."""
+
+
+class QuestionWriter(Protocol):
+    """Says a question in other words."""
+
+    async def variants(self, question: str, language: str | None) -> Sequence[str]:
+        """A few questions of the same meaning; maybe none."""
+        ...
+
+
+class Reranker(Protocol):
+    """Reads passages beside the question."""
+
+    async def scores(self, question: str, passages: Sequence[str]) -> Sequence[float]:
+        """How well each answers it, from 0 to 1."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """What to search, and how.
+
+    Attributes:
+        filters: which narrow it, whatever the question says.
+        self_query: whether filters are read from the question, too.
+        diversity: from 0, by relevance alone, to 1; see `analysis.diversity`.
+        compress: whether each hit says which sentences matter.
+        rerank: whether the best are read by the reranker.
+        asker: for whom the question is embedded.
+    """
+
+    query: str
+    reader: Reader
+    filters: Filters = field(default_factory=Filters)
+    mode: SearchMode = SearchMode.HYBRID
+    limit: int = 10
+    self_query: bool = True
+    expansion: Expansion = Expansion.RULES
+    diversity: float = 0.0
+    compress: bool = False
+    rerank: bool = False
+    asker: Asker | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found, and what was made of the question.
+
+    Attributes:
+        query: the question without what was read as a filter.
+        filters: those that held.
+        relaxed: filters were guessed from the question, nothing matched them, and so they were left out.
+        variants: what a model asked beside it.
+        shortened: the question is longer than the embedding model reads, so only its beginning was compared by meaning.
+    """
+
+    hits: Sequence[Hit]
+    query: str
+    filters: Filters
+    mode: SearchMode
+    relaxed: bool = False
+    variants: Sequence[str] = ()
+    shortened: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """A question's terms as the index has them: weights by number, the question's word for each, and the most that
+    BM25 can be."""
+
+    terms: Sequence[WeightedTerm]
+    named: Mapping[int, str]
+    by_term: Mapping[str, float]
+    mass: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """All that both legs need, once the question is read."""
+
+    request: SearchRequest
+    question: str
+    scopes: Scopes
+    space: Space | None
+    vectors: Sequence[bytes]
+    variants: Sequence[str]
+
+
+class Search:
+    """Finds passages.
+
+    Args:
+        pool: the database.
+        question_vectors: embeds questions for the space that is searched.
+        writer: where questions may be widened by a model.
+        reranker: where hits may be reranked.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        question_vectors: QuestionVectors,
+        clock: Clock,
+        *,
+        writer: QuestionWriter | None = None,
+        reranker: Reranker | None = None,
+    ) -> None:
+        self._pool = pool
+        self._vectors = question_vectors
+        self._clock = clock
+        self._writer = writer
+        self._reranker = reranker
+
+    async def find(
+        self, query: str, reader: Reader, filters: Filters, *, limit: int, history: Sequence[str] = ()
+    ) -> Sequence[Hit]:
+        """The best passages, for an answer; `history` is what was asked before, oldest first, and adds no words."""
+        del history
+        return (await self.search(SearchRequest(query, reader, filters, limit=limit))).hits
+
+    async def search(self, request: SearchRequest) -> Found:
+        """The best passages that the reader may see.
+
+        Raises:
+            InvalidInput: the question is empty or too long, or asks for what can't be.
+            ModelNotFound: the embedding model is not there, and the search needs it.
+            Configuration: nothing is embedded, or by another version of the model; or no model is set up for what the
+                search asks for.
+        """
+        question = self._checked(request)
+        space, vectors_, shortened, variants, read = None, [], False, [], SelfQuery(question)
+        async with self._pool.connection() as connection:
+            scopes = await postings.visible_scopes(connection, request.reader)
+            if request.self_query:
+                named = mentions_author(question) and scopes.chunks
+                authors = await chunks.authors(connection, scopes) if named else ()
+                read = read_filters(question, self._clock(), authors)
+            if request.mode is not SearchMode.LEXICAL:
+                space = await vectors.current_space(connection)
+        filters = joined(request.filters, joined(read.said, read.guessed))
+        if not scopes.chunks:
+            return Found([], read.query, filters, request.mode)
+        if request.expansion is Expansion.MODEL:
+            assert self._writer is not None  # noqa: S101 - _checked has seen to it
+            variants = list(await self._writer.variants(read.query, question_language(read.query)))
+        if request.mode is not SearchMode.LEXICAL:
+            if space is None:
+                raise Configuration(
+                    "No document has a vector yet. Wait until the first ones are embedded, or search with the mode "
+                    "`lexical`."
+                )
+            vectors_, shortened = await self._vectors.of([read.query, *variants], space, request.asker)
+        asked = _Asked(request, read.query, scopes, space, vectors_, variants)
+        hits, words = await self._hits(asked, filters)
+        kept = joined(request.filters, read.said)
+        relaxed = not hits and filters != kept
+        if relaxed:
+            filters = kept
+            hits, words = await self._hits(asked, filters)
+        hits = await self._reranked(asked, hits)
+        if request.compress:
+            hits = [replace(hit, compressed=compressed(hit.text, words.by_term, hit.language)) for hit in hits]
+        return Found(hits[: request.limit], read.query, filters, request.mode, relaxed, variants, shortened)
+
+    def _checked(self, request: SearchRequest) -> str:
+        question = storable(request.query)
+        if not question.strip():
+            raise InvalidInput("The question is empty. Say what to look for.", param="query")
+        if len(question) > LONGEST_QUESTION:
+            raise InvalidInput(
+                f"The question has {len(question):,} characters, and may have {LONGEST_QUESTION:,}. Shorten it.",
+                param="query",
+            )
+        if not 1 <= request.limit <= MOST_HITS:
+            raise InvalidInput(f"`limit` is from 1 to {MOST_HITS}.", param="limit")
+        if not 0 <= request.diversity <= 1:
+            raise InvalidInput("`diversity` is from 0 to 1.", param="diversity")
+        if request.expansion is Expansion.MODEL and self._writer is None:
+            raise Configuration("No model is set up that could widen questions. Search with the expansion `rules`.")
+        if request.rerank and self._reranker is None:
+            raise Configuration("No reranker is set up. Search without `rerank`.")
+        return question
+
+    async def _hits(self, asked: _Asked, filters: Filters) -> tuple[list[Hit], _Words]:
+        """The candidates of both legs, ranked, in one view of the database."""
+        narrowing = narrowing_of(filters)
+        async with self._pool.connection() as connection, connection.transaction():
+            await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            await vectors.tune(connection)
+            words = await _words(connection, asked)
+            scores = await _ranked(connection, asked, words, narrowing)
+            scores = await _chosen(connection, asked, scores)
+            return list(await chunks.hits(connection, scores, asked.scopes)), words
+
+    async def _reranked(self, asked: _Asked, hits: Sequence[Hit]) -> list[Hit]:
+        if not asked.request.rerank or not hits:
+            return list(hits)
+        assert self._reranker is not None  # noqa: S101 - _checked has seen to it
+        first = hits[: max(RERANKED, 0)]
+        scores = await self._reranker.scores(asked.question, [hit.text for hit in first])
+        scored = [
+            replace(hit, scores=replace(hit.scores, rerank=score)) for hit, score in zip(first, scores, strict=True)
+        ]
+        scored.sort(key=lambda hit: -(hit.scores.rerank or 0.0))
+        return [*scored, *hits[len(first) :]]
+
+
+async def _words(connection: Connection, asked: _Asked) -> _Words:
+    """The question's terms with the weights that the visible chunks give them."""
+    if asked.request.mode is SearchMode.DENSE:
+        return _Words([], {}, {}, 0.0)
+    expand = asked.request.expansion is not Expansion.NONE
+    wanted = query_terms(asked.question, expand=expand)
+    there = {one.term for one in wanted}
+    for variant in asked.variants:
+        more = [one for one in query_terms(variant, expand=False) if one.term not in there]
+        wanted += [replace(one, weight=one.weight / 2, added=True) for one in more]
+        there |= {one.term for one in more}
+    scopes = asked.scopes
+    without_marks = expand and marks_left_out(asked.question)
+    found = await postings.find_terms(connection, [one.term for one in wanted], scopes, marks_left_out=without_marks)
+    having: dict[int, int] = {}
+    for one in found:
+        having[one.place] = having.get(one.place, 0) + one.chunks
+    idf = [_idf(scopes.chunks, min(having.get(place, 0), scopes.chunks)) for place in range(len(wanted))]
+    mass = sum(weight for weight, one in zip(idf, wanted, strict=True) if not one.added)
+    found.sort(key=lambda one: (wanted[one.place].added, -idf[one.place], one.id))
+    kept = {one.id: one for one in reversed(found[:MOST_TERMS])}.values()
+    return _Words(
+        [WeightedTerm(one.id, idf[one.place] * wanted[one.place].weight, one.chunks) for one in kept],
+        {one.id: one.term if without_marks else wanted[one.place].word for one in kept},
+        {one.term: idf[one.place] * min(1.0, wanted[one.place].weight) for one in kept},
+        mass,
+    )
+
+
+def _idf(chunks_: int, having: int) -> float:
+    """Inverse document frequency as Lucene has it: never negative."""
+    return math.log(1 + (chunks_ - having + 0.5) / (having + 0.5))
+
+
+async def _ranked(connection: Connection, asked: _Asked, words: _Words, narrowing: Narrowing) -> dict[int, Scores]:
+    """Every candidate with its scores by both legs, the best first; of equal texts one."""
+    lexical = await postings.best_by_terms(connection, words.terms, asked.scopes, narrowing, CANDIDATES)
+    dense: dict[int, float] = {}
+    if asked.space is not None:
+        for vector in asked.vectors:
+            near = await vectors.nearest(connection, asked.space, vector, asked.scopes, narrowing, CANDIDATES)
+            dense = _most(dense, near)
+    candidates = list({**lexical, **dense})
+    parts = await postings.contributions(connection, words.terms, asked.scopes, candidates)
+    if asked.space is not None:
+        left = [one for one in candidates if one not in dense or len(asked.vectors) > 1]
+        for vector in asked.vectors if left else ():
+            dense = _most(dense, await vectors.cosines(connection, asked.space, vector, left))
+    kin = await chunks.kinships(connection, candidates, asked.scopes)
+    scores = _scored(asked, words, parts, dense, {one: kin[one].language for one in candidates if one in kin})
+    ordered = sorted(scores, key=lambda one: (-scores[one].fused, one))
+    seen: set[str] = set()
+    kept: dict[int, Scores] = {}
+    for one in ordered:
+        if kin[one].hash not in seen:
+            seen.add(kin[one].hash)
+            kept[one] = scores[one]
+    return kept
+
+
+def _scored(
+    asked: _Asked,
+    words: _Words,
+    parts: Mapping[int, Mapping[int, float]],
+    dense: Mapping[int, float],
+    languages: Mapping[int, str | None],
+) -> dict[int, Scores]:
+    totals = {one: sum(given.values()) for one, given in parts.items()}
+    traits = Traits(
+        _coverage(words, totals, parts), identifier_share(asked.question), question_language(asked.question)
+    )
+    cosines = range_of(asked.space.model if asked.space else "", dense)
+    found: dict[int, Scores] = {}
+    for one, language in languages.items():
+        if asked.request.mode is SearchMode.HYBRID:
+            weight = lexical_weight(traits, language)
+        else:
+            weight = 1.0 if asked.request.mode is SearchMode.LEXICAL else 0.0
+        total = totals.get(one, 0.0)
+        result = fused(total, words.mass, dense.get(one), cosines, weight)
+        given = sorted(parts.get(one, {}).items(), key=lambda part: -part[1])
+        found[one] = Scores(
+            fused=result.score,
+            dense=dense.get(one),
+            lexical=total or None,
+            dense_weight=1 - weight,
+            lexical_weight=weight,
+            terms=[(words.named[term], score) for term, score in given],
+        )
+    return found
+
+
+def _coverage(words: _Words, totals: Mapping[int, float], parts: Mapping[int, Mapping[int, float]]) -> float:
+    """The share of the weight of the question's words that the best lexical hits have, on average."""
+    if words.mass <= 0:
+        return 0.0
+    weights = {one.id: one.weight for one in words.terms}
+    best = sorted(totals, key=lambda one: (-totals[one], one))[:BEST]
+    return min(1.0, sum(sum(weights[term] for term in parts[one]) for one in best) / (BEST * words.mass))
+
+
+async def _chosen(connection: Connection, asked: _Asked, scores: dict[int, Scores]) -> dict[int, Scores]:
+    """As many as are wanted, the most diverse ones where that is asked for."""
+    limit = max(asked.request.limit, RERANKED) if asked.request.rerank else asked.request.limit
+    if asked.request.diversity and asked.space is not None:
+        their = await vectors.vectors_of(connection, asked.space, list(scores))
+        order = diverse({one: found.fused for one, found in scores.items()}, their, limit, asked.request.diversity)
+        return {one: scores[one] for one in order}
+    return dict(list(scores.items())[:limit])
+
+
+def _most(one: Mapping[int, float], other: Mapping[int, float]) -> dict[int, float]:
+    return {key: max(one.get(key, -1.0), other.get(key, -1.0)) for key in {**one, **other}}
