@@ -1,8 +1,8 @@
 """Grounding: how well it is found whether passages support a claim, on WiCE's development set.
 
-`BENCH_DATA` names a folder with `grounding/wice_claim_dev.jsonl` (https://github.com/ryokamoi/wice); vectors are
-kept in `BENCH_CACHE`. The regression is fitted and each method's threshold chosen on four fifths of the articles, and measured
-on the last fifth, five times over; nothing is measured on an article of which anything was fitted.
+`BENCH_DATA` names a folder with `grounding/wice_claim_dev.jsonl` (https://github.com/ryokamoi/wice); vectors are kept
+in `BENCH_CACHE`. The regression is fitted and each method's threshold chosen on four fifths of the articles, and
+measured on the last fifth, five times over; nothing is measured on an article of which anything was fitted.
 """
 
 import asyncio

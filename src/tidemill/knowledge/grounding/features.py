@@ -13,16 +13,18 @@ from dataclasses import dataclass
 
 from tidemill.knowledge.grounding.words import Words, words_of
 
+ALIKE = 0.5
+"""The part of the terms that two sentences share at least, for one to be the opposite of the other."""
 GREEDY = 4
 """Sentences of the passages that one sentence may rest on."""
 NAMES = (
     "clauses_covered", "terms_covered", "terms_missing", "number_missing", "numbers_missing", "name_missing",
-    "denial_differs", "cosine",
+    "contradicted", "cosine",
 )  # fmt: skip
 """What each feature is, in their order: the mean part of each clause that two neighbours say; the part of the terms, by
 their weight, that the few say; how many terms they do not, in tens; whether a number is missing, and the part of the
-numbers that is; whether a name is missing; whether the sentence denies and the best one does not, or the other way
-round; the highest cosine."""
+numbers that is; whether a name is missing; whether the best one says the opposite; the highest
+cosine."""
 ACROSS = ("cosine", "cosine_above_mean", "number_missing", "name_missing", "denial_differs")
 """The same where the sentence and the passages are in two languages, and words can't be compared."""
 _CLAUSE = re.compile(r"(?<!\d)[,;:]|[,;:](?!\d)|[()–—]|\b(?:and|but|which|while|where|và|nhưng|còn|trong khi)\b")
@@ -81,7 +83,7 @@ def lexical(claim: str, sentences: Sequence[Words]) -> Lexical:
         float(bool(absent)),
         len(absent) / max(1, len(words.numbers)),
         float(bool(words.names - there)),
-        float(words.denies != sentences[best].denies),
+        float(single[best] >= ALIKE and words.contradicts(sentences[best])),
     )
     return Lexical(best, few, single[best], values)
 

@@ -18,7 +18,8 @@ _COUNTED = (
 _CALENDAR = "january february march april may june july august september october november december"
 _NUMBER_WORDS: Mapping[str, str] = {
     word: str(number) for number, word in enumerate(_COUNTED.split()) if word not in ("zero", "one")
-}
+} | {"hai": "2", "ba": "3", "bốn": "4", "sáu": "6", "bảy": "7", "tám": "8", "chín": "9", "mười": "10"}
+"""Not `one` and `một`, which are articles, too, nor `năm`, which is a year as well."""
 _MONTHS: Mapping[str, str] = {
     name[:length]: str(number)
     for number, name in enumerate(_CALENDAR.split(), 1)
@@ -39,6 +40,20 @@ _DENYING = "not no never none neither nor without cannot nobody nothing hardly k
 _NEGATIONS = frozenset(_DENYING.split())
 
 
+_OPPOSED: tuple[tuple[str, str], ...] = (
+    ("before", "after"), ("above", "below"), ("over", "under"), ("more than", "less than"),
+    ("at least", "at most"), ("minimum", "maximum"), ("open", "closed"), ("allowed", "forbidden"),
+    ("required", "optional"), ("first", "last"), ("increase", "decrease"), ("increased", "decreased"),
+    ("higher", "lower"), ("accept", "reject"), ("accepted", "rejected"), ("enabled", "disabled"), ("win", "lose"),
+    ("won", "lost"), ("north", "south"), ("east", "west"), ("buy", "sell"), ("internal", "external"),
+    ("trên", "dưới"), ("trước", "sau"), ("tối đa", "tối thiểu"), ("mở cửa", "đóng cửa"), ("được phép", "bị cấm"),
+    ("bắt buộc", "tùy chọn"), ("tăng", "giảm"), ("cao hơn", "thấp hơn"), ("chấp nhận", "từ chối"), ("bật", "tắt"),
+    ("mua vào", "bán ra"), ("đầu tiên", "cuối cùng"), ("nhiều hơn", "ít hơn"), ("nội bộ", "bên ngoài"),
+)  # fmt: skip
+_POLES: Mapping[str, int] = {
+    word: sign * number for number, pair in enumerate(_OPPOSED, 1) for word, sign in zip(pair, (1, -1), strict=True)
+}
+_POLE = re.compile(rf"\b(?:{'|'.join(sorted(_POLES, key=len, reverse=True))})\b")
 _VIETNAMESE = frozenset("ăâđêôơưạảấầẩẫậắằẳẵặẹẻẽếềểễệỉĩịọỏốồổỗộớờởỡợụủũứừửữựỳỵỷỹáàãéèíìóòõúùý")
 _LEAST_MARKED = 0.2
 """The part of the words that has such a letter: a name in an English text has it, too."""
@@ -57,12 +72,20 @@ class Words:
         numbers: in one form (`1,200` and `1200` alike; months and small numbers that are written out, too).
         names: terms that are written with a capital where grammar asks for none.
         denies: whether it holds a negation.
+        poles: which words it has of pairs of opposites, such as `before` and `after`: one is the other's negative.
     """
 
     terms: Mapping[str, int]
     numbers: frozenset[str]
     names: frozenset[str]
     denies: bool
+    poles: frozenset[int] = frozenset()
+
+    def contradicts(self, other: "Words") -> bool:
+        """Whether one denies and the other does not, or one has the opposite of a word of the other."""
+        return self.denies != other.denies or any(
+            -one in other.poles and one not in other.poles and -one not in self.poles for one in self.poles
+        )
 
 
 @lru_cache(maxsize=20_000)
@@ -97,8 +120,8 @@ def words_of(sentence: str) -> Words:
         terms.append(term)
         if place and word[0].isupper() and not in_title_case:
             names.add(term)
-    return Words(Counter(terms), frozenset(pairwise(terms)), frozenset(numbers),
-                 frozenset(names), denies)  # fmt: skip
+    poles = frozenset(_POLES[match.group()] for match in _POLE.finditer(text.lower()))
+    return Words(Counter(terms), frozenset(numbers), frozenset(names), denies, poles)
 
 
 def _plain_number(word: str) -> str:
@@ -128,3 +151,12 @@ def is_vietnamese(text: str) -> bool:
     words = text.split()
     marked = sum(any(letter in _VIETNAMESE for letter in unicodedata.normalize("NFC", word.lower())) for word in words)
     return marked >= 1 and marked >= len(words) * _LEAST_MARKED
+
+
+def opposite_of(text: str) -> str | None:
+    """The text with one word replaced by its opposite; `None` where it has no such word."""
+    found = _POLE.search(text)
+    if found is None:
+        return None
+    instead = next(word for word, number in _POLES.items() if number == -_POLES[found[0]])
+    return text[: found.start()] + instead + text[found.end() :]

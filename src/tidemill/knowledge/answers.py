@@ -1,0 +1,440 @@
+"""Answers questions from documents: search, pack, ask, check each sentence, judge, and where it fails, fall back.
+
+The cache is the model port's: an equal question with equal passages is not put to a model twice.
+"""
+
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from tidemill.core.answer import Answer, AnswerStatus, CheckedSentence, Citation, Given, Issue, Outcome, Unsupported
+from tidemill.core.chat import ChatRequest
+from tidemill.core.classification import Level
+from tidemill.core.clock import Clock
+from tidemill.core.context import Asker, InferenceContext, Passage
+from tidemill.core.deployment import Deployment
+from tidemill.core.document import Span
+from tidemill.core.errors import ContextTooLong, ModelFailed, TidemillError, Unavailable
+from tidemill.core.ids import digest, new_id
+from tidemill.core.json import Json
+from tidemill.core.search import Reader
+from tidemill.knowledge.citations import CitationCheck, citation_map, reference
+from tidemill.knowledge.drafting import Draft, drafted
+from tidemill.knowledge.grounding.support import Grounding, Passages
+from tidemill.knowledge.packing import Packed, pack
+from tidemill.knowledge.quality import confidence_of, issues_of
+from tidemill.knowledge.questions import PassageSearch, Question, check_question, given_of, language_of_answer
+from tidemill.knowledge.texts import (
+    LOW_CONFIDENCE,
+    NO_CONTEXT,
+    REWRITE,
+    SYSTEM_ERROR,
+    answer_messages,
+    answer_prompt,
+    rewrite_messages,
+    template_text,
+)
+from tidemill.llm.port import ChatModel
+from tidemill.llm.prompts.shipped import Prompts
+from tidemill.settings.knowledge import AnswerSettings
+from tidemill.store.answers import AnswerRepository
+
+SHOWN_WITHOUT_MODEL = 3
+"""Passages that stand in an answer when no model could write one."""
+REWRITE_TOKENS = 160
+LONGEST_REWRITE = 500
+SHRINKINGS = 2
+"""How often the passages are halved when a model says that they do not fit."""
+SEED = 7
+"""With one, an answer is the same for the same input, and so may be given again from the cache."""
+NO_ANSWER = (Unavailable, ModelFailed)
+"""Failures after which what was found is shown; others are the asker's, who has to know of them."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The passages, by the numbers under which the answer cites them: the first event."""
+
+    passages: Mapping[int, Given]
+    language: str
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A sentence that was checked, with the white space before it."""
+
+    text: str
+    sentence: CheckedSentence
+
+
+Event = Found | Said | Answer
+"""What `stream` gives: `Found`, then what is `Said`, then the `Answer`, whose text counts."""
+
+
+@dataclass(slots=True)
+class _Course:
+    """One question on its way to an answer."""
+
+    id: UUID
+    question: Question
+    text: str
+    asked: str
+    language: str
+    asker: Asker
+    started: float
+    packed: Packed
+    spent: "_Spent"
+
+
+@dataclass(slots=True)
+class _Spent:
+    """What all inferences for one question took. `cost` is `None` once one's is not known."""
+
+    tokens: int = 0
+    cost: float | None = 0.0
+    attempts: int = 0
+
+    def add(self, draft: Draft) -> None:
+        self.attempts += 1
+        self.tokens += draft.usage.prompt_tokens + draft.usage.completion_tokens
+        cost = draft.served.cost_usd if draft.served is not None else None
+        self.cost = None if self.cost is None or cost is None else self.cost + cost
+
+
+class Answers:
+    """Answers questions.
+
+    Args:
+        chat: the model port.
+        search: finds passages for those who bring none.
+        grounding: holds sentences to passages.
+        deployment: what serves the task `answer`.
+        prompts: what models are asked with, and what the hub says itself.
+        repository: keeps answers.
+        settings: of answers.
+        keep_days: how long answers are kept.
+        clock: the time.
+        timer: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        chat: ChatModel,
+        search: PassageSearch,
+        grounding: Grounding,
+        deployment: Callable[[], Awaitable[Deployment]],
+        prompts: Prompts,
+        repository: AnswerRepository,
+        settings: AnswerSettings,
+        *,
+        keep_days: float,
+        clock: Clock,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._chat = chat
+        self._search = search
+        self._grounding = grounding
+        self._deployment = deployment
+        self._prompts = prompts
+        self._repository = repository
+        self._settings = settings
+        self._keep_days = keep_days
+        self._clock = clock
+        self._timer = timer
+
+    async def answer(self, question: Question, asker: Asker, reader: Reader) -> Answer:
+        """The whole answer, stored.
+
+        Raises:
+            InvalidInput, TooLarge: the question can't be answered as it is.
+            TidemillError: the asker may not ask, or has nothing left to spend.
+        """
+        async with aclosing(self.stream(question, asker, reader, live=False)) as events:
+            async for event in events:
+                if isinstance(event, Answer):
+                    return event
+        raise ModelFailed("The answer ended before it was there.")
+
+    async def stream(
+        self, question: Question, asker: Asker, reader: Reader, *, live: bool = True
+    ) -> AsyncGenerator[Event, None]:
+        """The passages, the sentences as they are checked, and the answer, stored.
+
+        With `live` a sentence that was given stays; without, another model may begin anew. Raises as `answer` does.
+        """
+        course = await self._begin(question, asker, reader)
+        yield Found(course.packed.given, course.language)
+        if not course.packed.given:
+            yield await self._store(course, self._not_found(course, AnswerStatus.SUCCESS))
+            return
+        deployment: Deployment | None = await self._served_by(course)
+        best: Draft | None = None
+        failure: TidemillError | None = None
+        for _ in range(self._settings.max_attempts):
+            if deployment is None:
+                break
+            draft = Draft(new_id(), self._settings.unsupported)
+            try:
+                async with aclosing(self._attempt(course, deployment, draft)) as sentences:
+                    async for text, sentence in sentences:
+                        if live:
+                            yield Said(text, sentence)
+            except NO_ANSWER as error:
+                failure = error
+                if not draft.kept:
+                    break  # the route has asked whoever else there is
+            course.spent.add(draft)
+            best = draft if best is None else max(best, draft, key=_worth)
+            if not draft.by_model or not self._issues(draft) or (draft.refused and not draft.dropped):
+                break
+            if live and draft.shown:
+                break
+            deployment = _without(deployment, draft)
+        yield await self._store(course, self._outcome(course, best, failure))
+
+    async def find(self, answer_id: UUID, owner_id: UUID) -> Answer | None:
+        """A stored answer of this owner, as it was given."""
+        return await self._repository.get(answer_id, owner_id)
+
+    async def _begin(self, question: Question, asker: Asker, reader: Reader) -> _Course:
+        started = self._timer()
+        text = check_question(question, self._settings)
+        language = language_of_answer(question, text)
+        asker = replace(asker, language=language)
+        spent = _Spent()
+        asked = await self._standing_alone(question, text, language, asker, spent) if question.history else text
+        passages = question.passages
+        if passages is None:
+            hits = await self._search.find(
+                asked,
+                reader,
+                question.filters,
+                limit=self._settings.passages,
+                history=[turn.content for turn in question.history],
+            )
+            passages = [given_of(hit) for hit in hits]
+        packed = pack(passages, self._settings.max_context_tokens)
+        return _Course(new_id(), question, text, asked, language, asker, started, packed, spent)
+
+    async def _standing_alone(self, question: Question, text: str, language: str, asker: Asker, spent: _Spent) -> str:
+        """A follow-up question as one that can be understood, and searched for, by itself."""
+        prompt = self._prompts.current(REWRITE, language)
+        deployment = replace(await self._deployment(), prompt_version=prompt.version)
+        request = ChatRequest(
+            model=deployment.model,
+            messages=rewrite_messages(prompt, question.history, text, language),
+            options={"temperature": 0, "max_tokens": REWRITE_TOKENS, "seed": SEED},
+            context=asker.context(new_id(), deployment),
+        )
+        try:
+            completion = await self._chat.complete(request)
+        except NO_ANSWER as error:
+            log.warning("A follow-up question is searched for as it stands. %s", error.message)
+            return text
+        spent.tokens += completion.usage.prompt_tokens + completion.usage.completion_tokens
+        served = completion.served
+        if served is not None and served.fallback in ("template", "search"):
+            return text
+        lines = [line.strip(" \"'`*") for line in completion.text.strip().splitlines() if line.strip()]
+        return lines[0] if lines and len(lines[0]) <= LONGEST_REWRITE and "?" * 3 not in lines[0] else text
+
+    async def _served_by(self, course: _Course) -> Deployment:
+        prompt = answer_prompt(self._prompts, course.question, course.language)
+        chosen = self._settings
+        sampling: dict[str, Json] = {
+            "temperature": chosen.temperature,
+            "top_p": chosen.top_p,
+            "max_tokens": chosen.max_output_tokens,
+            "seed": SEED,
+        }
+        return replace(await self._deployment(), prompt_version=prompt.version, sampling=sampling)
+
+    async def _attempt(
+        self, course: _Course, deployment: Deployment, draft: Draft
+    ) -> AsyncGenerator[tuple[str, CheckedSentence], None]:
+        """One model's answer; with fewer passages where its context holds no more."""
+        for left in reversed(range(SHRINKINGS + 1)):
+            packed = course.packed
+            check = CitationCheck(
+                self._grounding,
+                Passages(packed.texts, packed.withheld),
+                threshold=self._settings.support_threshold,
+                unsupported=self._settings.unsupported,
+                context=lambda: None,
+            )
+            request = self._request(course, deployment, draft)
+            try:
+                async with aclosing(drafted(self._chat, request, check, draft, course.language)) as sentences:
+                    async for one in sentences:
+                        yield one
+            except ContextTooLong:
+                if not left:
+                    raise
+                course.packed = pack(list(packed.given.values()), packed.tokens // 2)
+            else:
+                return
+
+    def _request(self, course: _Course, deployment: Deployment, draft: Draft) -> ChatRequest:
+        prompt = answer_prompt(self._prompts, course.question, course.language)
+        packed = course.packed
+        context: InferenceContext = replace(
+            course.asker.context(draft.inference_id, deployment, f"answer:{course.id}"),
+            passages=[
+                Passage(one.text, reference(number, one, course.language)) for number, one in packed.given.items()
+            ],
+        )
+        return ChatRequest(
+            model=deployment.model,
+            messages=answer_messages(prompt, course.question, course.asked, packed, course.language),
+            options=deployment.sampling,
+            context=context,
+        )
+
+    def _issues(self, draft: Draft) -> list[Issue]:
+        cited = {one.number for sentence in draft.kept for one in sentence.evidence}
+        claims = [one for _, one in draft.sentences if one.is_claim]
+        shown = claims if self._settings.unsupported is Unsupported.MARK else draft.kept
+        return issues_of(draft.shown, len(cited), confidence_of(shown), self._settings)
+
+    def _outcome(self, course: _Course, draft: Draft | None, failure: TidemillError | None) -> Answer:
+        """What the asker gets of the best that there was."""
+        if draft is None or not draft.by_model:
+            return self._passages_alone(course, draft, failure)
+        if draft.kept or (draft.shown and self._settings.unsupported is Unsupported.MARK):
+            return self._answered(course, draft, failure)
+        if draft.refused:
+            return self._not_found(course, AnswerStatus.SUCCESS, draft)
+        doubtful = [
+            replace(one, text=one.cited, supported=True)
+            for _, one in draft.dropped
+            if one.evidence and one.confidence >= self._settings.confidence_threshold
+        ]
+        if doubtful:
+            return self._uncertain(course, draft, " ".join(one.text for one in doubtful), doubtful)
+        return self._not_found(course, AnswerStatus.MINIMAL, draft)
+
+    def _answered(self, course: _Course, draft: Draft, failure: TidemillError | None) -> Answer:
+        issues = self._issues(draft)
+        text = _cut(draft, self._settings.max_answer_length) if Issue.TOO_LONG in issues else draft.shown
+        if failure is not None:
+            issues.append(Issue.INTERRUPTED)
+        if Issue.LOW_CONFIDENCE in issues:
+            return self._uncertain(course, draft, text, draft.kept)
+        partial = bool(issues or draft.dropped)
+        status = AnswerStatus.PARTIAL if partial else AnswerStatus.SUCCESS
+        citations = citation_map(draft.kept, course.packed.given, course.language)
+        citations = [one for one in citations if f"[{one.number}]" in text]
+        claims = [one for _, one in draft.sentences if one.is_claim]
+        shown = claims if self._settings.unsupported is Unsupported.MARK else draft.kept
+        answer = self._made(course, text, status, Outcome.ANSWERED, confidence_of(shown), citations, draft)
+        return replace(answer, issues=issues)
+
+    def _uncertain(self, course: _Course, draft: Draft, text: str, kept: Sequence[CheckedSentence]) -> Answer:
+        said = template_text(self._prompts, LOW_CONFIDENCE, course.language, answer=text)
+        citations = citation_map(kept, course.packed.given, course.language)
+        status, confidence = AnswerStatus.PARTIAL, confidence_of(kept)
+        answer = self._made(course, said, status, Outcome.UNCERTAIN, confidence, citations, draft)
+        return replace(answer, issues=[Issue.LOW_CONFIDENCE])
+
+    def _not_found(self, course: _Course, status: AnswerStatus, draft: Draft | None = None) -> Answer:
+        said = template_text(self._prompts, NO_CONTEXT, course.language, question=course.text)
+        return self._made(course, said, status, Outcome.NOT_FOUND, 0.0, [], draft)
+
+    def _passages_alone(self, course: _Course, draft: Draft | None, failure: TidemillError | None) -> Answer:
+        """No model wrote an answer: the best passages, as they are."""
+        numbers = list(course.packed.given)[:SHOWN_WITHOUT_MODEL]
+        values = [one for one in course.packed.values(course.language) if one["number"] in numbers]
+        said = template_text(self._prompts, SYSTEM_ERROR, course.language, passages=values)
+        citations = [_whole(number, course.packed.given[number], course.language) for number in numbers]
+        answer = self._made(course, said, AnswerStatus.MINIMAL, Outcome.PASSAGES, 0.0, citations, draft)
+        if failure is None:
+            return answer
+        return replace(answer, metadata={**answer.metadata, "failure": failure.code})
+
+    def _made(
+        self,
+        course: _Course,
+        text: str,
+        status: AnswerStatus,
+        outcome: Outcome,
+        confidence: float,
+        citations: Sequence[Citation],
+        draft: Draft | None,
+    ) -> Answer:
+        served = draft.served if draft is not None else None
+        metadata: dict[str, Json] = {
+            "model_used": served.model if served is not None else None,
+            "provider": served.provider if served is not None else None,
+            "tokens_used": course.spent.tokens,
+            "processing_time": round(self._timer() - course.started, 3),
+            "cost_estimate": course.spent.cost,
+            "attempts": course.spent.attempts,
+            "passages": len(course.packed.given),
+            "sentences_dropped": len(draft.dropped) if draft is not None else 0,
+        }
+        if served is not None and served.fallback is not None:
+            metadata["fallback"] = served.fallback
+        if course.asked != course.text:
+            metadata["rewritten"] = course.asked
+        levels = [one.level for one in course.packed.given.values()]
+        return Answer(
+            id=course.id,
+            question=course.text,
+            text=text.strip(),
+            status=status,
+            outcome=outcome,
+            language=course.language,
+            confidence=round(confidence, 4),
+            citations=citations,
+            created_at=self._clock(),
+            metadata=metadata,
+            inference_id=draft.inference_id if draft is not None else None,
+            level=max(levels, key=lambda level: level.rank, default=Level.INTERNAL),
+        )
+
+    async def _store(self, course: _Course, answer: Answer) -> Answer:
+        if course.asker.owner_id is not None:
+            await self._repository.add(answer, course.asker.owner_id, days=self._keep_days)
+        return answer
+
+
+def _worth(draft: Draft) -> tuple[bool, int, float]:
+    return draft.by_model, len(draft.kept), confidence_of(draft.kept)
+
+
+def _without(deployment: Deployment, draft: Draft) -> Deployment | None:
+    """The same route without the models up to the one that has answered; `None` where nobody else is left."""
+    route, served = deployment.route, draft.served
+    if route is None or served is None:
+        return None
+    targets = tuple(target for target in route.targets if target.model != served.model)
+    if not targets or len(targets) == len(route.targets):
+        return None
+    version = f"{deployment.model_version}:{digest(*(target.model for target in targets))[:12]}"
+    return replace(deployment, route=replace(route, targets=targets), model_version=version)
+
+
+def _cut(draft: Draft, limit: int) -> str:
+    """As many of the sentences that are shown as the limit holds."""
+    cut = Draft(draft.inference_id, draft.unsupported)
+    text = ""
+    for piece, checked in draft.sentences:
+        cut.add(piece, checked)
+        if len(cut.shown) > limit:
+            break
+        text = cut.shown
+    return text
+
+
+def _whole(number: int, given: Given, language: str) -> Citation:
+    """A passage that is shown as it is."""
+    return Citation(
+        number, given.chunk_id, reference(number, given, language), given.title, given.text,
+        Span(0, len(given.text)), given.text, 1.0, given.document_id, given.page, given.url, given.path, given.source,
+        given.start,
+    )  # fmt: skip

@@ -1,0 +1,116 @@
+"""Puts passages into what a model reads: the best first, up to a budget, and never a sentence cut in two."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tidemill.analysis.injection import find_injection
+from tidemill.analysis.plain import plain
+from tidemill.analysis.sentences import sentences
+from tidemill.core.answer import Given
+from tidemill.core.document import Span
+from tidemill.core.json import Json
+from tidemill.knowledge.citations import source_name
+
+BYTES_PER_TOKEN = 3
+"""Of the tokenizers of today's models, for English and Vietnamese, rather fewer than most."""
+FRAME_TOKENS = 24
+"""Of what stands around a passage."""
+LEFT_OUT = "[…]"
+"""Stands where a sentence was left out that gives orders to a model."""
+_FENCE = re.compile(r"<(?=\s*/?\s*passage\b)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """The passages that a model is given.
+
+    Attributes:
+        given: by the number under which each can be cited.
+        shown: the text of each as the model reads it.
+        withheld: the parts of each that the model does not read, and that support nothing.
+        tokens: of all of it, roughly.
+    """
+
+    given: Mapping[int, Given]
+    shown: Mapping[int, str]
+    withheld: Mapping[int, Sequence[Span]] = field(default_factory=dict)
+    tokens: int = 0
+
+    @property
+    def texts(self) -> dict[int, str]:
+        """The whole texts, for the check of citations."""
+        return {number: one.text for number, one in self.given.items()}
+
+    def values(self, language: str) -> list[dict[str, Json]]:
+        """For a prompt's `passages`."""
+        return [
+            {
+                "number": number,
+                "source": source_name(one, language).replace('"', "'").replace("\n", " "),
+                "level": one.level.value,
+                "text": self.shown[number],
+            }
+            for number, one in self.given.items()
+        ]
+
+
+def tokens_of(text: str) -> int:
+    """About how many tokens a text has."""
+    return -(-len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN)
+
+
+def pack(passages: Sequence[Given], budget: int) -> Packed:
+    """As many passages as the budget of tokens holds, in their order; of the first that does not fit, its beginning.
+
+    What a passage holds of orders to a model is withheld with the sentences in which it stands.
+    """
+    given: dict[int, Given] = {}
+    shown: dict[int, str] = {}
+    withheld: dict[int, Sequence[Span]] = {}
+    left = budget
+    seen: set[str] = set()
+    for one in passages:
+        if one.text in seen:
+            continue
+        seen.add(one.text)
+        hidden = orders_in(one.text)
+        apart = [span for span in sentences(one.text) if span.end > span.start]
+        kept, text = _fitting(one.text, apart, hidden, left - FRAME_TOKENS)
+        if not text.strip(" \n" + LEFT_OUT):
+            if kept < len(apart):
+                break
+            continue
+        number = len(given) + 1
+        given[number], shown[number] = one, text
+        withheld[number] = [*hidden, *([Span(apart[kept].start, len(one.text))] if kept < len(apart) else [])]
+        left -= tokens_of(text) + FRAME_TOKENS
+        if kept < len(apart):
+            break
+    return Packed(given, shown, withheld, budget - left)
+
+
+def orders_in(text: str) -> list[Span]:
+    """The sentences in which orders to a model stand."""
+    clear = plain(text)
+    found = [Span(*clear.span(one.start, one.end)) for one in find_injection(clear.text)]
+    if not found:
+        return []
+    return [
+        span for span in sentences(text) if any(one.start < span.end and span.start < one.end for one in found)
+    ] or found
+
+
+def _fitting(text: str, apart: Sequence[Span], hidden: Sequence[Span], budget: int) -> tuple[int, str]:
+    """How many of a passage's sentences fit, and these as the model reads them."""
+    pieces: list[str] = []
+    used, end = 0, 0
+    for place, span in enumerate(apart):
+        said = LEFT_OUT if span in hidden else span.of(text)
+        piece = text[end : span.start] + said
+        used += tokens_of(piece)
+        if used > budget:
+            return place, _FENCE.sub("‹", "".join(pieces))
+        pieces.append(piece)
+        end = span.end
+    return len(apart), _FENCE.sub("‹", "".join(pieces))

@@ -1,0 +1,53 @@
+"""What the prompts of answers are filled with."""
+
+from collections.abc import Sequence
+
+from tidemill.core.json import JsonObject
+from tidemill.knowledge.packing import Packed
+from tidemill.knowledge.questions import Question, Turn
+from tidemill.llm.prompts.shipped import Prompts
+from tidemill.llm.prompts.template import PromptTemplate
+
+ANSWER = "knowledge.answer"
+CONTEXTUAL = "knowledge.contextual"
+REWRITE = "knowledge.rewrite"
+NO_CONTEXT = "knowledge.no_context"
+LOW_CONFIDENCE = "knowledge.low_confidence"
+SYSTEM_ERROR = "knowledge.system_error"
+SPEAKERS = {"en": {"user": "User", "assistant": "Assistant"}, "vi": {"user": "Người dùng", "assistant": "Trợ lý"}}
+TURNS = 6
+TURN_CHARACTERS = 1000
+"""Of each turn as it is shown for rewriting a question."""
+
+
+def answer_prompt(prompts: Prompts, question: Question, language: str) -> PromptTemplate:
+    """The one that tells a model who asks, where that is known."""
+    return prompts.current(CONTEXTUAL if question.access_level else ANSWER, language)
+
+
+def answer_messages(
+    prompt: PromptTemplate, question: Question, text: str, packed: Packed, language: str
+) -> list[JsonObject]:
+    """What the model is asked: rules, passages in a message of their own, and the question as the last message."""
+    values: dict[str, object] = {"passages": packed.values(language), "question": text}
+    if "access_level" in prompt.variables:
+        values |= {"department": question.department or "", "access_level": question.access_level or ""}
+    return prompt.render(values)
+
+
+def rewrite_messages(prompt: PromptTemplate, history: Sequence[Turn], text: str, language: str) -> list[JsonObject]:
+    """What a model is asked for a question that stands alone."""
+    names = SPEAKERS[language]
+    lines = [f"{names.get(one.role, one.role)}: {_short(one.content)}" for one in history[-TURNS:]]
+    return prompt.render({"transcript": "\n".join(lines), "question": text})
+
+
+def template_text(prompts: Prompts, name: str, language: str, **values: object) -> str:
+    """A text that the hub says itself."""
+    said = prompts.current(name, language).render(values)
+    return "\n\n".join(str(one["content"]) for one in said)
+
+
+def _short(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= TURN_CHARACTERS else f"{flat[:TURN_CHARACTERS]} […]"

@@ -1,0 +1,82 @@
+"""Answers from documents, with their citations as they were given."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from tidemill.core.answer import Answer, AnswerStatus, Citation, Issue, Outcome
+from tidemill.core.classification import Level
+from tidemill.core.document import Span
+from tidemill.store.database import Pool
+
+
+class AnswerRepository:
+    """Answers, each seen by its owner alone."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def add(self, answer: Answer, owner_id: UUID, *, days: float) -> None:
+        """Writes an answer, to be kept for this many days."""
+        metadata = {**answer.metadata, "outcome": answer.outcome, "issues": list(answer.issues)}
+        async with self._pool.connection() as connection:
+            await connection.execute(
+                "INSERT INTO answers (id, owner_id, conversation_id, inference_id, question, answer, status, language, "
+                "confidence, citations, metadata, level, created_at, expires_at) "
+                "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                (
+                    answer.id,
+                    owner_id,
+                    answer.conversation_id,
+                    answer.inference_id,
+                    answer.question,
+                    answer.text,
+                    answer.status,
+                    answer.language,
+                    answer.confidence,
+                    json.dumps([asdict(one) for one in answer.citations]),
+                    json.dumps(metadata),
+                    answer.level,
+                    answer.created_at,
+                    answer.created_at + timedelta(days=days),
+                ),
+            )
+
+    async def get(self, answer_id: UUID, owner_id: UUID) -> Answer | None:
+        """One answer of this owner, or `None`."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT * FROM answers WHERE id = %s AND owner_id = %s", (answer_id, owner_id)
+            )
+            row = await cursor.fetchone()
+        return _answer(row) if row is not None else None
+
+    async def forget(self, before: datetime) -> int:
+        """Deletes those whose time was over before then; returns how many."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute("DELETE FROM answers WHERE expires_at < %s", (before,))
+            return cursor.rowcount
+
+
+def _answer(row: Mapping[str, Any]) -> Answer:
+    metadata = dict(row["metadata"])
+    outcome, issues = Outcome(metadata.pop("outcome")), [Issue(one) for one in metadata.pop("issues")]
+    return Answer(
+        id=row["id"],
+        question=row["question"],
+        text=row["answer"],
+        status=AnswerStatus(row["status"]),
+        language=row["language"],
+        confidence=row["confidence"],
+        citations=[Citation(**{**one, "span": Span(**one["span"])}) for one in row["citations"]],
+        created_at=row["created_at"],
+        outcome=outcome,
+        issues=issues,
+        metadata=metadata,
+        inference_id=row["inference_id"],
+        conversation_id=row["conversation_id"],
+        level=Level(row["level"]),
+    )
