@@ -31,12 +31,13 @@ _SYLLABLE = re.compile(
 )
 """A Vietnamese syllable without its marks."""
 _ONLY_VIETNAMESE = re.compile("[ăđơưạ-ỹ]")
-_ENGLISH = frozenset(
+_ENGLISH_WORDS = (
     "a an and any are at be by can come do does for from get go has have he her him his how i if in is it its "
     "list long made make man many me more my name no not of on one or our out page put ran run set she show sign "
     "so some text than that the then there they this to up us use was we what when where which who why with you "
-    "your".split()  # noqa: SIM905 - so many
+    "your"
 )
+_ENGLISH = frozenset(_ENGLISH_WORDS.split())
 """English words that look like Vietnamese syllables, or that no Vietnamese question has."""
 
 

@@ -189,7 +189,8 @@ def _kind(filters: Filters, text: str, now: datetime) -> tuple[Filters, str]:
 
 def _dates(filters: Filters, text: str, now: datetime) -> tuple[Filters, str]:
     if found := _RECENT.search(text):
-        return replace(filters, **_recent(found, now)), _cut(text, found, keep=found[1])
+        since, until = _recent(found, now)
+        return replace(filters, after=since, before=until), _cut(text, found, keep=found[1])
     found = _DATE.search(text)
     span = _span(found[5]) if found else None
     if found is None or span is None:
@@ -204,15 +205,15 @@ def _dates(filters: Filters, text: str, now: datetime) -> tuple[Filters, str]:
     return narrowed, _cut(text, found, keep=found[1])
 
 
-def _recent(found: re.Match[str], now: datetime) -> Mapping[str, datetime]:
+def _recent(found: re.Match[str], now: datetime) -> tuple[datetime, datetime | None]:
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     if found[6]:
-        return {"after": midnight}
+        return midnight, None
     if found[7]:
-        return {"after": midnight - timedelta(days=1), "before": midnight}
+        return midnight - timedelta(days=1), midnight
     number = int(found[2] or found[4] or 1)
     unit = (found[3] or found[5] or found[8]).lower()
-    return {"after": now - timedelta(days=number * _DAYS[unit])}
+    return now - timedelta(days=number * _DAYS[unit]), None
 
 
 def _author(filters: Filters, text: str, authors: Sequence[str]) -> tuple[Filters, str]:

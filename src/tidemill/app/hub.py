@@ -23,6 +23,7 @@ from tidemill.app.models import chat_of, embedder_of, model_client, protection_o
 from tidemill.app.prompts import prompts_of
 from tidemill.app.providers import outbound_of, provider_registry_of, providers_of
 from tidemill.app.recovery import means_of
+from tidemill.app.search import readers_of, search_of
 from tidemill.app.secrets import secrets_of
 from tidemill.app.telemetry import metrics_of, open_metrics_page, open_traces
 from tidemill.conversations.answering import Answering
@@ -170,6 +171,8 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             data=data,
             limits=limits,
             guardrails=GuardrailRepository(pool),
+            readers=readers_of(pool),
+            search=search_of(pool, embedder, embedding_deployments),
             ready=lambda: ready(pool),
         )
         chores = chores_of(database, services, page, providers, means.breaker)

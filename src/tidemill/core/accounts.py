@@ -62,9 +62,10 @@ class Right(StrEnum):
     PROVIDERS_MANAGE = "providers.manage"
     USAGE_READ_ALL = "usage.read_all"
     LIMITS_MANAGE = "limits.manage"
+    KNOWLEDGE_READ = "knowledge.read"
 
 
-_VIEWER = frozenset({Right.ACCOUNT, Right.MODELS_READ, Right.REVIEWS_READ})
+_VIEWER = frozenset({Right.ACCOUNT, Right.MODELS_READ, Right.REVIEWS_READ, Right.KNOWLEDGE_READ})
 _MEMBER = _VIEWER | {Right.MODELS_USE, Right.REVIEWS_CREATE, Right.CONVERSATIONS, Right.FILES, Right.KEYS_OWN}
 _MAINTAINER = _MEMBER | {
     Right.MODELS_MANAGE,

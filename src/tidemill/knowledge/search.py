@@ -172,7 +172,9 @@ class Search:
                 search asks for.
         """
         question = self._checked(request)
-        space, vectors_, shortened, variants, read = None, [], False, [], SelfQuery(question)
+        read, space, shortened = SelfQuery(question), None, False
+        found_vectors: list[bytes] = []
+        variants: list[str] = []
         async with self._pool.connection() as connection:
             scopes = await postings.visible_scopes(connection, request.reader)
             if request.self_query:
@@ -193,8 +195,8 @@ class Search:
                     "No document has a vector yet. Wait until the first ones are embedded, or search with the mode "
                     "`lexical`."
                 )
-            vectors_, shortened = await self._vectors.of([read.query, *variants], space, request.asker)
-        asked = _Asked(request, read.query, scopes, space, vectors_, variants)
+            found_vectors, shortened = await self._vectors.of([read.query, *variants], space, request.asker)
+        asked = _Asked(request, read.query, scopes, space, found_vectors, variants)
         hits, words = await self._hits(asked, filters)
         kept = joined(request.filters, read.said)
         relaxed = not hits and filters != kept
@@ -354,7 +356,7 @@ async def _chosen(connection: Connection, asked: _Asked, scores: dict[int, Score
     """As many as are wanted, the most diverse ones where that is asked for."""
     limit = max(asked.request.limit, RERANKED) if asked.request.rerank else asked.request.limit
     if asked.request.diversity and asked.space is not None:
-        their = await vectors.vectors_of(connection, asked.space, list(scores))
+        their = await vectors.found_vectorsof(connection, asked.space, list(scores))
         order = diverse({one: found.fused for one, found in scores.items()}, their, limit, asked.request.diversity)
         return {one: scores[one] for one in order}
     return dict(list(scores.items())[:limit])

@@ -195,7 +195,7 @@ async def nearest(
     """
     narrowed = narrowing.join("found.chunk_id") if narrowing.narrows else ""
     parts = {
-        "narrowed": sql.SQL(narrowed),  # type: ignore[arg-type] # built of constants
+        "narrowed": sql.SQL(narrowed),
         "where": sql.SQL("AND" if narrowed else "WHERE"),
         "space": sql.Literal(space.id),
         "dimensions": sql.Literal(space.dimensions),
