@@ -5,6 +5,7 @@
 
 import hashlib
 import io
+import json
 import zipfile
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +18,15 @@ PASSWORD_PADDING = bytes.fromhex("28BF4E5E4E758A4164004E56FFFA01082E2E00B6D0683E
 """ISO 32000-1, 7.6.3.3, algorithm 2."""
 WORD = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+
+FONT = (
+    b"<< /Type /Font /Subtype /Type0 /BaseFont /Helvetica /Encoding /Identity-H /DescendantFonts [4 0 R] "
+    b"/ToUnicode 5 0 R >>"
+)
+GLYPHS = (
+    b"<< /Type /Font /Subtype /CIDFontType2 /BaseFont /Helvetica /DW 500 /CIDSystemInfo "
+    b"<< /Registry (Adobe) /Ordering (Identity) /Supplement 0 >> >>"
+)
 
 Block = tuple[str, str]
 """A style (`title`, `h1`, `h2`, `p`, `li`, or `row` with cells apart by `|`) and its text."""
@@ -42,11 +52,11 @@ def docx(blocks: list[Block], *, title: str = "", author: str = "", parts: dict[
     level = '<w:lvl w:ilvl="0"><w:numFmt w:val="decimal"/></w:lvl>'
     files = {
         "[Content_Types].xml": (
-            '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
-            '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
-            '<Default Extension="xml" ContentType="application/xml"/><Override PartName="/word/document.xml" '
-            'ContentType="application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"/></Types>'
-        ).encode(),
+            b'<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
+            b'<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+            b'<Default Extension="xml" ContentType="application/xml"/><Override PartName="/word/document.xml" '
+            b'ContentType="application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"/></Types>'
+        ),
         "_rels/.rels": _relationships({"rId1": ("officeDocument", "word/document.xml")}),
         "word/_rels/document.xml.rels": _relationships(
             {"rId1": ("styles", "styles.xml"), "rId2": ("numbering", "numbering.xml")}
@@ -82,7 +92,7 @@ def _relationships(targets: dict[str, tuple[str, str]]) -> bytes:
         f'<Relationship Id="{key}" Type="{OFFICE}/{kind}" Target="{target}"/>'
         for key, (kind, target) in targets.items()
     )
-    return f'<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">{lines}</Relationships>'.encode()  # noqa: E501
+    return f'<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">{lines}</Relationships>'.encode()
 
 
 def archive(files: dict[str, bytes]) -> bytes:
@@ -122,13 +132,12 @@ def pdf(pages: list[list[str]], *, title: str = "", author: str = "", password: 
         "/CIDInit /ProcSet findresource begin 12 dict begin begincmap /CMapName /U def /CMapType 2 def\n"
         f"1 begincodespacerange <0000> <ffff> endcodespacerange\n{mapped}\nendcmap end end"
     )
+    kids = " ".join(f"{7 + 2 * number} 0 R" for number in range(len(pages)))
     objects: list[bytes] = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
-        f"<< /Type /Pages /Count {len(pages)} /Kids [{' '.join(f'{7 + 2 * n} 0 R' for n in range(len(pages)))}] >>".encode(),  # noqa: E501
-        b"<< /Type /Font /Subtype /Type0 /BaseFont /Helvetica /Encoding /Identity-H /DescendantFonts [4 0 R] "
-        b"/ToUnicode 5 0 R >>",
-        b"<< /Type /Font /Subtype /CIDFontType2 /BaseFont /Helvetica /DW 500 /CIDSystemInfo "
-        b"<< /Registry (Adobe) /Ordering (Identity) /Supplement 0 >> >>",
+        f"<< /Type /Pages /Count {len(pages)} /Kids [{kids}] >>".encode(),
+        FONT,
+        GLYPHS,
         _stream(to_unicode.encode()),
         f"<< /Title <{_utf16(title)}> /Author <{_utf16(author)}> >>".encode(),
     ]
@@ -183,7 +192,8 @@ def _encrypted(objects: list[bytes], password: str, identity: bytes) -> tuple[li
     owner = _rc4(hashlib.md5(user).digest()[:5], user)
     allowed = 0xFFFFFFC0
     key = hashlib.md5(user + owner + allowed.to_bytes(4, "little") + identity).digest()[:5]
-    entry = f"<< /Filter /Standard /V 1 /R 2 /O <{owner.hex()}> /U <{_rc4(key, PASSWORD_PADDING).hex()}> /P {allowed - (1 << 32)} >>"  # noqa: E501
+    check = _rc4(key, PASSWORD_PADDING).hex()
+    entry = f"<< /Filter /Standard /V 1 /R 2 /O <{owner.hex()}> /U <{check}> /P {allowed - (1 << 32)} >>"
     locked = []
     for number, body in enumerate(objects, 1):
         if b"stream\n" in body:
@@ -208,92 +218,16 @@ def _rc4(key: bytes, data: bytes) -> bytes:
     return bytes(out)
 
 
-LEAVE: list[Block] = [
-    ("title", "Chính sách nghỉ phép"),
-    (
-        "p",
-        "Mã tài liệu: CS-NS-07. Áp dụng cho toàn bộ nhân viên chính thức của Công ty Cổ phần Lam Giang từ ngày 01/01/2026.",
-    ),  # noqa: E501
-    ("h1", "Nghỉ phép năm"),
-    (
-        "p",
-        "Nhân viên làm đủ 12 tháng được nghỉ 14 ngày phép có hưởng lương mỗi năm. Cứ đủ 5 năm làm việc thì được thêm 1 ngày.",
-    ),  # noqa: E501
-    (
-        "p",
-        "Phép chưa dùng được chuyển sang năm sau tối đa 5 ngày và phải dùng trước ngày 31/03. Phần còn lại không được quy đổi thành tiền, trừ khi chấm dứt hợp đồng.",
-    ),  # noqa: E501
-    ("h1", "Cách xin nghỉ"),
-    (
-        "li",
-        "Gửi đơn trên hệ thống Kho Lúa trước ít nhất 3 ngày làm việc; nếu nghỉ từ 5 ngày trở lên thì trước ít nhất 15 ngày.",
-    ),  # noqa: E501
-    ("li", "Quản lý trực tiếp trả lời trong vòng 1 ngày làm việc."),
-    ("li", "Bàn giao công việc cho người thay thế và ghi tên người đó trong đơn."),
-    ("h1", "Nghỉ ốm"),
-    (
-        "p",
-        "Nhân viên được nghỉ ốm tối đa 30 ngày mỗi năm. Nghỉ từ 2 ngày liên tiếp trở lên phải nộp giấy của cơ sở y tế trong vòng 7 ngày sau khi đi làm lại.",
-    ),  # noqa: E501
-    ("h1", "Nghỉ thai sản và việc riêng"),
-    ("row", "Trường hợp | Số ngày | Lương"),
-    ("row", "Kết hôn | 3 ngày | Hưởng nguyên lương"),
-    ("row", "Con kết hôn | 1 ngày | Hưởng nguyên lương"),
-    ("row", "Bố, mẹ, vợ, chồng hoặc con mất | 3 ngày | Hưởng nguyên lương"),
-    ("row", "Vợ sinh con | 10 ngày | Theo bảo hiểm xã hội"),
-    ("p", "Nghỉ không lương quá 14 ngày trong một năm cần Giám đốc Nhân sự đồng ý."),
-]
-ADVANCES: list[list[str]] = [
-    [
-        "# Quy định tạm ứng và công tác phí",
-        "Mã tài liệu: QD-TC-11. Phòng Tài chính – Kế toán, Công ty Cổ phần Lam Giang.",
-        "# 1. Tạm ứng",
-        "Nhân viên được tạm ứng tối đa 10.000.000 đồng cho mỗi chuyến công tác.",
-        "Giấy đề nghị tạm ứng (mẫu TC-02) phải được gửi trước ngày đi ít nhất 4 ngày làm việc.",
-        "Người chưa hoàn ứng lần trước thì không được tạm ứng lần sau.",
-        "# 2. Định mức khách sạn",
-        "Hà Nội, Đà Nẵng và Thành phố Hồ Chí Minh: tối đa 1.200.000 đồng một đêm.",
-        "Các tỉnh khác: tối đa 800.000 đồng một đêm.",
-        "Nước ngoài: tối đa 150 đô la Mỹ một đêm.",
-    ],
-    [
-        "# 3. Phụ cấp lưu trú",
-        "Phụ cấp trong nước là 250.000 đồng một ngày, không cần hóa đơn.",
-        "Phụ cấp nước ngoài là 45 đô la Mỹ một ngày.",
-        "# 4. Hoàn ứng",
-        "Hồ sơ hoàn ứng phải nộp trong vòng 10 ngày làm việc kể từ khi kết thúc chuyến đi.",
-        "Chậm quá 30 ngày thì số tiền tạm ứng được trừ vào lương tháng kế tiếp.",
-        "Người phê duyệt hoàn ứng là Kế toán trưởng, bà Đặng Thu Thủy.",
-    ],
-]
-PLATFORM: list[tuple[str, list[str], str]] = [
-    ("Platform review, third quarter of 2026", ["Prepared by the platform team", "For the steering group"], ""),
-    (
-        "What went well",
-        ["Availability was 99.96 %, against a target of 99.90 %", "Build time fell from 19 to 11 minutes"],
-        "The build got faster because the test containers are kept warm.",
-    ),
-    (
-        "What did not",
-        ["Two SEV-2 incidents, both in payments-gateway", "The data warehouse costs 18 % more than planned"],
-        "Do not promise a date for the warehouse before Quang Lê has finished the partition plan.",
-    ),
-    (
-        "Next quarter",
-        ["Move to PostgreSQL 18 by 15 November", "Retire the Jenkins servers", "Hire one reliability engineer"],
-        "",
-    ),
-]
-
-
 def write_corpus(folder: Path = CORPUS) -> None:
-    """The corpus's binary documents."""
-    leave = docx(LEAVE, title="Chính sách nghỉ phép", author="Phòng Nhân sự")
-    advances = pdf(ADVANCES, title="Quy định tạm ứng và công tác phí", author="Phòng Tài chính – Kế toán")
-    review = pptx_file(PLATFORM, title="Platform review, third quarter of 2026", author="Platform team")
-    for name, data in (("chinh-sach-nghi-phep.docx", leave), ("tam-ung-cong-tac-phi.pdf", advances)):
+    """The corpus's binary documents, of what tests/data/knowledge/written.json says."""
+    written = json.loads((folder.parent / "written.json").read_text("utf-8"))
+    leave = docx(written["leave"], title="Chính sách nghỉ phép", author="Phòng Nhân sự")
+    title = "Quy định tạm ứng và công tác phí"
+    advances = pdf(written["advances"], title=title, author="Phòng Tài chính – Kế toán")
+    review = pptx_file(written["platform"], title="Platform review, third quarter of 2026", author="Platform team")
+    files = {"chinh-sach-nghi-phep.docx": leave, "tam-ung-cong-tac-phi.pdf": advances, "platform-review.pptx": review}
+    for name, data in files.items():
         (folder / name).write_bytes(data)
-    (folder / "platform-review.pptx").write_bytes(review)
 
 
 if __name__ == "__main__":
