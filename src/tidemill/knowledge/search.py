@@ -356,7 +356,7 @@ async def _chosen(connection: Connection, asked: _Asked, scores: dict[int, Score
     """As many as are wanted, the most diverse ones where that is asked for."""
     limit = max(asked.request.limit, RERANKED) if asked.request.rerank else asked.request.limit
     if asked.request.diversity and asked.space is not None:
-        their = await vectors.found_vectorsof(connection, asked.space, list(scores))
+        their = await vectors.vectors_of(connection, asked.space, list(scores))
         order = diverse({one: found.fused for one, found in scores.items()}, their, limit, asked.request.diversity)
         return {one: scores[one] for one in order}
     return dict(list(scores.items())[:limit])
