@@ -8,7 +8,7 @@ from tidemill.core.text import storable
 
 _LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 _CONTROLS = re.compile("[\x01-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff]")
-_TRAILING = re.compile(r"[ \t\u00a0]+(?=\n)")
+_TRAILING = re.compile(r"[ \t\u00a0]+(?=\n|\Z)")
 _GAPS = re.compile(r"\n{4,}")
 
 

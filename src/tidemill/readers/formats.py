@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 from tidemill.core.document import RawDocument
+from tidemill.readers.decoding import wide_encoding
 from tidemill.readers.port import Unreadable
 
 
@@ -93,7 +94,7 @@ def format_of(document: RawDocument) -> Format:
     for mark, name in _BINARY.items():
         if head.startswith(mark) and not (mark in (b"MZ", b"BZh", b"RIFF") and b"\0" not in head):
             raise Unreadable(f"{document.path} is {name}, and has no text that can be read.", "unsupported")
-    if b"\0" in head and not head.startswith(_WIDE_MARKS) and not _looks_wide(head):
+    if b"\0" in head and not head.startswith(_WIDE_MARKS) and not wide_encoding(head):
         raise Unreadable(f"{document.path} is a binary file of a format that is not read.", "unsupported")
     return _of_text(document, head)
 
@@ -120,9 +121,3 @@ def _of_the_old_kind(path: str, data: bytes) -> Unreadable:
     return Unreadable(
         f"{path} is an Office document of before 2007. Save it as DOCX, PPTX or PDF, then add it again.", "unsupported"
     )
-
-
-def _looks_wide(head: bytes) -> bool:
-    """UTF-16 without a mark: of mostly Latin text every other byte is zero."""
-    half = max(len(head) // 2, 1)
-    return head[::2].count(0) > half * 0.7 or head[1::2].count(0) > half * 0.7
