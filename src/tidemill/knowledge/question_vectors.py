@@ -1,5 +1,6 @@
 """Questions as vectors of the space that is searched."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 from tidemill.core.context import Asker
@@ -14,6 +15,10 @@ ROOM = 0.9
 """Of what a model reads, for a text whose tokens are as many for each character as the whole one's on average."""
 
 
+AT_ONCE = 16
+"""Searches that ask the model at once. More wait here for their turn, where its own queue would refuse them."""
+
+
 class QuestionVectors:
     """Asks the embedding model.
 
@@ -24,6 +29,7 @@ class QuestionVectors:
     def __init__(self, embedder: Embedder, deployment: Callable[[str], Deployment]) -> None:
         self._embedder = embedder
         self._deployment = deployment
+        self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def of(self, questions: Sequence[str], space: Space, asker: Asker | None = None) -> tuple[list[bytes], bool]:
         """A vector for each question, and whether one had to be cut, since the model reads no more.
@@ -48,7 +54,8 @@ class QuestionVectors:
             context = asker.context(new_id(), deployment)
             request = EmbeddingRequest(deployment.model, texts, TextKind.QUERY, context=context)
             try:
-                return list((await self._embedder.embed(request)).vectors), shortened
+                async with self._turns:
+                    return list((await self._embedder.embed(request)).vectors), shortened
             except ContextTooLong as error:
                 share = min(ROOM, ROOM * error.context_tokens / error.prompt_tokens)
                 longest = max(len(text) for text in texts)
