@@ -109,7 +109,7 @@ def answers_of(chat, *, search=None, served_by=None, embedder=None, repository=N
     return Answers(
         chat,
         search or ScriptedSearch(),
-        Grounding(embedder or LikeE5(), lambda: "like-e5"),
+        Grounding(embedder or LikeE5(), lambda: Deployment(Task.EMBED, "like-e5", "v1")),
         chosen,
         ShippedPrompts(),
         repository or InMemory(),

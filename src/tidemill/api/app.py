@@ -9,6 +9,7 @@ from starlette.middleware import Middleware
 from tidemill import __version__
 from tidemill.api import (
     alerts,
+    answers,
     audit,
     auth,
     batches,
@@ -20,6 +21,7 @@ from tidemill.api import (
     embeddings,
     errors,
     files,
+    generate,
     guardrails,
     health,
     jobs,
@@ -79,6 +81,7 @@ def create_app(services: Services) -> FastAPI:
 def add_routes(app: FastAPI) -> None:
     """Every route, under both prefixes where it has one."""
     app.include_router(health.router)
+    app.include_router(generate.router)
     for prefix in PREFIXES:
         router = APIRouter(prefix=prefix)
         for part in (
@@ -97,6 +100,7 @@ def add_routes(app: FastAPI) -> None:
             secrets.router,
             rights.router,
             search.router,
+            answers.router,
             people.router,
             personal_data.router,
             prompts.router,

@@ -16,6 +16,7 @@ from tidemill.flows.data import DataServices
 from tidemill.flows.generation_services import GenerationServices
 from tidemill.flows.responses import Responses
 from tidemill.flows.review import ReviewFlow
+from tidemill.knowledge.answers import Answers as Questions
 from tidemill.knowledge.search import Search
 from tidemill.limits.services import Limits
 from tidemill.llm.cache.tiers import Answers
@@ -64,6 +65,7 @@ class Services:
     guardrails: GuardrailRepository
     readers: Readers
     search: Search
+    questions: Questions
     ready: Callable[[], Awaitable[None]]
 
 

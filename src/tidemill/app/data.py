@@ -22,6 +22,7 @@ from tidemill.llm.cache.tiers import Answers
 from tidemill.protection.retention import Kept, Retention
 from tidemill.settings import Settings
 from tidemill.store.alerts import AlertRepository
+from tidemill.store.answers import AnswerRepository
 from tidemill.store.batches import BatchRepository
 from tidemill.store.blobs import BlobStore
 from tidemill.store.conversations import ConversationRepository
@@ -86,6 +87,7 @@ def kept_data(settings: Settings, pool: Pool, files: FileRepository, blobs: Blob
     yield Kept("review_changes", changes, due("review_changes"), forget_changes_before)
     yield Kept("conversations", talk, due("conversations"), ConversationRepository(pool).forget)
     yield Kept("responses", talk, due("responses"), ResponseRepository(pool).forget, True)
+    yield Kept("answers", talk, due("answers"), AnswerRepository(pool).forget, True)
     results = timedelta(days=settings.jobs.result_days)
     jobs, batches = GenerationJobRepository(pool), BatchRepository(pool)
     yield Kept("jobs", results, due("jobs"), partial(forget_jobs, pool, jobs), True)

@@ -18,6 +18,7 @@ from tidemill.app.database import Database, ready
 from tidemill.app.entrance import entrance_of, issuer_of
 from tidemill.app.generation import generation_of
 from tidemill.app.guardrails import open_guarding
+from tidemill.app.knowledge import questions_of
 from tidemill.app.limits import limiting_of, limits_of
 from tidemill.app.models import chat_of, embedder_of, model_client, protection_of, serve_embeddings, serve_models
 from tidemill.app.prompts import prompts_of
@@ -145,6 +146,7 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
         data = data_of(settings, pool, accounts, answers)
         stack.push_async_callback(accounts.keys.write_uses)
         alerts = await stack.enter_async_context(open_alerts(settings, pool, secrets, outbound))
+        search = search_of(pool, embedder, embedding_deployments)
         services = Services(
             settings=settings,
             accounts=accounts,
@@ -172,7 +174,10 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             limits=limits,
             guardrails=GuardrailRepository(pool),
             readers=readers_of(pool),
-            search=search_of(pool, embedder, embedding_deployments),
+            search=search,
+            questions=questions_of(
+                settings, pool, chat, search, embedder, deployments, embedding_deployments, prompts
+            ),
             ready=lambda: ready(pool),
         )
         chores = chores_of(database, services, page, providers, means.breaker)

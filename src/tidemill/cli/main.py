@@ -21,6 +21,7 @@ COMMANDS = {
     "review": ("tidemill.cli.review:review", "Review a commit, a range or what is staged."),
     "chat": ("tidemill.cli.chat:chat", "Ask a model."),
     "embed": ("tidemill.cli.embed:embed", "Turn texts into vectors."),
+    "ask": ("tidemill.cli.ask:ask", "Ask your documents."),
     "search": ("tidemill.cli.search:search", "Find passages in your documents."),
     "jobs": ("tidemill.cli.jobs:app", "Ask without waiting, and see what came of it."),
     "batches": ("tidemill.cli.batches:app", "Ask many things from a file, and follow how far that is."),

@@ -63,6 +63,7 @@ class Right(StrEnum):
     USAGE_READ_ALL = "usage.read_all"
     LIMITS_MANAGE = "limits.manage"
     KNOWLEDGE_READ = "knowledge.read"
+    KNOWLEDGE_FOR_OTHERS = "knowledge.for_others"
 
 
 _VIEWER = frozenset({Right.ACCOUNT, Right.MODELS_READ, Right.REVIEWS_READ, Right.KNOWLEDGE_READ})

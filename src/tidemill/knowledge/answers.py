@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from tidemill.core.answer import Answer, AnswerStatus, CheckedSentence, Citation, Given, Issue, Outcome, Unsupported
-from tidemill.core.chat import ChatRequest
+from tidemill.core.chat import ChatRequest, Usage
 from tidemill.core.classification import Level
 from tidemill.core.clock import Clock
 from tidemill.core.context import Asker, InferenceContext, Passage
@@ -21,6 +21,7 @@ from tidemill.core.errors import ContextTooLong, ModelFailed, TidemillError, Una
 from tidemill.core.ids import digest, new_id
 from tidemill.core.json import Json
 from tidemill.core.search import Reader
+from tidemill.core.served import Served
 from tidemill.knowledge.citations import CitationCheck, citation_map, reference
 from tidemill.knowledge.drafting import Draft, drafted
 from tidemill.knowledge.grounding.support import Grounding, Passages
@@ -95,14 +96,20 @@ class _Course:
 class _Spent:
     """What all inferences for one question took. `cost` is `None` once one's is not known."""
 
-    tokens: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
     cost: float | None = 0.0
     attempts: int = 0
 
     def add(self, draft: Draft) -> None:
         self.attempts += 1
-        self.tokens += draft.usage.prompt_tokens + draft.usage.completion_tokens
-        cost = draft.served.cost_usd if draft.served is not None else None
+        self.count(draft.usage, draft.served)
+
+    def count(self, usage: Usage, served: Served | None) -> None:
+        """Adds one inference."""
+        self.prompt_tokens += usage.prompt_tokens
+        self.completion_tokens += usage.completion_tokens
+        cost = served.cost_usd if served is not None else None
         self.cost = None if self.cost is None or cost is None else self.cost + cost
 
 
@@ -236,8 +243,8 @@ class Answers:
         except NO_ANSWER as error:
             log.warning("A follow-up question is searched for as it stands. %s", error.message)
             return text
-        spent.tokens += completion.usage.prompt_tokens + completion.usage.completion_tokens
         served = completion.served
+        spent.count(completion.usage, served)
         if served is not None and served.fallback in ("template", "search"):
             return text
         lines = [line.strip(" \"'`*") for line in completion.text.strip().splitlines() if line.strip()]
@@ -265,7 +272,7 @@ class Answers:
                 Passages(packed.texts, packed.withheld),
                 threshold=self._settings.support_threshold,
                 unsupported=self._settings.unsupported,
-                context=lambda: None,
+                asker=course.asker,
             )
             request = self._request(course, deployment, draft)
             try:
@@ -370,7 +377,9 @@ class Answers:
         metadata: dict[str, Json] = {
             "model_used": served.model if served is not None else None,
             "provider": served.provider if served is not None else None,
-            "tokens_used": course.spent.tokens,
+            "tokens_used": course.spent.prompt_tokens + course.spent.completion_tokens,
+            "prompt_tokens": course.spent.prompt_tokens,
+            "completion_tokens": course.spent.completion_tokens,
             "processing_time": round(self._timer() - course.started, 3),
             "cost_estimate": course.spent.cost,
             "attempts": course.spent.attempts,

@@ -6,12 +6,12 @@ given its number.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tidemill.analysis.sentences import sentences
 from tidemill.core.answer import CheckedSentence, Citation, Evidence, Given, Unsupported
-from tidemill.core.context import InferenceContext
+from tidemill.core.context import Asker
 from tidemill.core.document import Span
 from tidemill.knowledge.grounding.support import NOTHING, Grounding, Passages, Supported
 from tidemill.knowledge.grounding.words import words_of
@@ -136,7 +136,7 @@ class CitationCheck:
         passages: taken apart.
         threshold: from which confidence on a sentence counts as supported.
         unsupported: what becomes of a sentence that is not.
-        context: for the embedding of what is compared.
+        asker: for whom what is compared is embedded.
     """
 
     def __init__(
@@ -146,18 +146,18 @@ class CitationCheck:
         *,
         threshold: float,
         unsupported: Unsupported,
-        context: Callable[[], InferenceContext | None],
+        asker: Asker,
     ) -> None:
         self._grounding = grounding
         self._passages = passages
         self._threshold = threshold
         self._unsupported = unsupported
-        self._context = context
+        self._asker = asker
 
     async def check(self, pieces: Sequence[Piece]) -> list[CheckedSentence]:
         """The sentences, each with the numbers that hold. Those that nothing supports have `supported` false."""
         claims = [claim_of(one.text) for one in pieces if is_claim(one.text) and not is_refusal(one.text)]
-        await self._grounding.embed(self._passages, claims, self._context)
+        await self._grounding.embed(self._passages, claims, self._asker)
         return [self._checked(one) for one in pieces]
 
     def _checked(self, piece: Piece) -> CheckedSentence:

@@ -1,8 +1,9 @@
 """How documents are collected, read, searched and answered from."""
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tidemill.core.answer import Unsupported
+from tidemill.core.classification import Level
 from tidemill.settings.section import Section
 
 
@@ -20,6 +21,19 @@ class ReadingSettings(Section):
         1_500_000_000, ge=268_435_456, description="The memory that reading a PDF, DOCX, PPTX or page may take."
     )
     seconds: int = Field(60, ge=1, description="How long reading one of those may take, and its CPU time.")
+
+
+class ChunkSettings(Section):
+    """Into what size of pieces documents are cut, to be found and cited by themselves."""
+
+    size: int = Field(256, ge=32, le=8192, description="Tokens of the largest chunk, by the embedding model's count.")
+    overlap: int = Field(32, ge=0, description="Tokens that a chunk may repeat of the one before it.")
+
+    @model_validator(mode="after")
+    def _overlap_below_size(self) -> "ChunkSettings":
+        if self.overlap >= self.size:
+            raise ValueError("overlap must be smaller than size")
+        return self
 
 
 class AnswerSettings(Section):
@@ -45,8 +59,20 @@ class AnswerSettings(Section):
         Unsupported.DROP, description="What becomes of a sentence that no passage supports: `drop` or `mark`."
     )
     max_attempts: int = Field(3, ge=1, le=10, description="Models of the route that are asked for one good answer.")
+    access_levels: dict[str, Level] = Field(
+        default_factory=dict,
+        description="Names for access levels in `POST /api/generate`, beside the levels' own and `employee`.",
+    )
     max_question_characters: int = Field(4000, ge=10, description="Characters of the longest question.")
     max_passages: int = Field(100, ge=1, description="Passages that a request may bring along.")
     max_passage_characters: int = Field(
         500_000, ge=1000, description="Characters of all the passages that a request brings along."
     )
+
+
+class KnowledgeSettings(Section):
+    """Knowledge, part by part."""
+
+    reading: ReadingSettings = ReadingSettings()
+    chunks: ChunkSettings = ChunkSettings()
+    answers: AnswerSettings = AnswerSettings()

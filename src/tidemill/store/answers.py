@@ -54,10 +54,10 @@ class AnswerRepository:
             row = await cursor.fetchone()
         return _answer(row) if row is not None else None
 
-    async def forget(self, before: datetime) -> int:
-        """Deletes those whose time was over before then; returns how many."""
+    async def forget(self, now: datetime) -> int:
+        """Deletes the answers whose time is over; returns how many there were."""
         async with self._pool.connection() as connection:
-            cursor = await connection.execute("DELETE FROM answers WHERE expires_at < %s", (before,))
+            cursor = await connection.execute("DELETE FROM answers WHERE expires_at <= %s", (now,))
             return cursor.rowcount
 
 

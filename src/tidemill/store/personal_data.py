@@ -68,6 +68,7 @@ EXPORTS: Mapping[str, LiteralString] = {
     f"FROM reviews AS r WHERE r.id IN ({REVIEWS}) ORDER BY r.id",
     "files": "SELECT * FROM files WHERE owner_id = ANY(%(owners)s) ORDER BY id",
     "responses": "SELECT * FROM responses WHERE owner_id = ANY(%(owners)s) ORDER BY id",
+    "answers": "SELECT * FROM answers WHERE owner_id = ANY(%(owners)s) ORDER BY id",
     "jobs": "SELECT * FROM generation_jobs WHERE owner_id = ANY(%(owners)s) ORDER BY id",
     "batches": "SELECT b.*, (SELECT json_agg(l ORDER BY l.place) FROM batch_lines AS l WHERE l.batch_id = b.id) "
     "AS lines FROM batches AS b WHERE b.owner_id = ANY(%(owners)s) ORDER BY b.id",
@@ -116,6 +117,7 @@ TEXTS: Sequence[Erase] = (
         ),
     ),
     ("conversations", "DELETE FROM conversations WHERE owner_id = ANY(%(owners)s)"),
+    ("answers", "DELETE FROM answers WHERE owner_id = ANY(%(owners)s)"),
     ("responses", "DELETE FROM responses WHERE owner_id = ANY(%(owners)s)"),
     ("jobs", "DELETE FROM generation_jobs WHERE owner_id = ANY(%(owners)s)"),
     ("batches", "DELETE FROM batches WHERE owner_id = ANY(%(owners)s)"),
@@ -138,8 +140,8 @@ TOMBSTONE: Sequence[Erase] = (
 """Last, so that who has to be erased is known until all is done. The id stays, and names nobody."""
 
 CLEANED = ("inference_texts", "inferences", "messages", "conversation_summaries", "conversations", "responses",
-           "embedding_cache", "answer_cache", "reviews", "review_findings", "review_events", "files", "users",
-           "api_keys", "sessions", "team_members", "generation_jobs", "batches", "batch_lines", "budgets",
+           "answers", "embedding_cache", "answer_cache", "reviews", "review_findings", "review_events", "files",
+           "users", "api_keys", "sessions", "team_members", "generation_jobs", "batches", "batch_lines", "budgets",
            "budget_spending", "budget_reservations", "rate_limits", "rate_buckets", "guardrail_events",
            "text_fingerprints", "prompts")  # fmt: skip
 

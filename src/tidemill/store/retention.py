@@ -20,6 +20,7 @@ DUE: Mapping[str, LiteralString] = {
     "review_steps": "SELECT count(DISTINCT review_id) AS due FROM review_events JOIN reviews ON id = review_id "
     "WHERE finished_at < %(before)s",
     "conversations": "SELECT count(*) AS due FROM conversations WHERE updated_at < %(before)s",
+    "answers": "SELECT count(*) AS due FROM answers WHERE expires_at <= %(before)s",
     "responses": "SELECT count(*) AS due FROM responses WHERE expires_at <= %(before)s",
     "jobs": "SELECT count(*) AS due FROM generation_jobs WHERE expires_at <= %(before)s",
     "batches": "SELECT count(*) AS due FROM batches WHERE ended_at < %(before)s",

@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tidemill.analysis.sentences import sentences
-from tidemill.core.context import InferenceContext
+from tidemill.core.context import Asker
+from tidemill.core.deployment import Deployment
 from tidemill.core.document import Span
 from tidemill.core.embedding import EmbeddingRequest, floats_of
-from tidemill.core.errors import Configuration, ModelFailed, ModelNotFound, NotPermitted, Unavailable
+from tidemill.core.errors import Configuration, ContextTooLong, ModelFailed, ModelNotFound, NotPermitted, Unavailable
+from tidemill.core.ids import new_id
 from tidemill.knowledge.grounding.classifier import Classifier, shipped
 from tidemill.knowledge.grounding.features import across, lexical, nearest, with_cosines
 from tidemill.knowledge.grounding.words import Words, is_vietnamese, words_of
@@ -18,12 +20,12 @@ NEAR = 10
 """Sentences of a passage set whose vectors are compared, where words tell which are near."""
 MOST_ACROSS = 48
 """The same where they can't, since the passages are in another language."""
-LONGEST = 900
+LONGEST = 700
 """Characters of a sentence that are embedded."""
 BESIDE = 0.12
 """What a neighbour has to add to the part of the terms that is covered, for the span to take it in."""
 
-NO_VECTORS = (ModelNotFound, Configuration, Unavailable, ModelFailed, NotPermitted)
+NO_VECTORS = (ContextTooLong, ModelNotFound, Configuration, Unavailable, ModelFailed, NotPermitted)
 """Without the embedding model, or where a text may not go to it, words alone are compared."""
 
 log = logging.getLogger(__name__)
@@ -87,25 +89,23 @@ class Grounding:
 
     Args:
         embedder: the embedding port.
-        model: the name of the embedding model, looked up when it is needed.
+        deployment: of the embedding model, looked up when it is needed; raises `ModelNotFound`.
         within, across: the classifiers for one language and for two.
     """
 
     def __init__(
         self,
         embedder: Embedder,
-        model: Callable[[], str],
+        deployment: Callable[[], Deployment],
         within: Classifier | None = None,
         across: Classifier | None = None,
     ) -> None:
         self._embedder = embedder
-        self._model = model
+        self._deployment = deployment
         self._within = within or shipped("within")
         self._across = across or shipped("across")
 
-    async def embed(
-        self, passages: Passages, claims: Sequence[str], context: Callable[[], InferenceContext | None]
-    ) -> None:
+    async def embed(self, passages: Passages, claims: Sequence[str], asker: Asker) -> None:
         """Fetches the vectors that `support` needs for these claims; without a model it notes that there are none."""
         if passages.lexical_only:
             return
@@ -121,7 +121,9 @@ class Grounding:
         if not missing:
             return
         try:
-            made = await self._embedder.embed(EmbeddingRequest(self._model(), missing, context=context()))
+            deployment = self._deployment()
+            context = asker.context(new_id(), deployment)
+            made = await self._embedder.embed(EmbeddingRequest(deployment.model, missing, context=context))
         except NO_VECTORS as error:
             log.warning("Sentences are held to passages by their words alone. %s", error.message)
             passages.lexical_only = True
