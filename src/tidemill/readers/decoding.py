@@ -25,6 +25,9 @@ _STRAY_TONES = re.compile(f"(?<![aăâeêioôơuưyAĂÂEÊIOÔƠUƯY]){_TONE}")
 _LATIN = re.compile(r"cp125[0-9]|cp775|cp85\d|cp437|iso8859_\d+|latin_1|mac_\w+|hp_roman8|cp1140|cp500|cp037")
 _WESTERN = frozenset({"en", "de", "fr", "es", "pt", "it", "nl", "sv", "da", "no", "nb", "nn", "fi", "ca", "gl", "is"})
 
+_INSTEAD = {"mac_cyrillic": "cp1251", "mac_greek": "cp1253", "mac_latin2": "cp1250", "mac_turkish": "cp1254"}
+"""What was written long ago on a Mac differs little from what was on Windows, and is far rarer."""
+
 
 def decoded(data: bytes, path: str) -> str:
     """The text of bytes: UTF-8 where they are that, else as their marks say, else as they most probably are.
@@ -51,7 +54,7 @@ def decoded(data: bytes, path: str) -> str:
     # Among the alphabets of Latin letters the letters alone hardly tell; the language that comes of it does.
     if _LATIN.fullmatch(best.encoding) and language_of(sample.decode("cp1252", "replace")) in _WESTERN:
         return data.decode("cp1252", "replace")
-    return data.decode(best.encoding, "replace")
+    return data.decode(_INSTEAD.get(best.encoding, best.encoding), "replace")
 
 
 def wide_encoding(sample: bytes) -> str | None:
