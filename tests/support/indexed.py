@@ -63,9 +63,9 @@ class Index:
             await connection.execute("INSERT INTO document_texts VALUES ('none', '') ON CONFLICT DO NOTHING")
             await connection.execute(
                 f"INSERT INTO documents (id, source_id, path, raw_digest, raw_bytes, text_digest, metadata, "
-                f"chunked_by, created_at, changed_at, seen_in, {names}) "
+                f"chunked_by, created_at, changed_at, scope_id, {names}) "
                 f"VALUES (%s, %s, %s, 'none', 0, 'none', '{{}}', 'test', %s, %s, %s, {places})".encode(),
-                (document, source, path, NOON, NOON, uuid4(), *values.values()),
+                (document, source, path, NOON, NOON, self.scopes[source], *values.values()),
             )
             await write(connection, document, self.scopes[source], cut(*texts, heading=heading))
         return document

@@ -54,7 +54,9 @@ class Source:
 
     Attributes:
         name: unique; what people call it.
-        location: a folder's path, a repository's path or URL, a project's `owner/name`, a site's or feed's URL.
+        location: a folder's path, a repository's path or URL, a project's `owner/name`, a site's or feed's URL; empty
+            where people upload the documents.
+        owner_id: who added it; `None` once that person is erased.
         level: how sensitive its documents are; whoever may not see that level finds none of them.
         departments: who may see them; everyone where it is empty.
         options: of its kind, such as `include`, `branch`, `max_pages`; checked by the crawler.
@@ -65,7 +67,7 @@ class Source:
     name: str
     kind: SourceKind
     location: str
-    owner_id: UUID
+    owner_id: UUID | None
     created_at: datetime
     level: Level = Level.INTERNAL
     departments: frozenset[UUID] = frozenset()

@@ -11,12 +11,13 @@ from tidemill.store.postings import Scopes
 
 FOUND = """
 SELECT chunks.id, chunks.document_id, sources.name AS source, documents.path, documents.title, chunks.text,
-    chunks.heading, chunks.span_start, chunks.span_end, chunks.page, chunks.hash, sources.level, documents.kind,
+    chunks.heading, chunks.span_start, chunks.span_end, chunks.page, chunks.hash, scopes.level_rank, documents.kind,
     documents.url, documents.author, documents.platform, documents.language,
     coalesce(documents.published_at, documents.modified_at) AS published_at
 FROM chunks
 JOIN documents ON documents.id = chunks.document_id
 JOIN sources ON sources.id = documents.source_id
+JOIN scopes ON scopes.id = chunks.scope_id
 WHERE chunks.id = ANY(%(chunks)s) AND chunks.scope_id = ANY(%(scopes)s)
 """
 LANGUAGES = """
@@ -25,9 +26,11 @@ FROM chunks JOIN documents ON documents.id = chunks.document_id
 WHERE chunks.id = ANY(%(chunks)s) AND chunks.scope_id = ANY(%(scopes)s)
 """
 AUTHORS = """
-SELECT DISTINCT documents.author FROM documents JOIN scopes ON scopes.source_id = documents.source_id
-WHERE scopes.id = ANY(%s) AND documents.author IS NOT NULL
+SELECT DISTINCT author FROM documents WHERE scope_id = ANY(%s) AND author IS NOT NULL
 """
+
+
+LEVELS = tuple(Level)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ def _hit(row: Mapping[str, object], scores: Scores) -> Hit:
         heading=str(row["heading"]),
         span=Span(int(str(row["span_start"])), int(str(row["span_end"]))),
         scores=scores,
-        level=Level(str(row["level"])),
+        level=LEVELS[int(str(row["level_rank"]))],
         kind=DocumentKind(str(row["kind"])),
         url=row["url"],  # type: ignore[arg-type]
         page=row["page"],  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ STATEMENTS = (
         name text NOT NULL UNIQUE,
         kind text NOT NULL,
         location text NOT NULL,
-        owner_id uuid NOT NULL,
+        owner_id uuid,
         level text NOT NULL CHECK (level IN {LEVELS}),
         departments uuid[] NOT NULL DEFAULT '{{}}',
         strategy text NOT NULL,
@@ -25,13 +25,16 @@ STATEMENTS = (
     )
     """,
     # Who may see a passage hangs on its scope. Chunks and postings carry the scope's number, so a search narrows to
-    # what the caller may see before it counts anything, and a change of a source's access changes one row.
+    # the caller may see before it counts anything, and a change of a source's access changes few rows. `text_rank` is
+    # what the rules found in the texts themselves; `level_rank` the higher of that and the source's.
     """
     CREATE TABLE scopes (
         id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-        source_id uuid NOT NULL UNIQUE REFERENCES sources ON DELETE CASCADE,
-        level_rank smallint NOT NULL CHECK (level_rank BETWEEN 0 AND 3),
-        departments uuid[] NOT NULL DEFAULT '{}'
+        source_id uuid NOT NULL REFERENCES sources ON DELETE CASCADE,
+        text_rank smallint NOT NULL DEFAULT 0 CHECK (text_rank BETWEEN 0 AND 3),
+        level_rank smallint NOT NULL CHECK (level_rank BETWEEN text_rank AND 3),
+        departments uuid[] NOT NULL DEFAULT '{}',
+        UNIQUE (source_id, text_rank)
     )
     """,
     """
@@ -42,6 +45,7 @@ STATEMENTS = (
         requested_by uuid,
         counts json NOT NULL,
         error text,
+        again boolean NOT NULL DEFAULT false,
         created_at timestamptz NOT NULL,
         started_at timestamptz,
         finished_at timestamptz
@@ -59,6 +63,7 @@ STATEMENTS = (
     CREATE TABLE documents (
         id uuid PRIMARY KEY,
         source_id uuid NOT NULL REFERENCES sources ON DELETE CASCADE,
+        scope_id integer NOT NULL REFERENCES scopes ON DELETE CASCADE,
         path text NOT NULL,
         raw_digest text NOT NULL,
         raw_bytes bigint NOT NULL,
@@ -81,10 +86,33 @@ STATEMENTS = (
         chunked_by text NOT NULL,
         created_at timestamptz NOT NULL,
         changed_at timestamptz NOT NULL,
-        seen_in uuid NOT NULL,
         UNIQUE (source_id, path)
     )
     """,
+    "CREATE INDEX documents_by_scope ON documents (scope_id)",
+    "CREATE INDEX documents_by_original ON documents (duplicate_of) WHERE duplicate_of IS NOT NULL",
+    # Bands of the MinHash signatures: near duplicates nearly always share one.
+    """
+    CREATE TABLE document_bands (
+        band bigint NOT NULL,
+        document_id uuid NOT NULL REFERENCES documents ON DELETE CASCADE,
+        PRIMARY KEY (band, document_id)
+    )
+    """,
+    "CREATE INDEX document_bands_by_document ON document_bands (document_id)",
+    # What people uploaded; the sync of their source reads it, as it reads the files of a folder.
+    """
+    CREATE TABLE source_uploads (
+        source_id uuid NOT NULL REFERENCES sources ON DELETE CASCADE,
+        path text NOT NULL,
+        digest text NOT NULL,
+        bytes bigint NOT NULL,
+        owner_id uuid,
+        uploaded_at timestamptz NOT NULL,
+        PRIMARY KEY (source_id, path)
+    )
+    """,
+    "CREATE INDEX source_uploads_by_digest ON source_uploads (digest)",
     "CREATE INDEX documents_by_text ON documents (text_digest)",
     "CREATE INDEX documents_by_raw ON documents (raw_digest)",
     """
@@ -98,6 +126,8 @@ STATEMENTS = (
         PRIMARY KEY (document_id, fetched_at)
     )
     """,
+    "CREATE INDEX document_versions_by_source ON document_versions (source_id)",
+    "CREATE INDEX document_versions_by_raw ON document_versions (raw_digest)",
     """
     CREATE TABLE document_failures (
         source_id uuid NOT NULL REFERENCES sources ON DELETE CASCADE,
@@ -105,6 +135,7 @@ STATEMENTS = (
         sync_id uuid NOT NULL,
         code text NOT NULL,
         reason text NOT NULL,
+        digest text,
         etag text,
         at timestamptz NOT NULL,
         PRIMARY KEY (source_id, path)
