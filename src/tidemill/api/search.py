@@ -63,10 +63,14 @@ class TermShown(BaseModel):
 
 
 class ScoresShown(BaseModel):
-    """Why a passage stands where it does. `dense` is the cosine, `lexical` BM25, `fused` from 0 to 1."""
+    """Why a passage stands where it does. `dense` is the cosine, `lexical` BM25, `fused` from 0 to 1.
+
+    `feedback` is the cosine with what the best passages say on average, where that counted, too.
+    """
 
     fused: float
     dense: float | None
+    feedback: float | None
     lexical: float | None
     dense_weight: float
     lexical_weight: float
@@ -187,6 +191,7 @@ def _scores(scores: Scores, *, explain: bool) -> ScoresShown:
     return ScoresShown(
         fused=scores.fused,
         dense=scores.dense,
+        feedback=scores.feedback,
         lexical=scores.lexical,
         dense_weight=scores.dense_weight,
         lexical_weight=scores.lexical_weight,

@@ -56,7 +56,8 @@ class Scores:
     """Why a passage stands where it does.
 
     Attributes:
-        dense: the cosine with the query; `None` where that leg did not find it.
+        dense: the cosine with the query; `None` where the passage has no vector, or that leg was not asked.
+        feedback: the cosine with what the best passages say on average, where that went into `fused`.
         lexical: BM25; `None` as above.
         dense_weight, lexical_weight: with which the legs were fused.
         fused: what came of it, from 0 to 1.
@@ -71,6 +72,7 @@ class Scores:
     lexical_weight: float = 0.0
     rerank: float | None = None
     terms: Sequence[tuple[str, float]] = ()
+    feedback: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from tidemill.analysis.compression import compressed
 from tidemill.analysis.diversity import diverse
-from tidemill.analysis.fusion import Traits, fused, lexical_weight, range_of
+from tidemill.analysis.fusion import FEEDBACK_FROM, Traits, fused, lexical_weight, range_of, with_feedback
 from tidemill.analysis.query_words import identifier_share, marks_left_out, query_terms, question_language
 from tidemill.analysis.self_query import SelfQuery, joined, mentions_author, read_filters
 from tidemill.core.clock import Clock
@@ -29,8 +29,6 @@ CANDIDATES = 100
 """Passages that each leg puts forward."""
 MOST_TERMS = 64
 """Terms of a question that are looked for: the rarest of them."""
-BEST = 3
-"""Passages whose words say how well words serve a question."""
 RERANKED = 10
 """Passages that are given to the reranker at most."""
 
@@ -300,56 +298,68 @@ async def _ranked(connection: Connection, asked: _Asked, words: _Words, narrowin
         for vector in asked.vectors if left else ():
             dense = _most(dense, await vectors.cosines(connection, asked.space, vector, left))
     kin = await chunks.kinships(connection, candidates, asked.scopes)
-    scores = _scored(asked, words, parts, dense, {one: kin[one].language for one in candidates if one in kin})
-    ordered = sorted(scores, key=lambda one: (-scores[one].fused, one))
+    legs = _Legs(asked, words, parts, dense, kin)
+    ordered = _without_twins(legs.scores({}), kin)
+    leaders = [one for one in ordered if one in dense and not legs.traits.crosses(kin[one].language)][:FEEDBACK_FROM]
+    if asked.space is None or asked.request.mode is not SearchMode.HYBRID or len(leaders) < FEEDBACK_FROM:
+        return ordered
+    mean = await vectors.mean_vector(connection, asked.space, leaders)
+    alike = await vectors.cosines(connection, asked.space, mean, candidates)
+    return _without_twins(legs.scores(alike, vectors.cosine(mean, asked.vectors[0])), kin)
+
+
+@dataclass(frozen=True, slots=True)
+class _Legs:
+    """What both legs say of each candidate."""
+
+    asked: _Asked
+    words: _Words
+    parts: Mapping[int, Mapping[int, float]]
+    dense: Mapping[int, float]
+    kin: Mapping[int, chunks.Kinship]
+
+    @property
+    def traits(self) -> Traits:
+        """Of the question."""
+        return Traits(identifier_share(self.asked.question), question_language(self.asked.question))
+
+    def scores(self, alike: Mapping[int, float], between: float = 0.0) -> dict[int, Scores]:
+        """The fused scores. `alike` has the cosines with the best passages' mean, and `between` the question's."""
+        cosines = range_of(self.asked.space.model if self.asked.space else "", self.dense)
+        traits = self.traits
+        found: dict[int, Scores] = {}
+        for one, kin in self.kin.items():
+            weight = self._weight(traits, kin.language)
+            given = sorted(self.parts.get(one, {}).items(), key=lambda part: -part[1])
+            total = sum(score for _, score in given)
+            cosine, feedback = self.dense.get(one), alike.get(one)
+            near = cosine if cosine is None or feedback is None else with_feedback(cosine, feedback, between)
+            found[one] = Scores(
+                fused=fused(total, self.words.mass, near, cosines, weight),
+                dense=cosine,
+                feedback=feedback,
+                lexical=total or None,
+                dense_weight=1 - weight,
+                lexical_weight=weight,
+                terms=[(self.words.named[term], score) for term, score in given],
+            )
+        return found
+
+    def _weight(self, traits: Traits, language: str | None) -> float:
+        if self.asked.request.mode is SearchMode.HYBRID:
+            return lexical_weight(traits, language)
+        return 1.0 if self.asked.request.mode is SearchMode.LEXICAL else 0.0
+
+
+def _without_twins(scores: Mapping[int, Scores], kin: Mapping[int, chunks.Kinship]) -> dict[int, Scores]:
+    """The best first, and of chunks that say the same only the first."""
     seen: set[str] = set()
     kept: dict[int, Scores] = {}
-    for one in ordered:
+    for one in sorted(scores, key=lambda chunk: (-scores[chunk].fused, chunk)):
         if kin[one].hash not in seen:
             seen.add(kin[one].hash)
             kept[one] = scores[one]
     return kept
-
-
-def _scored(
-    asked: _Asked,
-    words: _Words,
-    parts: Mapping[int, Mapping[int, float]],
-    dense: Mapping[int, float],
-    languages: Mapping[int, str | None],
-) -> dict[int, Scores]:
-    totals = {one: sum(given.values()) for one, given in parts.items()}
-    traits = Traits(
-        _coverage(words, totals, parts), identifier_share(asked.question), question_language(asked.question)
-    )
-    cosines = range_of(asked.space.model if asked.space else "", dense)
-    found: dict[int, Scores] = {}
-    for one, language in languages.items():
-        if asked.request.mode is SearchMode.HYBRID:
-            weight = lexical_weight(traits, language)
-        else:
-            weight = 1.0 if asked.request.mode is SearchMode.LEXICAL else 0.0
-        total = totals.get(one, 0.0)
-        result = fused(total, words.mass, dense.get(one), cosines, weight)
-        given = sorted(parts.get(one, {}).items(), key=lambda part: -part[1])
-        found[one] = Scores(
-            fused=result.score,
-            dense=dense.get(one),
-            lexical=total or None,
-            dense_weight=1 - weight,
-            lexical_weight=weight,
-            terms=[(words.named[term], score) for term, score in given],
-        )
-    return found
-
-
-def _coverage(words: _Words, totals: Mapping[int, float], parts: Mapping[int, Mapping[int, float]]) -> float:
-    """The share of the weight of the question's words that the best lexical hits have, on average."""
-    if words.mass <= 0:
-        return 0.0
-    weights = {one.id: one.weight for one in words.terms}
-    best = sorted(totals, key=lambda one: (-totals[one], one))[:BEST]
-    return min(1.0, sum(sum(weights[term] for term in parts[one]) for one in best) / (BEST * words.mass))
 
 
 async def _chosen(connection: Connection, asked: _Asked, scores: dict[int, Scores]) -> dict[int, Scores]:

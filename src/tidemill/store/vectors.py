@@ -1,5 +1,6 @@
 """Vectors of chunks: the spaces that they live in, what is still to be embedded, and which are nearest."""
 
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -225,6 +226,23 @@ async def vectors_of(connection: Connection, space: Space, chunks: Sequence[int]
     query = "SELECT chunk_id, vector::real[] AS vector FROM chunk_vectors WHERE space_id = %s AND chunk_id = ANY(%s)"
     rows = await (await connection.execute(query, (space.id, list(chunks)))).fetchall()
     return {int(str(row["chunk_id"])): row["vector"] for row in rows}  # type: ignore[misc]
+
+
+async def mean_vector(connection: Connection, space: Space, chunks: Sequence[int]) -> bytes:
+    """The mean of these chunks' vectors, of unit length."""
+    query = (
+        "SELECT l2_normalize(avg(vector))::real[] AS mean FROM chunk_vectors WHERE space_id = %s AND chunk_id = ANY(%s)"
+    )
+    row = await (await connection.execute(query, (space.id, list(chunks)))).fetchone()
+    numbers = row["mean"] if row is not None else None
+    if not isinstance(numbers, list):
+        raise NotFound("The chunks have no vectors any more.")
+    return array("f", numbers).tobytes()
+
+
+def cosine(one: bytes, other: bytes) -> float:
+    """Of two vectors of unit length."""
+    return sum(a * b for a, b in zip(floats_of(one), floats_of(other), strict=True))
 
 
 def index_of(space: Space) -> sql.Composed:
