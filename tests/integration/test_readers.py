@@ -6,6 +6,8 @@ import io
 import json
 import os
 import socket
+import subprocess
+import sys
 import time
 import unicodedata
 import zipfile
@@ -100,6 +102,17 @@ def test_a_page_loses_what_stands_around_it_and_no_script_of_it_runs(reader):
     assert "secret" not in found.text
     assert (found.title, found.author) == ("Your first weeks at Lam Giang", "Hannah Berg")
     assert found.published_at.isoformat() == "2026-01-12T00:00:00+00:00"
+
+
+def test_a_short_page_keeps_its_title_table_and_lists(reader):
+    page = (
+        "<html><head><title>Bảng giá</title></head><body><h1>Bảng giá 2026</h1><table><tr><th>Gói</th><th>Giá</th></tr>"
+        "<tr><td>Cơ bản</td><td>100.000 đồng</td></tr></table><ul><li>Chưa gồm thuế</li><li>Theo tháng</li></ul></body>"
+    )
+    found = read(reader, "a.html", page.encode())
+    assert found.text.startswith("# Bảng giá 2026\n\n| Gói | Giá |")
+    assert "- Theo tháng" in found.text
+    assert [heading.title for heading in found.headings] == ["Bảng giá 2026"]
 
 
 def test_front_matter_says_who_wrote_a_text_and_is_not_part_of_it(reader):
@@ -263,6 +276,39 @@ def test_nothing_that_a_document_names_is_fetched(reader):
     with pytest.raises(BlockingIOError):
         server.accept()
     server.close()
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "__import__('socket').create_connection(('127.0.0.1', 9))",
+        "__import__('subprocess').run(['true'])",
+        "__import__('os').system('true')",
+        "__import__('urllib.request').request.urlopen('http://127.0.0.1:9/')",
+        "open('/tmp/written', 'w')",
+        "__import__('os').remove('/tmp/none')",
+        "__import__('os').fork()",
+    ],
+)
+def test_a_reader_may_not_connect_start_or_write(attempt):
+    program = (
+        "import sys\nfrom tidemill.readers import child\nfrom tidemill.readers.wire import Request\n"
+        "from tidemill.readers.formats import Format\nfrom tidemill.settings.knowledge import ReadingSettings\n"
+        "child._bind(Request(Format.HTML, 'a', ReadingSettings(), b''))\n"
+        f"try:\n    {attempt}\nexcept PermissionError as error:\n    print('refused:', error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("refused: a reader may not")
+
+
+def test_reading_that_needs_too_much_memory_is_refused():
+    small = DocumentReader(ReadingSettings(max_memory_bytes=268_435_456))
+    page = "".join(f"<p>Paragraph {n} of many.</p>" for n in range(400_000))
+    try:
+        assert refusal(small, "a.html", f"<html><body>{page}</body></html>".encode()) != "took_too_long"
+        assert read(small, "b.pdf", pdf([["still here"]])).text == "still here"
+    finally:
+        asyncio.run(small.close())
 
 
 def test_a_table_of_too_many_rows_is_refused():
