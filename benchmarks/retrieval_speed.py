@@ -4,9 +4,9 @@ The vectors are random ones of unit length, which are harder for an index than t
 the retrieval sets, repeated. A reader sees one scope of a hundred, or all of them. The question's vector is given.
 """
 
-import asyncio
 import itertools
 import math
+import os
 import random
 import tempfile
 import time
@@ -50,6 +50,7 @@ class GivenVectors:
         self._numbers = np.random.default_rng(seed)
 
     async def of(self, questions: Sequence[str], space: Space, asker: Asker | None = None) -> tuple[list[bytes], bool]:
+        """A vector for each."""
         del space, asker
         return [row.tobytes() for row in units(self._numbers, len(questions))], False
 
@@ -67,7 +68,7 @@ async def measure(sets: Sequence[RetrievalSet], sizes: Sequence[int]) -> None:
     random.Random(2).shuffle(questions)
     for size in sizes:
         with tempfile.TemporaryDirectory(prefix="tidemill-bench-") as folder:
-            Path(folder).chmod(0o711)
+            os.chmod(folder, 0o711)  # noqa: PTH101
             settings = Settings(data_dir=Path(folder) / "data")
             with EmbeddedPostgres.acquire(settings, load_secret_key(settings)) as server:
                 migrate(server.url)
@@ -136,10 +137,10 @@ def fill(url: str, texts: Sequence[str], size: int, space: Space) -> None:
             )
             connection.execute("INSERT INTO scopes (source_id, level_rank) VALUES (%s, %s)", (source, level.rank))
             connection.execute(
-                "INSERT INTO documents (id, source_id, path, raw_digest, raw_bytes, text_digest, title, kind, "
-                "metadata, chunked_by, created_at, changed_at, seen_in) "
-                "VALUES (%s, %s, 'a', 'none', 0, 'none', 'a', 'document', '{}', 'bench', %s, %s, %s)",
-                (document, source, NOON, NOON, uuid4()),
+                "INSERT INTO documents (id, source_id, scope_id, path, raw_digest, raw_bytes, text_digest, title, "
+                "kind, metadata, chunked_by, created_at, changed_at) "
+                "VALUES (%s, %s, %s, 'a', 'none', 0, 'none', 'a', 'document', '{}', 'bench', %s, %s)",
+                (document, source, scope, NOON, NOON),
             )
             documents.append(document)
         with connection.cursor() as cursor:

@@ -50,6 +50,20 @@ async def test_writing_the_same_twice_writes_nothing(index: Index) -> None:
     assert (written.added, written.kept, written.removed) == (0, 3, 0)
 
 
+async def test_a_document_that_becomes_more_sensitive_takes_its_index_along(pool: Pool, index: Index) -> None:
+    spaces = VectorSpaces(pool)
+    space = await spaces.ensure("e5", "1", 2, NOON)
+    public, secret = await index.source("a", level=Level.PUBLIC), await index.source("b", level=Level.SECRET)
+    document = await index.document(public, "a.md", "one", "two")
+    await spaces.put_vectors(space, {one.hash: unit(1, 0) for one in await spaces.pending(space, 10)})
+    written = await index.rewrite(secret, document, cut("one", "three"))
+    assert (written.added, written.kept, written.removed) == (1, 1, 1)
+    for table in ("chunks", "postings", "chunk_vectors"):
+        assert await index.rows(f"SELECT DISTINCT scope_id FROM {table}") == [{"scope_id": index.scopes[secret]}]
+    sizes = await index.rows("SELECT scope_id, chunks, terms FROM scope_sizes ORDER BY scope_id")
+    assert [tuple(row.values()) for row in sizes] == [(index.scopes[public], 0, 0), (index.scopes[secret], 2, 2)]
+
+
 async def test_what_is_removed_leaves_no_posting_and_is_no_longer_counted(index: Index) -> None:
     source = await index.source()
     document = await index.document(source, "a.md", "wind tunnel", "wing")

@@ -27,6 +27,23 @@ FROM unnest(%s::bigint[], %s::int[], %s::int[], %s::int[], %s::int[], %s::int[])
     AS moved(id, ordinal, span_start, span_end, page, tokens)
 WHERE chunks.id = moved.id
 """
+RESCOPE = """
+WITH moved AS (
+    UPDATE chunks SET scope_id = %(scope)s FROM chunks AS before
+    WHERE chunks.id = before.id AND chunks.document_id = %(document)s AND chunks.scope_id <> %(scope)s
+    RETURNING chunks.id, before.scope_id AS scope, chunks.terms
+),
+listed AS (UPDATE postings SET scope_id = %(scope)s FROM moved WHERE chunk_id = moved.id),
+placed AS (UPDATE chunk_vectors SET scope_id = %(scope)s FROM moved WHERE chunk_id = moved.id),
+changes AS (
+    SELECT scope, -count(*) AS chunks, -sum(terms) AS terms FROM moved GROUP BY scope
+    UNION ALL
+    SELECT %(scope)s, count(*), sum(terms) FROM moved HAVING count(*) > 0
+)
+INSERT INTO scope_sizes (scope_id, chunks, terms) SELECT scope, chunks, terms FROM changes ORDER BY scope
+ON CONFLICT (scope_id) DO UPDATE
+SET chunks = scope_sizes.chunks + excluded.chunks, terms = scope_sizes.terms + excluded.terms
+"""
 NEW_TERMS = """
 INSERT INTO terms (term, plain)
 SELECT term, plain FROM unnest(%(terms)s::text[], %(plain)s::text[]) AS asked(term, plain)
@@ -65,9 +82,10 @@ async def write(connection: Connection, document_id: UUID, scope_id: int, chunks
     A chunk whose hash stays keeps its row, its postings and its vectors, wherever in the document it now stands. A new
     chunk whose hash some other chunk has gets that one's vectors. Each other new chunk gets a line in
     `chunks_to_embed` for each space. Write one document in a transaction: terms that two transactions add in
-    different orders would make them wait for each other.
+    different orders would make them wait for each other. A document whose scope is another now takes all along.
     """
     await connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", (LOCK,))
+    await connection.execute(RESCOPE, {"document": document_id, "scope": scope_id})
     kept, gone = await _compare(connection, document_id, chunks)
     if gone:
         await _delete(connection, gone)
