@@ -102,7 +102,6 @@ async def recall(pool: Pool, reader: Reader, count: int = 30) -> float:
     bound = vectors.EXACT
     for query in queries:
         async with pool.connection() as connection, connection.transaction():
-            await vectors.tune(connection)
             scopes = await visible_scopes(connection, reader)
             space = await vectors.current_space(connection)
             assert space is not None

@@ -11,7 +11,7 @@ from tidemill.core.search import Filters, Reader
 from tidemill.store.database import Pool
 from tidemill.store.narrowing import narrowing_of
 from tidemill.store.postings import visible_scopes
-from tidemill.store.vectors import VectorSpaces, current_space, nearest, tune
+from tidemill.store.vectors import VectorSpaces, current_space, nearest
 
 
 @pytest.fixture
@@ -132,7 +132,6 @@ async def test_the_index_finds_what_comparing_all_finds(
     for bound in (1000, 1):
         monkeypatch.setattr("tidemill.store.vectors.EXACT", bound)
         async with pool.connection() as connection, connection.transaction():
-            await tune(connection)
             scopes = await visible_scopes(connection, Reader(Level.INTERNAL))
             there = await current_space(connection)
             assert there is not None

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tidemill.analysis.terms import is_identifier, stem, word_terms, words
+from tidemill.analysis.terms import is_identifier, stem, without_diacritics, word_terms, words
 
 EXPANDED = 0.4
 """What a word that the question does not have weighs, of what one that it has does."""
@@ -90,7 +90,10 @@ def question_language(question: str) -> str | None:
     letters = unicodedata.normalize("NFC", question).lower()
     if _ONLY_VIETNAMESE.search(letters) or marks_left_out(question):
         return "vi"
-    return "en" if letters.isascii() else None
+    if letters.isascii():
+        return "en"
+    plain = [without_diacritics(word) for word, _, _ in words(letters)]
+    return "vi" if plain and all(_SYLLABLE.fullmatch(word) or word.isdigit() for word in plain) else None
 
 
 def identifier_share(question: str) -> float:

@@ -178,7 +178,7 @@ def _kind(filters: Filters, text: str, now: datetime) -> tuple[Filters, str]:
     for words, kind in KINDS.items():
         found = re.match(
             rf"\s*(?:(?:find|show|list|which|what|any|all|the|me|tìm|những|các|cho tôi) ){{0,3}}(?:{words}) "
-            r"(?=about|on|by|from|that|which|về|của|nào|nói)",
+            r"(?=about|on|by|from|that|which|về|của|nói)",
             text,
             re.IGNORECASE,
         ) or re.search(rf"\b(?:in the|in our|trong) (?:{words})(?=[\s?.,!]|$)", text, re.IGNORECASE)

@@ -18,14 +18,14 @@ from tidemill.core.search import Filters, Hit, Reader, Scores, SearchMode
 from tidemill.core.text import storable
 from tidemill.knowledge.question_vectors import QuestionVectors
 from tidemill.store import chunks, postings, vectors
-from tidemill.store.database import Connection, Pool
+from tidemill.store.database import Connection, Pool, one_view
 from tidemill.store.narrowing import Narrowing, narrowing_of
 from tidemill.store.postings import Scopes, WeightedTerm
 from tidemill.store.vectors import Space
 
 LONGEST_QUESTION = 20_000
 MOST_HITS = 100
-CANDIDATES = 100
+CANDIDATES = 50
 """Passages that each leg puts forward."""
 MOST_TERMS = 64
 """Terms of a question that are looked for: the rarest of them."""
@@ -228,12 +228,11 @@ class Search:
     async def _hits(self, asked: _Asked, filters: Filters) -> tuple[list[Hit], _Words]:
         """The candidates of both legs, ranked, in one view of the database."""
         narrowing = narrowing_of(filters)
-        async with self._pool.connection() as connection, connection.transaction():
-            await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            await vectors.tune(connection)
+        async with self._pool.connection() as connection, one_view(connection):
             words = await _words(connection, asked)
             scores = await _ranked(connection, asked, words, narrowing)
             scores = await _chosen(connection, asked, scores)
+            scores = await _explained(connection, asked, words, scores)
             return list(await chunks.hits(connection, scores, asked.scopes)), words
 
     async def _reranked(self, asked: _Asked, hits: Sequence[Hit]) -> list[Hit]:
@@ -285,27 +284,34 @@ def _idf(chunks_: int, having: int) -> float:
 
 async def _ranked(connection: Connection, asked: _Asked, words: _Words, narrowing: Narrowing) -> dict[int, Scores]:
     """Every candidate with its scores by both legs, the best first; of equal texts one."""
-    lexical = await postings.best_by_terms(connection, words.terms, asked.scopes, narrowing, CANDIDATES)
+    limit = max(CANDIDATES, 2 * asked.request.limit)
+    lexical = await postings.best_by_terms(connection, words.terms, asked.scopes, narrowing, limit)
     dense: dict[int, float] = {}
     if asked.space is not None:
         for vector in asked.vectors:
-            near = await vectors.nearest(connection, asked.space, vector, asked.scopes, narrowing, CANDIDATES)
+            near = await vectors.nearest(connection, asked.space, vector, asked.scopes, narrowing, limit)
             dense = _most(dense, near)
     candidates = list({**lexical, **dense})
-    parts = await postings.contributions(connection, words.terms, asked.scopes, candidates)
+    whole = len(postings.read_for_candidates(words.terms)) == len(words.terms)
+    unread = [one for one in candidates if not whole or one not in lexical]
+    parts = await postings.contributions(connection, words.terms, asked.scopes, unread)
+    totals = {**lexical, **{one: sum(given.values()) for one, given in parts.items()}}
     if asked.space is not None:
         left = [one for one in candidates if one not in dense or len(asked.vectors) > 1]
         for vector in asked.vectors if left else ():
             dense = _most(dense, await vectors.cosines(connection, asked.space, vector, left))
     kin = await chunks.kinships(connection, candidates, asked.scopes)
-    legs = _Legs(asked, words, parts, dense, kin)
+    traits = Traits(identifier_share(asked.question), question_language(asked.question))
+    legs = _Legs(asked, words, totals, dense, kin, traits)
     ordered = _without_twins(legs.scores({}), kin)
-    leaders = [one for one in ordered if one in dense and not legs.traits.crosses(kin[one].language)][:FEEDBACK_FROM]
+    leaders = [one for one in ordered if one in dense and not traits.crosses(kin[one].language)][:FEEDBACK_FROM]
     if asked.space is None or asked.request.mode is not SearchMode.HYBRID or len(leaders) < FEEDBACK_FROM:
         return ordered
     mean = await vectors.mean_vector(connection, asked.space, leaders)
-    alike = await vectors.cosines(connection, asked.space, mean, candidates)
-    return _without_twins(legs.scores(alike, vectors.cosine(mean, asked.vectors[0])), kin)
+    first = list(ordered)[:limit]
+    alike = await vectors.cosines(connection, asked.space, mean, first)
+    again = legs.scores(alike, vectors.cosine(mean, asked.vectors[0]))
+    return _without_twins({one: again[one] for one in first}, kin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,24 +320,18 @@ class _Legs:
 
     asked: _Asked
     words: _Words
-    parts: Mapping[int, Mapping[int, float]]
+    lexical: Mapping[int, float]
     dense: Mapping[int, float]
     kin: Mapping[int, chunks.Kinship]
-
-    @property
-    def traits(self) -> Traits:
-        """Of the question."""
-        return Traits(identifier_share(self.asked.question), question_language(self.asked.question))
+    traits: Traits
 
     def scores(self, alike: Mapping[int, float], between: float = 0.0) -> dict[int, Scores]:
         """The fused scores. `alike` has the cosines with the best passages' mean, and `between` the question's."""
         cosines = range_of(self.asked.space.model if self.asked.space else "", self.dense)
-        traits = self.traits
         found: dict[int, Scores] = {}
         for one, kin in self.kin.items():
-            weight = self._weight(traits, kin.language)
-            given = sorted(self.parts.get(one, {}).items(), key=lambda part: -part[1])
-            total = sum(score for _, score in given)
+            weight = self._weight(kin.language)
+            total = self.lexical.get(one, 0.0)
             cosine, feedback = self.dense.get(one), alike.get(one)
             near = cosine if cosine is None or feedback is None else with_feedback(cosine, feedback, between)
             found[one] = Scores(
@@ -341,13 +341,12 @@ class _Legs:
                 lexical=total or None,
                 dense_weight=1 - weight,
                 lexical_weight=weight,
-                terms=[(self.words.named[term], score) for term, score in given],
             )
         return found
 
-    def _weight(self, traits: Traits, language: str | None) -> float:
+    def _weight(self, language: str | None) -> float:
         if self.asked.request.mode is SearchMode.HYBRID:
-            return lexical_weight(traits, language)
+            return lexical_weight(self.traits, language)
         return 1.0 if self.asked.request.mode is SearchMode.LEXICAL else 0.0
 
 
@@ -360,6 +359,23 @@ def _without_twins(scores: Mapping[int, Scores], kin: Mapping[int, chunks.Kinshi
             seen.add(kin[one].hash)
             kept[one] = scores[one]
     return kept
+
+
+async def _explained(
+    connection: Connection, asked: _Asked, words: _Words, scores: Mapping[int, Scores]
+) -> dict[int, Scores]:
+    """The scores with what each of the question's words gave."""
+    parts = await postings.contributions(connection, words.terms, asked.scopes, list(scores))
+    return {
+        one: replace(
+            found,
+            terms=[
+                (words.named[term], score)
+                for term, score in sorted(parts[one].items(), key=lambda part: (-part[1], part[0]))
+            ],
+        )
+        for one, found in scores.items()
+    }
 
 
 async def _chosen(connection: Connection, asked: _Asked, scores: dict[int, Scores]) -> dict[int, Scores]:

@@ -41,9 +41,10 @@ GROUP BY postings.chunk_id
 CONTRIBUTIONS = """
 SELECT chunk_id, postings.term_id,
     asked.weight * frequency / (frequency + %(k1)s * (1 - %(b)s + %(b)s * length / %(mean)s)) AS score
-FROM unnest(%(terms)s::int[], %(weights)s::float4[]) AS asked(term_id, weight)
-JOIN postings ON postings.term_id = asked.term_id
-WHERE scope_id = ANY(%(scopes)s) AND chunk_id = ANY(%(chunks)s)
+FROM chunks
+CROSS JOIN unnest(%(terms)s::int[], %(weights)s::float4[]) AS asked(term_id, weight)
+JOIN postings ON postings.term_id = asked.term_id AND postings.scope_id = chunks.scope_id AND chunk_id = chunks.id
+WHERE chunks.id = ANY(%(chunks)s) AND chunks.scope_id = ANY(%(scopes)s)
 """
 
 
@@ -120,7 +121,7 @@ async def best_by_terms(
     """
     if not asked:
         return {}
-    values = {**_values(_rarest(asked), scopes), "limit": limit}
+    values = {**_values(read_for_candidates(asked), scopes), "limit": limit}
     inner, outer = CANDIDATES, "ORDER BY score DESC, chunk_id LIMIT %(limit)s"
     if narrowing.narrows:
         values |= narrowing.values
@@ -143,7 +144,7 @@ async def contributions(
     return found
 
 
-def _rarest(asked: Sequence[WeightedTerm]) -> Sequence[WeightedTerm]:
+def read_for_candidates(asked: Sequence[WeightedTerm]) -> Sequence[WeightedTerm]:
     """The rarest terms whose postings are no more than `SCANNED` together, and always one."""
     kept: list[WeightedTerm] = []
     total = 0

@@ -16,7 +16,7 @@ from tidemill.store.narrowing import Narrowing
 from tidemill.store.postings import Scopes
 from tidemill.store.search_index import LOCK
 
-EXACT = 5_000
+EXACT = 40_000
 """Vectors up to which all are compared; of more, the index is asked, whose answers may miss one in a hundred."""
 EFFORT = 200
 """`hnsw.ef_search`: how many the index keeps in sight."""
@@ -182,15 +182,10 @@ async def current_space(connection: Connection) -> Space | None:
     return None if row is None else _space(row)
 
 
-async def tune(connection: Connection) -> None:
-    """Sets, for this transaction, how thoroughly the index is searched."""
-    await connection.execute(TUNING, (str(EFFORT), str(LONGEST_SCAN)))
-
-
 async def nearest(
     connection: Connection, space: Space, query: bytes, scopes: Scopes, narrowing: Narrowing, limit: int
 ) -> dict[int, float]:
-    """The chunks nearest to a vector, with the cosine. Call `tune` first.
+    """The chunks nearest to a vector, with the cosine, within the caller's transaction.
 
     All of them are compared where they are few, for then that is as fast as any index; else the index is asked.
     """
@@ -202,6 +197,8 @@ async def nearest(
         "dimensions": sql.Literal(space.dimensions),
     }
     exact = space.dimensions > MOST_DIMENSIONS or await _few(connection, scopes, narrowing)
+    if not exact:
+        await connection.execute(TUNING, (str(EFFORT), str(LONGEST_SCAN)))
     values = {
         "query": literal(query),
         "space": space.id,
