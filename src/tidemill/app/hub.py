@@ -146,7 +146,7 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
         data = data_of(settings, pool, accounts, answers)
         stack.push_async_callback(accounts.keys.write_uses)
         alerts = await stack.enter_async_context(open_alerts(settings, pool, secrets, outbound))
-        search = search_of(pool, embedder, embedding_deployments)
+        search = search_of(pool, embedder, embedding_deployments, chat, deployments)
         services = Services(
             settings=settings,
             accounts=accounts,
