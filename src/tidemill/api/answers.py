@@ -55,11 +55,18 @@ class QuestionBody(BaseModel):
     stream: bool = False
 
 
+class SpanShown(BaseModel):
+    """Characters of a passage."""
+
+    start: int
+    end: int
+
+
 class CitationShown(BaseModel):
     """A number of the answer, with the passage as it was then.
 
-    `start` and `end` are the characters of `text` that support what cites it; `used_content` are these. `chunk_start`
-    says where `text` began in its document.
+    `start` and `end` are the characters of `text` that support what cites it, `used_content` are these, and `spans`
+    those of each sentence that cites it. `chunk_start` says where `text` began in its document.
     """
 
     number: int
@@ -77,6 +84,7 @@ class CitationShown(BaseModel):
     path: str | None
     source: str | None
     chunk_start: int | None
+    spans: list[SpanShown]
 
 
 class AnswerShown(BaseModel):
@@ -229,4 +237,5 @@ def _citation(one: Citation) -> CitationShown:
         path=one.path,
         source=one.source,
         chunk_start=one.start,
+        spans=[SpanShown(start=span.start, end=span.end) for span in one.spans],
     )

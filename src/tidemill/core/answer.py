@@ -88,7 +88,8 @@ class Citation:
     Attributes:
         number: as it stands in the answer's `[n]`; counted from 1 in the order in which the passages were given.
         reference: such as `[1] Purchasing, page 2`.
-        span: the characters of `text` that support what cites it.
+        span: the characters of `text` that support the sentence of which that is likeliest.
+        spans: those for every sentence that cites it, in their order in `text`.
         used_content: these characters.
         confidence: how likely it is that they do, 0 to 1.
     """
@@ -107,6 +108,7 @@ class Citation:
     path: str | None = None
     source: str | None = None
     start: int | None = None
+    spans: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

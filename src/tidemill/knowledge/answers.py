@@ -25,6 +25,7 @@ from tidemill.core.served import Served
 from tidemill.knowledge.citations import CitationCheck, citation_map, reference
 from tidemill.knowledge.drafting import Draft, drafted
 from tidemill.knowledge.grounding.support import Grounding, Passages
+from tidemill.knowledge.grounding.words import words_of
 from tidemill.knowledge.packing import Packed, pack
 from tidemill.knowledge.quality import confidence_of, issues_of
 from tidemill.knowledge.questions import PassageSearch, Question, check_question, given_of, language_of_answer
@@ -273,6 +274,7 @@ class Answers:
                 threshold=self._settings.support_threshold,
                 unsupported=self._settings.unsupported,
                 asker=course.asker,
+                premise=words_of(course.asked).numbers,
             )
             request = self._request(course, deployment, draft)
             try:
@@ -445,5 +447,5 @@ def _whole(number: int, given: Given, language: str) -> Citation:
     return Citation(
         number, given.chunk_id, reference(number, given, language), given.title, given.text,
         Span(0, len(given.text)), given.text, 1.0, given.document_id, given.page, given.url, given.path, given.source,
-        given.start,
+        given.start, (Span(0, len(given.text)),),
     )  # fmt: skip

@@ -6,7 +6,7 @@ given its number.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from tidemill.analysis.sentences import sentences
@@ -137,6 +137,7 @@ class CitationCheck:
         threshold: from which confidence on a sentence counts as supported.
         unsupported: what becomes of a sentence that is not.
         asker: for whom what is compared is embedded.
+        premise: numbers of the question (see `Grounding.support`).
     """
 
     def __init__(
@@ -147,12 +148,14 @@ class CitationCheck:
         threshold: float,
         unsupported: Unsupported,
         asker: Asker,
+        premise: Collection[str] = (),
     ) -> None:
         self._grounding = grounding
         self._passages = passages
         self._threshold = threshold
         self._unsupported = unsupported
         self._asker = asker
+        self._premise = premise
 
     async def check(self, pieces: Sequence[Piece]) -> list[CheckedSentence]:
         """The sentences, each with the numbers that hold. Those that nothing supports have `supported` false."""
@@ -200,7 +203,7 @@ class CitationCheck:
         return together
 
     def _support(self, claim: str, numbers: Sequence[int]) -> Supported:
-        return self._grounding.support(claim, self._passages, numbers)
+        return self._grounding.support(claim, self._passages, numbers, self._premise)
 
 
 def _with_numbers(text: str, numbers: Sequence[int]) -> str:
@@ -234,16 +237,15 @@ def source_name(given: Given, language: str) -> str:
 
 def citation_map(checked: Sequence[CheckedSentence], passages: Mapping[int, Given], language: str) -> list[Citation]:
     """Each number that the answer cites, once, with the part of the passage on which most confidence rests."""
-    best: dict[int, Evidence] = {}
+    found: dict[int, list[Evidence]] = {}
     for sentence in checked:
         for evidence in sentence.evidence if sentence.supported else ():
-            known = best.get(evidence.number)
-            if known is None or evidence.confidence > known.confidence:
-                best[evidence.number] = evidence
-    return [_citation(number, passages[number], best[number], language) for number in sorted(best)]
+            found.setdefault(evidence.number, []).append(evidence)
+    return [_citation(number, passages[number], found[number], language) for number in sorted(found)]
 
 
-def _citation(number: int, given: Given, evidence: Evidence, language: str) -> Citation:
+def _citation(number: int, given: Given, found: Sequence[Evidence], language: str) -> Citation:
+    evidence = max(found, key=lambda one: one.confidence)
     return Citation(
         number=number,
         chunk_id=given.chunk_id,
@@ -259,4 +261,5 @@ def _citation(number: int, given: Given, evidence: Evidence, language: str) -> C
         path=given.path,
         source=given.source,
         start=given.start,
+        spans=tuple(sorted({one.span for one in found}, key=lambda span: (span.start, span.end))),
     )

@@ -8,7 +8,7 @@ from uuid import UUID
 from tidemill.core.answer import CheckedSentence, Unsupported
 from tidemill.core.chat import ChatChunk, ChatRequest, Usage
 from tidemill.core.served import Served
-from tidemill.knowledge.citations import CitationCheck, Piece, complete, is_refusal, split
+from tidemill.knowledge.citations import CitationCheck, Piece, claim_of, complete, is_refusal, split
 from tidemill.llm.port import ChatModel
 
 HUB_ITSELF = frozenset({"template", "search"})
@@ -23,6 +23,7 @@ class Draft:
         sentences: every sentence as it was checked, with the white space before it.
         waiting: sentences that claim nothing, until one follows that does, such as "The steps are:".
         shown: what is kept so far.
+        claims: what was said already: a sentence that says the same again is passed over.
     """
 
     inference_id: UUID
@@ -31,6 +32,7 @@ class Draft:
     waiting: list[str] = field(default_factory=list)
     shown: str = ""
     raw: str = ""
+    claims: set[str] = field(default_factory=set)
     served: Served | None = None
     usage: Usage = field(default_factory=Usage)
 
@@ -56,6 +58,9 @@ class Draft:
 
     def add(self, piece: Piece, checked: CheckedSentence) -> str:
         """Takes a sentence in; returns what of the answer can be shown now."""
+        if checked.is_claim and claim_of(piece.text) in self.claims:
+            return ""  # small models go round in circles
+        self.claims.add(claim_of(piece.text))
         self.sentences.append((piece, checked))
         gap = piece.gap if piece.gap.strip(" ") else " "
         if not checked.is_claim:

@@ -71,7 +71,7 @@ def _answer(row: Mapping[str, Any]) -> Answer:
         status=AnswerStatus(row["status"]),
         language=row["language"],
         confidence=row["confidence"],
-        citations=[Citation(**{**one, "span": Span(**one["span"])}) for one in row["citations"]],
+        citations=[_citation(one) for one in row["citations"]],
         created_at=row["created_at"],
         outcome=outcome,
         issues=issues,
@@ -80,3 +80,8 @@ def _answer(row: Mapping[str, Any]) -> Answer:
         conversation_id=row["conversation_id"],
         level=Level(row["level"]),
     )
+
+
+def _citation(stored: Mapping[str, Any]) -> Citation:
+    spans = tuple(Span(**one) for one in stored["spans"])
+    return Citation(**{**stored, "span": Span(**stored["span"]), "spans": spans})

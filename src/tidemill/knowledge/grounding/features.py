@@ -13,8 +13,11 @@ from dataclasses import dataclass
 
 from tidemill.knowledge.grounding.words import Words, words_of
 
-ALIKE = 0.5
-"""The part of the terms that two sentences share at least, for one to be the opposite of the other."""
+ALIKE, ALIKE_TO_DENY = 0.45, 0.6
+"""The part of the terms that two sentences share at least, for one to be the opposite of the other: by a word such as
+`open`, or by a denial, which long sentences hold of other things, too."""
+NEARLY = 0.8
+"""Of the most that a sentence shares, for another to be about the same."""
 GREEDY = 4
 """Sentences of the passages that one sentence may rest on."""
 NAMES = (
@@ -23,10 +26,11 @@ NAMES = (
 )  # fmt: skip
 """What each feature is, in their order: the mean part of each clause that two neighbours say; the part of the terms, by
 their weight, that the few say; how many terms they do not, in tens; whether a number is missing, and the part of the
-numbers that is; whether a name is missing; whether the best one says the opposite; the highest
+numbers that is; whether a name is missing; whether those alike say the opposite; the highest
 cosine."""
 ACROSS = ("cosine", "cosine_above_mean", "number_missing", "name_missing", "denial_differs")
 """The same where the sentence and the passages are in two languages, and words can't be compared."""
+CONTRADICTED, DENIED = NAMES.index("contradicted"), ACROSS.index("denial_differs")
 _CLAUSE = re.compile(r"(?<!\d)[,;:]|[,;:](?!\d)|[()–—]|\b(?:and|but|which|while|where|và|nhưng|còn|trong khi)\b")
 _SHORTEST_CLAUSE = 2
 
@@ -83,7 +87,7 @@ def lexical(claim: str, sentences: Sequence[Words]) -> Lexical:
         float(bool(absent)),
         len(absent) / max(1, len(words.numbers)),
         float(bool(words.names - there)),
-        float(single[best] >= ALIKE and words.contradicts(sentences[best])),
+        float(_contradicted(words, sentences, single)),
     )
     return Lexical(best, few, single[best], values)
 
@@ -132,6 +136,15 @@ def _few(claim: Words, sentences: Sequence[Words], best: int, wanted: dict[str, 
         terms -= sentences[place].terms.keys()
         numbers -= sentences[place].numbers
     return tuple(chosen)
+
+
+def _contradicted(claim: Words, sentences: Sequence[Words], covered: Sequence[float]) -> bool:
+    """Whether every sentence that is about the same, and there is one, says the opposite."""
+    least = max(ALIKE, NEARLY * max(covered))
+    alike = [(one, cover) for one, cover in zip(sentences, covered, strict=True) if cover >= least]
+    return bool(alike) and all(
+        claim.opposes(one) or (cover >= ALIKE_TO_DENY and claim.denies != one.denies) for one, cover in alike
+    )
 
 
 def _clauses_covered(claim: str, words: Words, sentences: Sequence[Words]) -> float:

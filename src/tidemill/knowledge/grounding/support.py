@@ -1,7 +1,7 @@
 """Which passages support a sentence, how likely that is, and where in them it stands."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tidemill.analysis.sentences import sentences
@@ -12,8 +12,8 @@ from tidemill.core.embedding import EmbeddingRequest, floats_of
 from tidemill.core.errors import Configuration, ContextTooLong, ModelFailed, ModelNotFound, NotPermitted, Unavailable
 from tidemill.core.ids import new_id
 from tidemill.knowledge.grounding.classifier import Classifier, shipped
-from tidemill.knowledge.grounding.features import across, lexical, nearest, with_cosines
-from tidemill.knowledge.grounding.words import Words, is_vietnamese, words_of
+from tidemill.knowledge.grounding.features import CONTRADICTED, DENIED, across, lexical, nearest, with_cosines
+from tidemill.knowledge.grounding.words import Words, is_vietnamese, without_numbers, words_of
 from tidemill.llm.embeddings import Embedder
 
 NEAR = 10
@@ -22,6 +22,9 @@ MOST_ACROSS = 48
 """The same where they can't, since the passages are in another language."""
 LONGEST = 700
 """Characters of a sentence that are embedded."""
+OPPOSITE = 0.2
+"""The most confidence in a sentence of which the passages say the opposite: too rare in the data for its weight to be
+learnt, and too bad to be shown."""
 BESIDE = 0.12
 """What a neighbour has to add to the part of the terms that is covered, for the span to take it in."""
 
@@ -130,17 +133,35 @@ class Grounding:
             return
         passages.vectors |= {text: floats_of(one) for text, one in zip(missing, made.vectors, strict=True)}
 
-    def support(self, claim: str, passages: Passages, numbers: Sequence[int]) -> Supported:
-        """How well these passages together support a claim; `embed` was called for it before."""
+    def support(
+        self, claim: str, passages: Passages, numbers: Sequence[int], premise: Collection[str] = ()
+    ) -> Supported:
+        """How well these passages together support a claim; `embed` was called for it before.
+
+        `premise` are numbers of the question. One that is within bounds that a sentence of the passages names need not
+        be there itself: what holds from 20 to 100 is rightly said of 60.
+        """
         there = passages.of(numbers)
         if not there or (not (words := words_of(claim)).terms and not words.numbers):
             return NOTHING
         cosines = self._cosines(claim, there, passages)
+        known_numbers = {number for one in there for number in one.words.numbers}
+        within = {
+            number
+            for number in words.numbers.intersection(premise) - known_numbers
+            if any(one.words.holds(number) for one in there)
+        }
+        if within:
+            claim = without_numbers(claim, within)
+            words = words_of(claim)
         if _two_languages(claim, there):
             return self._across_languages(words, there, cosines)
         found = lexical(claim, [one.words for one in there])
         known = [cosine for cosine in cosines if cosine is not None] or [self._neutral(self._within)]
-        confidence = self._within.probability(with_cosines(found, known))
+        values = with_cosines(found, known)
+        confidence = self._within.probability(values)
+        if values[CONTRADICTED]:
+            confidence = min(confidence, OPPOSITE)
         return Supported(confidence, self._spans(claim, there, found.few))
 
     def _across_languages(self, words: Words, there: Sequence[Sentence], cosines: Sequence[float | None]) -> Supported:
@@ -150,7 +171,8 @@ class Grounding:
             return NOTHING
         values = across(words, [there[place].words for place, _ in known], [cosine for _, cosine in known])
         best = there[max(known, key=lambda one: one[1])[0]]
-        return Supported(self._across.probability(values), {best.number: best.span})
+        confidence = self._across.probability(values)
+        return Supported(min(confidence, OPPOSITE) if values[DENIED] else confidence, {best.number: best.span})
 
     def _near(self, claim: str, there: Sequence[Sentence]) -> list[int]:
         if _two_languages(claim, there):

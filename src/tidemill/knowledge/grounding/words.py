@@ -1,9 +1,10 @@
 """What a sentence says, as far as its words show: terms, numbers, names, and whether it denies something."""
 
+import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -55,6 +56,17 @@ _POLES: Mapping[str, int] = {
 }
 _POLE = re.compile(rf"\b(?:{'|'.join(sorted(_POLES, key=len, reverse=True))})\b")
 _VIETNAMESE = frozenset("ăâđêôơưạảấầẩẫậắằẳẵặẹẻẽếềểễệỉĩịọỏốồổỗộớờởỡợụủũứừửữựỳỵỷỹáàãéèíìóòõúùý")
+_AMOUNT = r"(\d+(?:[.,]\d+)*)(?:\s+(nghìn|ngàn|thousand|triệu|million|tỷ|tỉ|billion)\b)?"
+_FROM = r"từ|trên|hơn|ít nhất|tối thiểu|from|over|above|more than|at least|exceeding|between"
+_UP_TO = r"đến dưới|đến|tới|dưới|tối đa|không quá|không vượt quá|up to|to|under|below|less than|at most|and"
+_UNIT = r"(?:\s+(?!(?:and|to|or|đến|tới|trở)\b)\w{1,6})?"
+_MORE, _LESS = "trở lên|or more|and above", "trở xuống|or less|or fewer"
+_BOUND = re.compile(
+    rf"\b(?:(?P<low>{_FROM})|(?P<high>{_UP_TO}))\s+{_AMOUNT}{_UNIT}(?:\s+(?P<more>{_MORE}))?"
+    rf"|{_AMOUNT}{_UNIT}\s+(?:(?P<least>{_MORE})|(?P<most>{_LESS}))",
+    re.IGNORECASE,
+)
+_PERCENT = re.compile(r"\s?(?:%|percent\b|per cent\b|phần trăm\b)", re.IGNORECASE)
 _LEAST_MARKED = 0.2
 """The part of the words that has such a letter: a name in an English text has it, too."""
 _SCALES: Mapping[str, int] = {
@@ -72,6 +84,7 @@ class Words:
         numbers: in one form (`1,200` and `1200` alike; months and small numbers that are written out, too).
         names: terms that are written with a capital where grammar asks for none.
         denies: whether it holds a negation.
+        bounds: least and most of each "from 20", "under 100" or "50 or more" in it.
         poles: which words it has of pairs of opposites, such as `before` and `after`: one is the other's negative.
     """
 
@@ -80,19 +93,27 @@ class Words:
     names: frozenset[str]
     denies: bool
     poles: frozenset[int] = frozenset()
+    bounds: tuple[tuple[float, float], ...] = ()
 
-    def contradicts(self, other: "Words") -> bool:
-        """Whether one denies and the other does not, or one has the opposite of a word of the other."""
-        return self.denies != other.denies or any(
-            -one in other.poles and one not in other.poles and -one not in self.poles for one in self.poles
-        )
+    def opposes(self, other: "Words") -> bool:
+        """Whether it has the opposite of a word of the other."""
+        return any(-one in other.poles and one not in other.poles and -one not in self.poles for one in self.poles)
+
+    def holds(self, number: str) -> bool:
+        """Whether a number is within bounds that are named, of which there is one."""
+        try:
+            value = float(number)
+        except ValueError:
+            return False
+        return bool(self.bounds) and all(low <= value <= high for low, high in self.bounds)
 
 
 @lru_cache(maxsize=20_000)
 def words_of(sentence: str) -> Words:
     """The words of a sentence. References such as `[1]` are none of them."""
     text = unicodedata.normalize("NFC", _CITATION.sub(" ", sentence))
-    found = [match.group() for match in _WORD.finditer(text)]
+    matches = list(_WORD.finditer(text))
+    found = [match.group() for match in matches]
     capitals = sum(word[0].isupper() for word in found)
     in_title_case = capitals > len(found) * 0.6
     terms: list[str] = []
@@ -104,7 +125,8 @@ def words_of(sentence: str) -> Words:
         denies = denies or low in _NEGATIONS or low.endswith("n't")
         if word[0].isdigit():
             after = found[place + 1].lower() if place + 1 < len(found) else ""
-            numbers.add(_scaled(_plain_number(word), _SCALES.get(after, 0)))
+            percent = "%" if _PERCENT.match(text, matches[place].end()) else ""
+            numbers.add(_scaled(_plain_number(word), _SCALES.get(after, 0)) + percent)
             continue
         if low in _SCALES and place and found[place - 1][0].isdigit():
             continue
@@ -121,7 +143,7 @@ def words_of(sentence: str) -> Words:
         if place and word[0].isupper() and not in_title_case:
             names.add(term)
     poles = frozenset(_POLES[match.group()] for match in _POLE.finditer(text.lower()))
-    return Words(Counter(terms), frozenset(numbers), frozenset(names), denies, poles)
+    return Words(Counter(terms), frozenset(numbers), frozenset(names), denies, poles, tuple(_bounds(text)))
 
 
 def _plain_number(word: str) -> str:
@@ -160,3 +182,29 @@ def opposite_of(text: str) -> str | None:
         return None
     instead = next(word for word, number in _POLES.items() if number == -_POLES[found[0]])
     return text[: found.start()] + instead + text[found.end() :]
+
+
+def without_numbers(text: str, numbers: Collection[str]) -> str:
+    """The text without these numbers, given in their one form."""
+    kept, end = [], 0
+    for found in re.finditer(_AMOUNT, text, re.IGNORECASE):
+        if _amount(found[1], found[2]) in numbers:
+            kept.append(text[end : found.start()])
+            end = found.end()
+    return "".join([*kept, text[end:]])
+
+
+def _amount(number: str, scale: str | None) -> str:
+    return _scaled(_plain_number(number), _SCALES.get((scale or "").lower(), 0))
+
+
+def _bounds(text: str) -> Iterator[tuple[float, float]]:
+    """Least and most of each amount that is one of the two."""
+    for found in _BOUND.finditer(text):
+        number, scale = (found[3], found[4]) if found[3] else (found[6], found[7])
+        try:
+            value = float(_amount(number, scale))
+        except ValueError:
+            continue
+        upper = bool(found["high"] or found["most"]) and not found["more"]
+        yield (-math.inf, value) if upper else (value, math.inf)

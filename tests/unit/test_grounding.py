@@ -1,0 +1,150 @@
+"""Whether passages support a sentence: numbers, denials and opposites have to agree, and the place is shown."""
+
+import asyncio
+
+import pytest
+
+from tests.support.answering import RETURNS, SIGNING, STEPS, LikeE5, asker
+from tidemill.core.deployment import Deployment, Task
+from tidemill.core.document import Span
+from tidemill.core.errors import ModelNotFound
+from tidemill.knowledge.grounding.classifier import shipped
+from tidemill.knowledge.grounding.features import ACROSS, NAMES
+from tidemill.knowledge.grounding.support import Grounding, Passages
+from tidemill.knowledge.grounding.words import is_vietnamese, words_of
+
+TEXTS = {1: STEPS.text, 2: SIGNING.text, 3: RETURNS.text}
+
+
+def supported(claim, numbers=(1, 2, 3), *, embedder=None, withheld=None):
+    grounding = Grounding(embedder or LikeE5(), lambda: Deployment(Task.EMBED, "like-e5", "v1"))
+    passages = Passages(TEXTS, withheld)
+    asyncio.run(grounding.embed(passages, [claim], asker()))
+    return grounding.support(claim, passages, numbers)
+
+
+@pytest.mark.parametrize(
+    ("claim", "number"),
+    [
+        ("Quy trình mua hàng gồm 5 bước chính.", 1),
+        ("Đơn hàng từ 100 triệu đồng trở lên cần 3 báo giá.", 1),
+        ("Giám đốc ký trong vòng hai ngày làm việc.", 2),
+        ("Returns are accepted within fourteen days of delivery.", 3),
+        ("Refunds take 5 days.", 3),
+    ],
+)
+def test_what_a_passage_says_is_supported_whatever_way_its_numbers_are_written(claim, number):
+    found = supported(claim, [number])
+    assert found.confidence >= 0.5
+    assert words_of(claim).numbers <= words_of(found.spans[number].of(TEXTS[number])).numbers
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        "Quy trình mua hàng gồm 7 bước chính.",
+        "Đơn hàng từ 10 triệu đồng trở lên cần ba báo giá.",
+        "Returns are accepted within 30 days of delivery.",
+        "Nhân viên mới được tặng một chiếc xe máy.",
+        "The managing director lives in Lisbon.",
+    ],
+)
+def test_what_no_passage_says_is_not(claim):
+    assert all(supported(claim, [number]).confidence < 0.5 for number in TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("said", "opposite", "number"),
+    [
+        ("Refunds take five days.", "Refunds do not take five days.", 3),
+        ("The warehouse is closed on Sundays.", "The warehouse is open on Sundays.", 3),
+        (
+            "Việc phê duyệt yêu cầu mua hàng cần có chữ ký giám đốc.",
+            "Việc phê duyệt yêu cầu mua hàng không cần có chữ ký giám đốc.",
+            2,
+        ),
+    ],
+)
+def test_the_opposite_of_what_a_passage_says_is_not_supported(said, opposite, number):
+    assert supported(said, [number]).confidence >= 0.5
+    assert supported(opposite, [number]).confidence < 0.5
+
+
+def test_the_span_is_the_sentence_that_says_it():
+    span = supported("Việc phê duyệt cần chữ ký giám đốc", [2]).spans[2]
+    assert span.of(SIGNING.text) == "Việc phê duyệt yêu cầu mua hàng cần có chữ ký giám đốc."
+
+
+def test_what_is_withheld_supports_nothing():
+    hidden = {3: [Span(0, len(RETURNS.text))]}
+    assert supported("Refunds take five days.", [3], withheld=hidden).confidence == 0.0
+
+
+def test_without_vectors_nothing_is_supported_across_two_languages():
+    class Missing(LikeE5):
+        async def embed(self, request):
+            raise ModelNotFound("It is not there.")
+
+    assert supported("Hàng được trả lại trong vòng 14 ngày.", [3], embedder=Missing()).confidence == 0.0
+    assert supported("Returns are accepted within 14 days of delivery.", [3], embedder=Missing()).confidence >= 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "inside", "outside"),
+    [
+        ("Từ 20.000.000 đến dưới 100.000.000 đồng", "60000000", "120000000"),
+        ("Từ 100 triệu đồng trở lên", "120000000", "60000000"),
+        ("Orders over 5,000 euros", "7000", "4000"),
+        ("It takes between 3 and 5 days.", "4", "6"),
+        ("At most 30 %", "20", "40"),
+        ("50 triệu trở xuống", "20000000", "60000000"),
+    ],
+)
+def test_bounds_hold_what_lies_within_them(text, inside, outside):
+    assert words_of(text).holds(inside)
+    assert not words_of(text).holds(outside)
+
+
+def test_a_number_of_the_question_within_a_passage_s_bounds_need_not_stand_there():
+    texts = {1: "| Từ 20.000.000 đến dưới 100.000.000 đồng | Giám đốc khối phê duyệt |"}
+    grounding = Grounding(LikeE5(), lambda: Deployment(Task.EMBED, "like-e5", "v1"))
+    passages = Passages(texts)
+    claims = ["Đơn 60 triệu đồng do Giám đốc khối phê duyệt.", "Đơn 120 triệu đồng do Giám đốc khối phê duyệt."]
+    asyncio.run(grounding.embed(passages, claims, asker()))
+    inside, outside = (grounding.support(one, passages, [1], {"60000000", "120000000"}).confidence for one in claims)
+    assert inside >= 0.5 > outside
+    assert grounding.support(claims[0], passages, [1]).confidence < 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("100.000.000 đồng", {"100000000"}),
+        ("100 triệu", {"100000000"}),
+        ("1,5 tỷ", {"1500000000"}),
+        ("$1.5 million", {"1500000"}),
+        ("2,000 euros [3]", {"2000"}),
+        ("12.50 on 3 May 2024", {"12.5", "3", "2024"}),
+        ("three of ten in March", {"3", "10", "month 3"}),
+        ("ba báo giá", {"3"}),
+        ("30%, 30 days, 5 percent", {"30%", "30", "5%"}),
+    ],
+)
+def test_numbers_have_one_form(text, numbers):
+    assert words_of(text).numbers == numbers
+
+
+def test_languages_are_told_apart_by_their_letters():
+    assert is_vietnamese("Đơn hàng cần ba báo giá")
+    assert not is_vietnamese("Ask Mr Đặng about the order of the new machine parts")
+
+
+@pytest.mark.parametrize(("name", "features"), [("within", NAMES), ("across", ACROSS)])
+def test_the_weights_that_ship_are_those_of_the_features_and_their_calibration_rises(name, features):
+    classifier = shipped(name)
+    assert classifier.features == features
+    assert len(classifier.weights) == len(classifier.mean) == len(classifier.scale) == len(features)
+    for one, after in zip(classifier.calibration, classifier.calibration[1:], strict=False):
+        assert one[0] <= after[0]
+        assert one[1] <= after[1]
+    assert all(0.0 <= classifier.probability([value] * len(features)) <= 1.0 for value in (-9.0, 0.0, 0.5, 1.0, 9.0))
