@@ -1,13 +1,10 @@
 """Websites: the pages of a sitemap, or else those that links lead to, of one host and below one folder."""
 
 import asyncio
-import json
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Annotated
 from urllib.parse import urljoin, urlsplit
@@ -27,7 +24,9 @@ from tidemill.crawlers.fetching import (
     redirected,
 )
 from tidemill.crawlers.links import links_of
+from tidemill.crawlers.locations import address_of
 from tidemill.crawlers.options import Several, options_of
+from tidemill.crawlers.page_tags import PageTag, last_modified, media_type_of
 from tidemill.crawlers.patterns import NOT_TEXT, Patterns, suffix_of
 from tidemill.crawlers.port import Failed, Found, Known, Unchanged
 from tidemill.crawlers.robots import Robots, read_robots
@@ -41,7 +40,6 @@ MOST_FAILURES = 5
 """After so many answers in a row that are none, the site counts as down."""
 REQUESTS_A_PAGE = 5
 """How many requests may be made for each page of `max_pages`, with those that turn out to be none."""
-LONGEST_TAG = 500
 _PAGES = frozenset({"text/html", "application/xhtml+xml"})
 _TEXTS = _PAGES | frozenset(
     {
@@ -114,11 +112,11 @@ class WebsiteCrawler:
     def check(self, source: Source) -> None:
         """See `Crawler.check`."""
         options_of(source, WebsiteOptions)
-        start_of(source)
+        address_of(source)
 
     async def crawl(self, source: Source, known: Mapping[str, Known]) -> AsyncGenerator[Found, None]:
         """See `Crawler.crawl`. Paths are addresses in their canonical form."""
-        options, start = options_of(source, WebsiteOptions), start_of(source)
+        options, start = options_of(source, WebsiteOptions), address_of(source)
         async with self._outbound.client(timeout=options.seconds, max_bytes=NOT_BOUNDED_HERE) as client:
             fetcher = Fetcher(client, Pace(1 / options.requests_per_second, self._sleep), seconds=options.seconds)
             robots = await read_robots(fetcher, start)
@@ -126,22 +124,6 @@ class WebsiteCrawler:
             async with aclosing(_Crawl(options, start, robots, fetcher, known).run()) as found:
                 async for one in found:
                     yield one
-
-
-def start_of(source: Source) -> str:
-    """The address of a site or feed, in its canonical form.
-
-    Raises:
-        InvalidInput: it is none.
-    """
-    start = canonical_url(source.location)
-    if start is None:
-        raise InvalidInput(
-            "The location of such a source is an address that begins with http:// or https:// and a host's name, "
-            "without a user and a password.",
-            param="location",
-        )
-    return start
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +206,7 @@ class _Crawl:
             self._follow_links = True
             self._queue(self._start, 0, given=True)
         listed = set(pages)
-        depths = {url: _Tag.of(known.etag).depth for url, known in self._known.items()}
+        depths = {url: PageTag.of(known.etag).depth for url, known in self._known.items()}
         for url in sorted(depths, key=lambda one: (depths[one], one)):
             if not by_sitemap or failed or url in listed:
                 self._queue(url, depths[url])
@@ -364,7 +346,7 @@ class _Crawl:
 
     def _conditions(self, url: str) -> dict[str, str]:
         known = self._known.get(url)
-        return _Tag.of(known.etag).conditions() if known else {}
+        return PageTag.of(known.etag).conditions() if known else {}
 
     async def _answered(self, page: _Page, answer: Answer) -> Found | None:
         status = answer.status
@@ -396,57 +378,9 @@ class _Crawl:
             media_type=media_type or None,
             url=page.url,
             platform="web",
-            modified_at=_date(answer.headers.get("last-modified", "")),
-            etag=_Tag.from_headers(answer.headers, page.depth).text(),
+            modified_at=last_modified(answer.headers),
+            etag=PageTag.from_headers(answer.headers, page.depth).text(),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Tag:
-    """What is kept of a page to ask for it next time: its validators, and how many links it is from the start."""
-
-    depth: int
-    etag: str | None = None
-    modified: str | None = None
-
-    @classmethod
-    def of(cls, text: str | None) -> "_Tag":
-        if not text:
-            return cls(0)
-        fields = json.loads(text)
-        return cls(fields["depth"], fields.get("etag"), fields.get("modified"))
-
-    @classmethod
-    def from_headers(cls, headers: Mapping[str, str], depth: int) -> "_Tag":
-        etag, modified = headers.get("etag"), headers.get("last-modified")
-        return cls(depth, etag if _sendable(etag) else None, modified if _sendable(modified) else None)
-
-    def text(self) -> str:
-        fields = {"depth": self.depth, "etag": self.etag, "modified": self.modified}
-        return json.dumps({name: value for name, value in fields.items() if value is not None})
-
-    def conditions(self) -> dict[str, str]:
-        sent = {"if-none-match": self.etag, "if-modified-since": self.modified}
-        return {name: value for name, value in sent.items() if value}
-
-
-def media_type_of(headers: Mapping[str, str]) -> str:
-    """The media type without its parameters, in lower case; empty where there is none."""
-    return headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-def validators_of(tag: str | None) -> dict[str, str]:
-    """The conditional headers for a page whose tag `page_tag` made."""
-    return _Tag.of(tag).conditions()
-
-
-def page_tag(headers: Mapping[str, str]) -> str:
-    """What to keep of an answer's headers so as to ask conditionally next time."""
-    return _Tag.from_headers(headers, 0).text()
-
-
-def _sendable(value: str | None) -> bool:
-    return value is not None and 0 < len(value) <= LONGEST_TAG and value.isascii() and value.isprintable()
 
 
 def _is_text(headers: Mapping[str, str]) -> bool:
@@ -464,12 +398,3 @@ def _canonical(addresses: tuple[str, ...], base: str) -> Iterator[str]:
         url = canonical_url(address, base)
         if url is not None:
             yield url
-
-
-def _date(text: str) -> datetime | None:
-    """An HTTP date; `None` where there is none, or one that is no date."""
-    try:
-        found = parsedate_to_datetime(text)
-        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
-    except (ValueError, TypeError, OverflowError):
-        return None
