@@ -134,3 +134,8 @@ def test_the_depth_of_a_statement_is_how_many_are_around_it():
     source = "import os\n\ndef f(a):\n    if a:\n        return (\n            1\n        )\n    return 2\n"
     assert statement_depths(source, "a.py") == {1: 0, 3: 0, 4: 1, 5: 2, 8: 1}
     assert statement_depths(source, "a.txt") == {}
+
+
+def test_a_text_made_to_be_parsed_without_end_has_no_definitions():
+    assert definitions("def f():\n    return 1\n\n" + "| - " * 20_000, "a.py") == []
+    assert statement_depths("| - " * 20_000, "a.py") == {}

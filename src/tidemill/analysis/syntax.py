@@ -19,6 +19,9 @@ from tree_sitter import Node, Parser
 
 LARGEST_SOURCE = 2_000_000
 """Characters; a larger file is not parsed and has no definitions."""
+STEPS_AT_LEAST, BYTES_A_STEP = 5_000, 20
+"""The steps of a hundred operations that parsing may take; a common source file takes one for some 120 bytes."""
+_READ_AT_ONCE = 65_536
 _ELLIPSIS = "…"
 
 
@@ -136,7 +139,8 @@ def statement_depths(source: str, path: str) -> Mapping[int, int]:
     if language is None or len(source) > LARGEST_SOURCE:
         return {}
     depths: dict[int, int] = {}
-    stack: list[tuple[Node, int]] = [(_root(source, language), 0)]
+    root = _root(source, language)
+    stack = [(root, 0)] if root is not None else []
     while stack:
         node, depth = stack.pop()
         holds = node.type in _BLOCKS
@@ -171,11 +175,25 @@ def _spans(source: str, path: str) -> list[tuple[str, str, int, int]]:
 @lru_cache(maxsize=16)
 def _cached_spans(source: str, language: Language) -> tuple[tuple[str, str, int, int], ...]:
     """A file is asked about once for each of its hunks, and parsed once."""
-    return tuple(_walk(_root(source, language)))
+    root = _root(source, language)
+    return tuple(_walk(root)) if root is not None else ()
 
 
-def _root(source: str, language: Language) -> Node:
-    return Parser(_grammar(language)).parse(source.encode("utf-8", "replace")).root_node
+def _root(source: str, language: Language) -> Node | None:
+    """`None` where parsing takes far more steps than any program's text does, as it can for one made to."""
+    data = source.encode("utf-8", "replace")
+    left = STEPS_AT_LEAST + len(data) // BYTES_A_STEP
+
+    def tired(_offset: int, _has_error: bool) -> bool:
+        nonlocal left
+        left -= 1
+        return left < 0
+
+    try:
+        tree = Parser(_grammar(language)).parse(lambda at, _: data[at : at + _READ_AT_ONCE], progress_callback=tired)
+    except ValueError:
+        return None
+    return tree.root_node
 
 
 @lru_cache(maxsize=len(Language))

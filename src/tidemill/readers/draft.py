@@ -8,15 +8,29 @@ from tidemill.core.text import storable
 
 _LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 _CONTROLS = re.compile("[\x01-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff]")
-_TRAILING = re.compile(r"[ \t\u00a0]+(?=\n|\Z)")
+_SPACES = " \t\u00a0"
+_MOST_MARKS = 30
+"""As many as https://www.unicode.org/reports/tr15/#Stream_Safe_Text_Format allows on one character. NFC takes a time
+that grows with the square of their number."""
+_MARKS_AMONG = re.compile(f"[^\x00-\u02ff]{{{_MOST_MARKS + 1},}}")
 _GAPS = re.compile(r"\n{4,}")
 
 
 def clean(text: str) -> str:
     """In NFC, with `\\n` for each end of line, and without what no one sees: controls, marks of byte order, spaces at
-    the ends of lines, and more than two blank lines on end."""
+    the ends of lines, more than two blank lines on end, more than 30 marks on one character."""
     text = _CONTROLS.sub("", _LINE_ENDS.sub("\n", storable(text)))
-    return unicodedata.normalize("NFC", _GAPS.sub("\n\n\n", _TRAILING.sub("", text)))
+    text = "\n".join(line.rstrip(_SPACES) for line in text.split("\n"))
+    return unicodedata.normalize("NFC", _MARKS_AMONG.sub(_thinned, _GAPS.sub("\n\n\n", text)))
+
+
+def _thinned(found: re.Match[str]) -> str:
+    kept, marks = [], 0
+    for character in found[0]:
+        marks = marks + 1 if unicodedata.combining(character) else 0
+        if marks <= _MOST_MARKS:
+            kept.append(character)
+    return "".join(kept)
 
 
 class Draft:

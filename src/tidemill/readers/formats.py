@@ -50,10 +50,8 @@ _MEDIA_TYPES = {
     "text/tab-separated-values": Format.TABLE,
     "application/x-ipynb+json": Format.NOTEBOOK,
 }
-_HTML = re.compile(
-    rb"\s{0,200}(?:<\?xml[^>]{0,200}>\s{0,20})?(?:<!--.{0,2000}?-->\s{0,20}){0,5}<(?:!doctype\s+html|html)\b",
-    re.IGNORECASE | re.DOTALL,
-)
+_HTML = re.compile(rb"<(?:!doctype\s{1,20}html|html)\b", re.IGNORECASE)
+_BEFORE_HTML = ((b"<?xml", b"?>"), (b"<!--", b"-->"))
 _BINARY = {
     b"\x89PNG": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",
@@ -106,12 +104,24 @@ def _of_text(document: RawDocument, head: bytes) -> Format:
         return Format.CODE
     if suffix == ".ipynb":
         return Format.NOTEBOOK
-    if _HTML.match(head.removeprefix(b"\xef\xbb\xbf")):
+    if _is_html(head.removeprefix(b"\xef\xbb\xbf")):
         return Format.HTML
     if suffix in _SUFFIXES:
         return _SUFFIXES[suffix]
     media_type = (document.media_type or "").partition(";")[0].strip().lower()
     return _MEDIA_TYPES.get(media_type, Format.TEXT)
+
+
+def _is_html(head: bytes) -> bool:
+    """Whether it begins as HTML does, after an XML declaration and comments."""
+    at = 0
+    while True:
+        while head[at : at + 1].isspace():
+            at += 1
+        end = next((head.find(end, at) + len(end) for start, end in _BEFORE_HTML if head.startswith(start, at)), at)
+        if end <= at:
+            return _HTML.match(head, at) is not None
+        at = end
 
 
 def _of_the_old_kind(path: str, data: bytes) -> Unreadable:

@@ -9,15 +9,16 @@ from tidemill.core.document import CleanDocument, DocumentKind, Heading, Span
 from tidemill.readers.draft import clean
 
 _FRONT = re.compile(r"\A---[ \t]*\n(.{0,20000}?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
-_FIELD = re.compile(r"^([A-Za-z_]{1,40})[ \t]*:[ \t]*(.*?)[ \t]*$", re.MULTILINE)
+_FIELD = re.compile(r"^([A-Za-z_]{1,40}) {0,8}:(.*)$", re.MULTILINE)
 _FENCE = re.compile(r" {0,12}(`{3,}|~{3,})")
-_HASHES = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)[ \t]*#*[ \t]*$")
+_HASHES = re.compile(r" {0,3}(#{1,6})(?=[ \t])")
 _UNDERLINE = re.compile(r" {0,3}(=+|-{2,})[ \t]*$")
 _DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})")
 _ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1{2,}[ \t]*$")
-_RST_FIELD = re.compile(r"^:([A-Za-z ]{1,40}):[ \t]+(.*?)[ \t]*$", re.MULTILINE)
+_RST_FIELD = re.compile(r"^:([A-Za-z ]{1,40}):[ \t](.*)$", re.MULTILINE)
 _EMPHASIS = re.compile(r"[*_`]{1,3}([^*_`]+)[*_`]{1,3}")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+_LONGEST_TITLE = 300
 
 
 def read_markdown(text: str) -> CleanDocument:
@@ -25,7 +26,7 @@ def read_markdown(text: str) -> CleanDocument:
     text = clean(text)
     fields: dict[str, str] = {}
     if front := _FRONT.match(text):
-        fields = {name.lower(): value.strip("\"'") for name, value in _FIELD.findall(front[1])}
+        fields = {name.lower(): value.strip().strip("\"'") for name, value in _FIELD.findall(front[1])}
         text = text[front.end() :]
     text = text.strip("\n")
     headings = list(markdown_headings(text))
@@ -44,8 +45,10 @@ def markdown_headings(text: str) -> Iterator[Heading]:
                 closing = ""
         elif not closing:
             if found := _HASHES.match(line):
-                if found[2]:
-                    yield Heading(len(found[1]), _plain(found[2]), Span(at + found.start(2), at + found.end(2)))
+                title = line[found.end() :].rstrip(" \t#").strip()
+                if title:
+                    start = at + line.index(title, found.end())
+                    yield Heading(len(found[1]), _plain(title), Span(start, start + len(title)))
             elif before and (found := _UNDERLINE.match(line)):
                 start, title = before
                 yield Heading(1 if found[1][0] == "=" else 2, _plain(title.strip()), Span(start, start + len(title)))
@@ -55,6 +58,8 @@ def markdown_headings(text: str) -> Iterator[Heading]:
 
 
 def _plain(title: str) -> str:
+    if len(title) > _LONGEST_TITLE:
+        return title[:_LONGEST_TITLE] + "…"
     return _EMPHASIS.sub(r"\1", _LINK.sub(r"\1", title))
 
 
@@ -79,7 +84,7 @@ def read_restructured(text: str) -> CleanDocument:
         else:
             written.append(lines[at])
             at += 1
-    fields = {name.lower(): value for name, value in _RST_FIELD.findall("\n".join(written[:40]))}
+    fields = {name.lower(): value.strip() for name, value in _RST_FIELD.findall("\n".join(written[:40]))}
     joined = clean("\n".join(written)).strip("\n")
     headings = list(markdown_headings(joined))
     return _said_of(CleanDocument(joined, DocumentKind.DOCUMENT, "markdown", headings), fields)

@@ -10,7 +10,6 @@ from tidemill.core.document import Span
 
 BLOCK, ITEM, LINE = 0, 1, 2
 _FENCE = re.compile(r"[ \t]{0,12}(`{3,}|~{3,})")
-_RULE = re.compile(r"[ \t]{0,3}\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-*:?[ \t]*)*\n?\Z")
 _ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]")
 
 
@@ -59,8 +58,8 @@ def _kind(text: str, at: int, end: int, limit: int, line: str, before: str) -> s
     if "|" in line:
         if before == "table":
             return "table"
-        following = text[end : text.find("\n", end, limit) + 1 or limit]
-        if "-" in following and ("|" in following) and _RULE.match(following):
+        following = text[end : text.find("\n", end, limit) + 1 or limit]  # the rule under the columns' names
+        if "-" in following and "|" in following and not following.strip("|-: \t\n"):
             return "table"
     if _ITEM.match(line):
         return "item"
