@@ -15,6 +15,7 @@ from benchmarks import (
     key_check,
     overhead,
     reading,
+    retrieval,
     speculative,
     users,
 )
@@ -32,6 +33,7 @@ BENCHMARKS = {
     "cold": cold.run,
     "embeddings": embeddings.run,
     "grounding": grounding.run,
+    "retrieval": retrieval.run,
     "adapters": adapters.run,
     "speculative": speculative.run,
 }

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 BASE = -0.5
-CROSS = -2.5
+CROSS = -4.0
 IDENTIFIER = 2.0
 """The weight of the words is the logistic function of these: the first by itself, the second where question and passage
 are in different languages, the third times the share of names of code in the question."""
