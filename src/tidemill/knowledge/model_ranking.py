@@ -4,6 +4,7 @@ import asyncio
 import math
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from tidemill.core.chat import ChatRequest
 from tidemill.core.context import Asker
@@ -95,8 +96,9 @@ def _request(deployment: Deployment, prompt: str, options: Mapping[str, Json]) -
 def _first_token(choices: Sequence[JsonObject], model: str) -> list[tuple[str, float]]:
     """The likeliest first tokens with their probabilities, of OpenAI's `logprobs.content[0].top_logprobs`."""
     try:
-        found = choices[0]["logprobs"]["content"][0]["top_logprobs"]  # type: ignore[index,call-overload]
-        return [(str(one["token"]), math.exp(float(one["logprob"]))) for one in found]  # type: ignore[index,arg-type]
+        found: Any = choices[0]
+        likeliest = found["logprobs"]["content"][0]["top_logprobs"]
+        return [(str(one["token"]), math.exp(float(one["logprob"]))) for one in likeliest]
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise ModelFailed(
             f"The model {model} gives no log-probabilities, which reranking needs. Search without `rerank`, or choose "
