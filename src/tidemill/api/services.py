@@ -16,8 +16,10 @@ from tidemill.flows.data import DataServices
 from tidemill.flows.generation_services import GenerationServices
 from tidemill.flows.responses import Responses
 from tidemill.flows.review import ReviewFlow
+from tidemill.flows.sync import SyncFlow
 from tidemill.knowledge.answers import Answers as Questions
 from tidemill.knowledge.search import Search
+from tidemill.knowledge.sources import Sources
 from tidemill.limits.services import Limits
 from tidemill.llm.cache.tiers import Answers
 from tidemill.llm.embeddings import Embedder
@@ -65,6 +67,8 @@ class Services:
     guardrails: GuardrailRepository
     readers: Readers
     search: Search
+    sources: Sources
+    syncs: SyncFlow
     questions: Questions
     ready: Callable[[], Awaitable[None]]
 

@@ -26,6 +26,7 @@ from tidemill.app.providers import outbound_of, provider_registry_of, providers_
 from tidemill.app.recovery import means_of
 from tidemill.app.search import readers_of, search_of
 from tidemill.app.secrets import secrets_of
+from tidemill.app.sources import crawlers_of, repositories_of, sources_of, syncs_of
 from tidemill.app.telemetry import metrics_of, open_metrics_page, open_traces
 from tidemill.conversations.answering import Answering
 from tidemill.conversations.service import Conversations
@@ -41,6 +42,7 @@ from tidemill.llm.openai_http import OpenAIHTTP
 from tidemill.llm.port import ChatModel
 from tidemill.llm.prompts.shipped import Prompts
 from tidemill.llm.runtime.local import LocalRuntime
+from tidemill.readers.documents import DocumentReader
 from tidemill.registry.deployments import Deployments
 from tidemill.registry.embeddings import EmbeddingDeployments
 from tidemill.review.commenter import Commenter
@@ -138,6 +140,11 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             chat, embedder, deployments, embedding_deployments, settings.embeddings.max_input_bytes, traces
         )
         generation = generation_of(settings, database, pool, jobs, whole, files, traces, outbound)
+        readers, reader = readers_of(pool), DocumentReader(settings.knowledge.reading)
+        stack.push_async_callback(reader.close)
+        repositories = repositories_of(settings, outbound)
+        crawlers = crawlers_of(settings, pool, repositories)
+        syncs = syncs_of(settings, pool, jobs, reader, crawlers, embedder, embedding_deployments, metrics, traces)
         await jobs.start()
         stack.push_async_callback(jobs.aclose)
         page = await stack.enter_async_context(
@@ -173,11 +180,11 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             data=data,
             limits=limits,
             guardrails=GuardrailRepository(pool),
-            readers=readers_of(pool),
+            readers=readers,
             search=search,
-            questions=questions_of(
-                settings, pool, chat, search, embedder, deployments, embedding_deployments, prompts
-            ),
+            sources=sources_of(settings, pool, accounts.audit, readers, crawlers, repositories),
+            syncs=syncs,
+            questions=questions_of(settings, pool, chat, search, embedder, deployments, embedding_deployments, prompts),
             ready=lambda: ready(pool),
         )
         chores = chores_of(database, services, page, providers, means.breaker)

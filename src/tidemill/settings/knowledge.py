@@ -4,7 +4,7 @@ from pydantic import Field, model_validator
 
 from tidemill.core.answer import Unsupported
 from tidemill.core.classification import Level
-from tidemill.settings.section import Section
+from tidemill.settings.section import AbsolutePath, Section
 
 
 class ReadingSettings(Section):
@@ -70,9 +70,24 @@ class AnswerSettings(Section):
     )
 
 
+class SourceSettings(Section):
+    """What sources may be on the hub's own machine, and how large."""
+
+    roots: list[AbsolutePath] = Field(
+        default_factory=list, description="Folders of which people who are no admins may make sources."
+    )
+    max_repository_bytes: int = Field(
+        2_000_000_000, ge=1_000_000, description="A copy of a git repository that grows larger is not kept."
+    )
+    version_days: int = Field(
+        90, ge=0, description="How long the bytes of a document are kept after it changed or its source lost it."
+    )
+
+
 class KnowledgeSettings(Section):
     """Knowledge, part by part."""
 
+    sources: SourceSettings = SourceSettings()
     reading: ReadingSettings = ReadingSettings()
     chunks: ChunkSettings = ChunkSettings()
     answers: AnswerSettings = AnswerSettings()
