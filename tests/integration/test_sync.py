@@ -471,7 +471,7 @@ async def test_a_new_embedding_model_is_filled_beside_the_old_one_and_then_takes
     syncing.model = "other"
     syncing.start()
     assert await syncing.vectors.stale()
-    seen = []
+    seen: list[tuple[str, bool]] = []
 
     class Watching(ScriptedEmbedder):
         async def embed(self, request: EmbeddingRequest) -> Embeddings:

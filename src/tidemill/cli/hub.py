@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,6 +139,21 @@ class HubClient:
             self._checked(response)
             for piece in response.iter_bytes():
                 target.write(piece)
+
+    def patch(self, path: str, body: object) -> Any:
+        """The JSON that comes back for a change."""
+        with self._reaching():
+            return self._checked(self._client.patch(path, json=body)).json()
+
+    def send_file(self, path: str, file: Path, fields: Mapping[str, str]) -> Any:
+        """Uploads a file in a form with these fields; the JSON that comes back."""
+        with file.open("rb") as opened, self._reaching():
+            return self._checked(self._client.post(path, data=fields, files={"file": (file.name, opened)})).json()
+
+    def remove(self, path: str) -> None:
+        """Deletes what is at a path, where nothing comes back."""
+        with self._reaching():
+            self._checked(self._client.delete(path))
 
     def delete(self, path: str) -> Any:
         """The JSON that the hub answers."""

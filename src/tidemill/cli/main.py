@@ -22,6 +22,7 @@ COMMANDS = {
     "chat": ("tidemill.cli.chat:chat", "Ask a model."),
     "embed": ("tidemill.cli.embed:embed", "Turn texts into vectors."),
     "ask": ("tidemill.cli.ask:ask", "Ask your documents."),
+    "sources": ("tidemill.cli.sources:app", "Collect documents: folders, repositories, uploads and more."),
     "search": ("tidemill.cli.search:search", "Find passages in your documents."),
     "jobs": ("tidemill.cli.jobs:app", "Ask without waiting, and see what came of it."),
     "batches": ("tidemill.cli.batches:app", "Ask many things from a file, and follow how far that is."),
