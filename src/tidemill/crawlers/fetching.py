@@ -36,7 +36,7 @@ class NotFetched(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server answered. `data` is empty unless the status is 200 and the body was wanted."""
+    """What a server answered. `data` is the body where the status is 200 and it was wanted; see `Fetcher.once`."""
 
     url: str
     status: int
@@ -105,7 +105,7 @@ class Fetcher:
         waited = _FIRST_WAIT
         for left in reversed(range(TRIES)):
             await self.pace.turn()
-            answer = await self._once(url, max_bytes=max_bytes, headers=headers or {}, wanted=wanted, cut=cut)
+            answer = await self.once(url, max_bytes=max_bytes, headers=headers, wanted=wanted, cut=cut)
             if answer.status not in {429, 503} or left == 0:
                 break
             pause = retry_after(answer.headers)
@@ -119,20 +119,34 @@ class Fetcher:
             waited *= 4
         return answer
 
-    async def _once(
+    async def once(
         self,
         url: str,
         *,
         max_bytes: int,
-        headers: Mapping[str, str],
-        wanted: Callable[[Mapping[str, str]], bool],
-        cut: bool,
+        headers: Mapping[str, str] | None = None,
+        wanted: Callable[[Mapping[str, str]], bool] = lambda headers: True,
+        cut: bool = False,
+        of_errors: int = 0,
     ) -> Answer:
-        sent = {"user-agent": USER_AGENT, "accept": "*/*", **headers}
+        """One answer, at once and without another try.
+
+        Args:
+            url, max_bytes, headers, wanted, cut: as for `get`.
+            of_errors: bytes that are read of the body that comes with a status other than 200.
+
+        Raises:
+            NotFetched, Refused: as `get`.
+        """
+        sent = {"user-agent": USER_AGENT, "accept": "*/*", **(headers or {})}
         try:
             async with asyncio.timeout(self._seconds), self._client.stream("GET", url, headers=sent) as response:
                 read = response.status_code == 200 and wanted(response.headers)
-                data = await _body(response, url, max_bytes, cut=cut) if read else b""
+                data = b""
+                if read:
+                    data = await _body(response, url, max_bytes, cut=cut)
+                elif of_errors and response.status_code != 200:
+                    data = await _body(response, url, of_errors, cut=True)
                 return Answer(url, response.status_code, response.headers, data, read)
         except (TimeoutError, httpx.TimeoutException) as error:
             raise NotFetched(f"{url} was not answered within {self._seconds:g} s.", "timeout") from error
