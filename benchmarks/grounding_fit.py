@@ -149,7 +149,7 @@ def xquad_rows(vectors: Vectors, folder: Path) -> Rows:
 
 
 def wrong(text: str) -> list[str]:
-    """The text with one number changed, with a denial put in, and with an opposite, as far as it has what that needs."""
+    """The text with one number changed, with a denial put in, and with an opposite, where it can have them."""
     found = []
     if numbers := list(_NUMBER.finditer(text)):
         one = numbers[-1]
