@@ -235,11 +235,6 @@ async def issues(
         )
 
 
-def kept(known: Mapping[str, Known], prefix: str, code: str, reason: str) -> list[Failed]:
-    """The failure of a whole part: of each document of it that is known, so that they stay, else of the part itself."""
-    return [Failed(path, code, reason) for path in known if path.startswith(prefix)] or [Failed(prefix, code, reason)]
-
-
 def _too_large(path: str, options: ForgeOptions) -> Failed:
     return Failed(path, "too_large", f"{path} has more than {options.max_bytes:,} bytes (the option `max_bytes`).")
 

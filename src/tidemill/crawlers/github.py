@@ -26,13 +26,12 @@ from tidemill.crawlers.forge_documents import (
     Project,
     files,
     issues,
-    kept,
     project_of,
 )
 from tidemill.crawlers.git import Repositories
 from tidemill.crawlers.options import PASSED_OVER, options_of
 from tidemill.crawlers.patterns import Patterns
-from tidemill.crawlers.port import Failed, Found, Known, Unchanged
+from tidemill.crawlers.port import Failed, Found, Known, Unchanged, failed_part
 from tidemill.outbound import Outbound
 
 SITE = "https://github.com"
@@ -269,7 +268,7 @@ class _Crawl:
                 "The wiki of a private project is not cloned, since git is given no token. Add a clone as a folder."
             )
         if reason is not None or repositories is None:
-            for failed in kept(self._known, _WIKI, "no_clone", reason or ""):
+            for failed in failed_part(self._known, _WIKI, "no_clone", reason or ""):
                 yield failed
             return
         try:
@@ -277,7 +276,7 @@ class _Crawl:
         except NotFound:
             return  # a wiki that is switched on, and has no page yet
         except TidemillError as error:
-            for failed in kept(self._known, _WIKI, error.code, error.message):
+            for failed in failed_part(self._known, _WIKI, error.code, error.message):
                 yield failed
             return
         pages = [file for file in tree.files if collected(file.path.split("/"), _ALL)]

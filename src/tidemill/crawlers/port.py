@@ -24,7 +24,10 @@ class Unchanged:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A document that could not be fetched, why, and what to do. `code` is a word for machines, such as `too_large`."""
+    """A document that could not be fetched, why, and what to do. `code` is a word for machines, such as `too_large`.
+
+    What is stored of that path stays.
+    """
 
     path: str
     code: str
@@ -32,6 +35,11 @@ class Failed:
 
 
 Found = RawDocument | Unchanged | Failed
+
+
+def failed_part(known: Mapping[str, Known], prefix: str, code: str, reason: str) -> list[Failed]:
+    """The failure of all the paths that begin with `prefix`: of each that is known, so that it stays, else of it."""
+    return [Failed(path, code, reason) for path in known if path.startswith(prefix)] or [Failed(prefix, code, reason)]
 
 
 class Crawler(Protocol):
