@@ -18,6 +18,7 @@ from tidemill.flows.generation import forget_jobs
 from tidemill.flows.personal_data import ErasureFlow, ErasureParts
 from tidemill.flows.review import forget_changes
 from tidemill.flows.steps import forget_steps
+from tidemill.flows.sync import forget_syncs
 from tidemill.llm.cache.tiers import Answers
 from tidemill.protection.retention import Kept, Retention
 from tidemill.settings import Settings
@@ -28,6 +29,7 @@ from tidemill.store.blobs import BlobStore
 from tidemill.store.conversations import ConversationRepository
 from tidemill.store.data_folder import make_data_folder, make_private_folder, make_scratch_folder
 from tidemill.store.database import Pool, make_pool
+from tidemill.store.documents import DocumentRepository
 from tidemill.store.erasures import ErasureRepository
 from tidemill.store.files import FileRepository
 from tidemill.store.generation_jobs import GenerationJobRepository
@@ -38,6 +40,7 @@ from tidemill.store.personal_data import PersonalData
 from tidemill.store.responses import ResponseRepository
 from tidemill.store.retention import RetentionRepository
 from tidemill.store.reviews import ReviewRepository
+from tidemill.store.syncs import SyncRepository
 
 
 @asynccontextmanager
@@ -101,5 +104,9 @@ def kept_data(settings: Settings, pool: Pool, files: FileRepository, blobs: Blob
     days = timedelta(days=keep.log_days)
     yield Kept("guardrail_events", days, due("guardrail_events"), guarding.forget_events)
     yield Kept("review_steps", days, due("review_steps"), partial(forget_steps, pool, rows))
+    versions = timedelta(days=settings.knowledge.sources.version_days)
+    documents = DocumentRepository(pool, blobs)
+    yield Kept("document_versions", versions, due("document_versions"), documents.forget_versions)
+    yield Kept("syncs", days, due("syncs"), partial(forget_syncs, pool, SyncRepository(pool)))
     yield Kept("alerts", days, due("alerts"), AlertRepository(pool).forget)
     yield Kept("log_files", days, partial(count_old_logs, logs), partial(empty_old_logs, logs))

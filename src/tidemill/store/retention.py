@@ -29,6 +29,9 @@ DUE: Mapping[str, LiteralString] = {
     "text_fingerprints": "SELECT count(*) AS due FROM text_fingerprints WHERE expires_at <= %(before)s",
     "guardrail_events": "SELECT count(*) AS due FROM guardrail_events WHERE created_at < %(before)s",
     "alerts": "SELECT count(*) AS due FROM alerts WHERE resolved_at < %(before)s",
+    "document_versions": "SELECT count(*) AS due FROM document_versions WHERE ended_at < %(before)s",
+    "syncs": "SELECT count(*) AS due FROM source_syncs AS old WHERE finished_at < %(before)s AND EXISTS (SELECT 1 "
+    "FROM source_syncs AS newer WHERE newer.source_id = old.source_id AND newer.created_at > old.created_at)",
     "cached_embeddings": "SELECT count(*) AS due FROM embedding_cache WHERE created_at < %(before)s",
 }
 
