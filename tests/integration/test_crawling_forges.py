@@ -293,6 +293,14 @@ async def test_bounds_and_patterns_say_what_was_left_out(forge: Forge, kind: Sou
         await crawl(forge, SourceKind.GITHUB, branch="missing")
 
 
+async def test_a_project_without_a_commit_has_no_files(forge: Forge) -> None:
+    forge.files.clear()
+    forge.site.answers = lambda asked: Page(status=409) if "/git/trees/" in asked.target else forge.answer(asked)
+    assert await crawl(forge, SourceKind.GITHUB) == []
+    forge.about = {"empty_repo": True}
+    assert await crawl(forge, SourceKind.GITLAB) == []
+
+
 async def test_a_tree_that_github_cuts_short_is_listed_folder_by_folder(forge: Forge) -> None:
     forge.truncated = True
     assert set(documents(await crawl(forge, SourceKind.GITHUB))) == TAKEN

@@ -277,6 +277,27 @@ async def test_addresses_of_the_own_network_are_refused_unless_they_are_allowed(
     assert site.asked == []
 
 
+async def test_a_sitemap_that_is_named_and_not_there_is_a_failure_and_links_are_followed() -> None:
+    async with running_site(Site()) as site:
+        site.put("/robots.txt", f"Sitemap: {site.url}/old.xml", "text/plain")
+        site.link("/", "/a")
+        site.link("/a")
+        found = await crawl(site)
+        with pytest.raises(NotFound, match=r"old\.xml"):
+            await crawl(site, discover="sitemap")
+    assert paths(site, found) == {"/", "/a"}
+    assert failures(found) == {f"{site.url}/old.xml": "not_found"}
+
+
+async def test_cookies_are_not_kept() -> None:
+    async with running_site(Site()) as site:
+        site.pages["/"] = Page(b'<a href="/a">a</a>', headers={"content-type": HTML, "set-cookie": "seen=1; Path=/"})
+        site.link("/a")
+        found = await crawl(site)
+    assert paths(site, found) == {"/", "/a"}
+    assert not any("cookie" in asked.headers for asked in site.asked)
+
+
 async def test_a_site_with_nothing_to_take_is_an_error() -> None:
     async with running_site(Site()) as site:
         with pytest.raises(NotFound):

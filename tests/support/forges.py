@@ -42,7 +42,7 @@ class Forge:
     site: Site = field(default_factory=Site)
 
     def __post_init__(self) -> None:
-        self.site.answers = self._answer
+        self.site.answers = self.answer
         self.site.tags = False
 
     @property
@@ -54,7 +54,8 @@ class Forge:
         """The requests whose address has this part."""
         return [target for target in self.site.targets() if part in target]
 
-    def _answer(self, asked: Asked) -> Page:
+    def answer(self, asked: Asked) -> Page:
+        """What it answers."""
         if self.first:
             return self.first.pop(0)
         if self.token and asked.headers.get("authorization") != f"Bearer {self.token}":

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
 from urllib.parse import urlsplit
 
 import httpx
@@ -67,7 +68,7 @@ class Pace:
 
 
 class Fetcher:
-    """Asks one server.
+    """Asks one server. Keeps no cookies.
 
     Args:
         client: one that checks each address, and follows no redirect.
@@ -76,6 +77,7 @@ class Fetcher:
     """
 
     def __init__(self, client: httpx.AsyncClient, pace: Pace, *, seconds: float) -> None:
+        client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._client = client
         self.pace = pace
         self._seconds = seconds

@@ -204,7 +204,7 @@ class ForgeApi:
                 f"{self._forge} does not let the source read {path}. Give its token the right to read it, or leave "
                 "that part out with the option `parts`."
             )
-        if answer.status in {404, 410}:
+        if answer.status in {404, 409, 410}:  # GitHub's word for a repository without a commit is 409
             return NotFound(
                 f"{self._forge} has nothing at {path}, or nothing that the source may see. Check the location; for a "
                 "private project, name a token in the option `token`."

@@ -195,12 +195,13 @@ class _Crawl:
         failed: list[Failed] = []
         if self._options.discover is not Discover.LINKS:
             pages, failed = await self._sitemap_pages()
-        by_sitemap = bool(pages or failed)
+        by_sitemap = bool(pages)
         if not by_sitemap:
             if self._options.discover is Discover.SITEMAP:
+                reason = failed[0].reason if failed else f"There is none that names pages below {self._folder}."
                 raise NotFound(
-                    f"The site of {self._start} has no sitemap that names pages below {self._folder}. Set the option "
-                    "`discover` to `links`.",
+                    f"The site of {self._start} has no sitemap that can be used. {reason} Set the option `discover` "
+                    "to `links`.",
                     param="location",
                 )
             self._follow_links = True
