@@ -293,6 +293,43 @@ async def test_bounds_and_patterns_say_what_was_left_out(forge: Forge, kind: Sou
         await crawl(forge, SourceKind.GITHUB, branch="missing")
 
 
+@pytest.mark.parametrize("kind", KINDS)
+async def test_issues_that_are_not_given_are_a_failure_and_what_is_known_of_them_stays(
+    forge: Forge, kind: SourceKind
+) -> None:
+    forge.site.answers = lambda asked: Page(status=403) if "/issues?" in asked.target else forge.answer(asked)
+    known = {"issues/4": Known("0" * 64, "tag")}
+    found = await crawl(forge, kind, known=known)
+    assert (set(documents(found)), failures(found)) == (TAKEN, {"issues/4": "permission_denied"})
+    assert failures(await crawl(forge, kind)) == {"issues/": "permission_denied"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_issue_whose_comments_are_not_given_fails_alone(forge: Forge, kind: SourceKind) -> None:
+    forge.files.clear()
+    make = github_issue if kind is SourceKind.GITHUB else gitlab_issue
+    forge.issues = [make(1, "One", **{"comments" if make is github_issue else "notes": 1}), make(2, "Two")]
+    forge.site.answers = lambda asked: Page(status=404) if "/issues/1/" in asked.target else forge.answer(asked)
+    found = await crawl(forge, kind)
+    assert (set(documents(found)), failures(found)) == ({"issues/2"}, {"issues/1": "not_found"})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_forge_that_goes_down_ends_the_crawl(forge: Forge, kind: SourceKind) -> None:
+    forge.files = {f"{number}.md": b"%d" % number for number in range(20)}
+    forge.broken = {"/blobs/"}
+    with pytest.raises(Unavailable, match="stopped answering"):
+        await crawl(forge, kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_next_page_on_another_host_is_not_asked_for(forge: Forge, kind: SourceKind) -> None:
+    away = {"link": '<https://evil.example/page2>; rel="next"', "content-type": "application/json"}
+    forge.site.answers = lambda asked: Page(b"[]", headers=away) if "/issues?" in asked.target else forge.answer(asked)
+    with pytest.raises(Unavailable, match="another host"):
+        await crawl(forge, kind, token="source.127.0.0.1")
+
+
 async def test_a_project_without_a_commit_has_no_files(forge: Forge) -> None:
     forge.files.clear()
     forge.site.answers = lambda asked: Page(status=409) if "/git/trees/" in asked.target else forge.answer(asked)

@@ -1,6 +1,7 @@
 """What GitHub and GitLab have in common: the options of their sources, and their files and issues as documents."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -10,12 +11,12 @@ from urllib.parse import urlsplit
 from pydantic import ConfigDict, Field
 
 from tidemill.core.document import DocumentKind, RawDocument, Source
-from tidemill.core.errors import InvalidInput, NotFound, NotPermitted, Unavailable
+from tidemill.core.errors import InvalidInput, NotFound, NotPermitted, TidemillError, Unavailable
 from tidemill.core.text import storable
 from tidemill.crawlers.fetching import NotFetched
 from tidemill.crawlers.forge_api import FileEntry
 from tidemill.crawlers.options import FileOptions, Several
-from tidemill.crawlers.port import Failed, Found, Known, Unchanged
+from tidemill.crawlers.port import Failed, Found, Known, Unchanged, failed_part
 from tidemill.crawlers.urls import canonical_url
 
 MOST_FAILURES = 5
@@ -28,6 +29,10 @@ class Part(StrEnum):
     FILES = "files"
     ISSUES = "issues"
     WIKI = "wiki"
+
+
+BEGINNINGS = {Part.ISSUES: "issues/", Part.WIKI: "wiki:"}
+"""Of the paths of those parts' documents; a file's path is its own."""
 
 
 class IssueState(StrEnum):
@@ -168,14 +173,13 @@ async def files(
         try:
             data = await read(entry)
         except NotFetched as error:
-            failures = 0 if error.reason_code == "too_large" else failures + 1
-            failed = error
             if error.reason_code == "too_large":
                 yield _too_large(entry.path, options)
-            else:
-                yield Failed(entry.path, error.reason_code, error.message)
+                continue
+            failures += 1
             if failures >= MOST_FAILURES:
-                raise Unavailable(f"The forge stopped answering: {failed.message}") from error
+                raise Unavailable(f"The forge stopped answering: {error.message}") from error
+            yield Failed(entry.path, error.reason_code, error.message)
         except (NotFound, NotPermitted) as error:
             yield Failed(entry.path, error.code, error.message)
         else:
@@ -191,6 +195,30 @@ async def files(
         )
 
 
+async def taken_parts(
+    parts: Sequence[tuple[Part, AsyncGenerator[Found, None]]], known: Mapping[str, Known], options: ForgeOptions
+) -> AsyncGenerator[Found, None]:
+    """The documents of the parts that are taken. Issues and a wiki that are not given are failures, files an error."""
+    for part, documents in parts:
+        async with aclosing(documents):
+            if part not in options.parts:
+                continue
+            seen = set[str]()
+            refused: TidemillError | None = None
+            try:
+                async for one in documents:
+                    seen.add(one.path)
+                    yield one
+            except (NotFound, NotPermitted) as error:
+                if part is Part.FILES:
+                    raise
+                refused = error
+            if refused is not None:
+                left = {path: before for path, before in known.items() if path not in seen}
+                for failed in failed_part(left, BEGINNINGS[part], refused.code, refused.message):
+                    yield failed
+
+
 async def issues(
     found: AsyncIterator[Issue],
     known: Mapping[str, Known],
@@ -203,9 +231,9 @@ async def issues(
     Raises:
         NotFound, NotPermitted, Unavailable: the forge does not give them.
     """
-    count = 0
+    count = failures = 0
     async for issue in found:
-        path = f"issues/{issue.number}"
+        path = f"{BEGINNINGS[Part.ISSUES]}{issue.number}"
         count += 1
         if count > options.max_issues:
             yield Failed(
@@ -219,7 +247,17 @@ async def issues(
         if before is not None and before.etag == issue.tag:
             yield Unchanged(path)
             continue
-        said = await comments(issue) if issue.has_comments and options.max_comments else ()
+        said: Sequence[Comment] = ()
+        if issue.has_comments and options.max_comments:
+            try:
+                said = await comments(issue)
+            except (NotFetched, NotFound, NotPermitted) as error:
+                failures += 1
+                if failures >= MOST_FAILURES and isinstance(error, NotFetched):
+                    raise Unavailable(f"The forge stopped answering: {error.message}") from error
+                yield Failed(path, error.code, error.message)
+                continue
+        failures = 0
         yield RawDocument(
             path=path,
             data=_text_of(issue, said).encode("utf-8", "replace"),

@@ -18,6 +18,7 @@ from tidemill.crawlers.fetching import NOT_BOUNDED_HERE, Fetcher, Pace, Sleep
 from tidemill.crawlers.folder import collected
 from tidemill.crawlers.forge_api import FileEntry, ForgeApi, Tokens, Waiting, check_token
 from tidemill.crawlers.forge_documents import (
+    BEGINNINGS,
     Comment,
     ForgeOptions,
     Issue,
@@ -27,6 +28,7 @@ from tidemill.crawlers.forge_documents import (
     files,
     issues,
     project_of,
+    taken_parts,
 )
 from tidemill.crawlers.git import Repositories
 from tidemill.crawlers.options import PASSED_OVER, options_of
@@ -40,7 +42,7 @@ VERSION = "2022-11-28"
 MOST_FOLDERS = 20_000
 PAGE = 100
 _RAW = "application/vnd.github.raw+json"
-_WIKI = "wiki:"
+_WIKI = BEGINNINGS[Part.WIKI]
 _ALL = Patterns((), ())
 _FILE_MODES = frozenset({"100644", "100755"})
 
@@ -146,11 +148,9 @@ class GitHubCrawler:
                 (Part.ISSUES, crawl.issues()),
                 (Part.WIKI, crawl.wiki(source, self._repositories)),
             ]
-            for part, documents in parts:
-                async with aclosing(documents) as found:
-                    if part in options.parts:
-                        async for one in found:
-                            yield one
+            async with aclosing(taken_parts(parts, known, options)) as found:
+                async for one in found:
+                    yield one
 
 
 class _Crawl:

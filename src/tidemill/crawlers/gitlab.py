@@ -18,6 +18,7 @@ from tidemill.crawlers.fetching import NOT_BOUNDED_HERE, Fetcher, NotFetched, Pa
 from tidemill.crawlers.folder import collected
 from tidemill.crawlers.forge_api import FileEntry, ForgeApi, Tokens, Waiting, check_token
 from tidemill.crawlers.forge_documents import (
+    BEGINNINGS,
     Comment,
     ForgeOptions,
     Issue,
@@ -27,6 +28,7 @@ from tidemill.crawlers.forge_documents import (
     files,
     issues,
     project_of,
+    taken_parts,
 )
 from tidemill.crawlers.options import options_of
 from tidemill.crawlers.port import Failed, Found, Known, Unchanged
@@ -36,7 +38,7 @@ SITE = "https://gitlab.com"
 MOST_NAMES = 21
 """A project lies in at most 20 groups (https://docs.gitlab.com/user/group/subgroups/)."""
 PAGE = 100
-_WIKI = "wiki:"
+_WIKI = BEGINNINGS[Part.WIKI]
 _FILE_MODES = frozenset({"100644", "100755"})
 _STATES = {IssueState.OPEN: "opened", IssueState.CLOSED: "closed", IssueState.ALL: "all"}
 _FORMATS = {"markdown": "text/markdown", "rdoc": "text/plain", "asciidoc": "text/plain", "org": "text/plain"}
@@ -129,11 +131,9 @@ class GitLabCrawler:
             about = await api.one(_Project, f"/projects/{quote(project.path, safe='')}")
             crawl = _Crawl(api, project, about, options, known)
             parts = [(Part.FILES, crawl.files()), (Part.ISSUES, crawl.issues()), (Part.WIKI, crawl.wiki())]
-            for part, documents in parts:
-                async with aclosing(documents) as found:
-                    if part in options.parts:
-                        async for one in found:
-                            yield one
+            async with aclosing(taken_parts(parts, known, options)) as found:
+                async for one in found:
+                    yield one
 
 
 class _Crawl:
