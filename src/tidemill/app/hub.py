@@ -143,7 +143,7 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
         readers, reader = readers_of(pool), DocumentReader(settings.knowledge.reading)
         stack.push_async_callback(reader.close)
         repositories = repositories_of(settings, outbound)
-        crawlers = crawlers_of(settings, pool, repositories)
+        crawlers = crawlers_of(settings, pool, repositories, outbound, secrets)
         syncs = syncs_of(settings, pool, jobs, reader, crawlers, embedder, embedding_deployments, metrics, traces)
         await jobs.start()
         stack.push_async_callback(jobs.aclose)

@@ -5,10 +5,15 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from tidemill.accounts.readers import Readers
 from tidemill.core.clock import system_clock
 from tidemill.core.document import SourceKind
+from tidemill.crawlers.feed import FeedCrawler
 from tidemill.crawlers.folder import FolderCrawler
 from tidemill.crawlers.git import GitCrawler
+from tidemill.crawlers.github import GitHubCrawler
+from tidemill.crawlers.gitlab import GitLabCrawler
+from tidemill.crawlers.linkedin import LinkedInCrawler
 from tidemill.crawlers.port import Crawler
 from tidemill.crawlers.upload import UploadCrawler
+from tidemill.crawlers.website import WebsiteCrawler
 from tidemill.flows.chunk_vectors import ChunkVectors, VectorParts
 from tidemill.flows.reading import DocumentReading
 from tidemill.flows.sync import SyncFlow
@@ -19,6 +24,7 @@ from tidemill.knowledge.sources import SourceParts, Sources
 from tidemill.llm.catalog import DEFAULT
 from tidemill.llm.embeddings import Embedder
 from tidemill.outbound import Outbound
+from tidemill.protection.secrets import Secrets
 from tidemill.readers.port import Reader
 from tidemill.registry.embeddings import EmbeddingDeployments
 from tidemill.settings import Settings
@@ -41,13 +47,20 @@ def repositories_of(settings: Settings, outbound: Outbound) -> CollectedReposito
     return CollectedRepositories(folder, outbound, settings.knowledge.sources.max_repository_bytes)
 
 
-def crawlers_of(settings: Settings, pool: Pool, repositories: CollectedRepositories) -> Mapping[SourceKind, Crawler]:
+def crawlers_of(
+    settings: Settings, pool: Pool, repositories: CollectedRepositories, outbound: Outbound, secrets: Secrets
+) -> Mapping[SourceKind, Crawler]:
     """What collects the documents of each kind of source."""
     blobs = BlobStore(settings.blobs_dir)
     most = settings.knowledge.reading.max_bytes
     return {
         SourceKind.FOLDER: FolderCrawler(most, [settings.data_dir]),
         SourceKind.GIT: GitCrawler(repositories, most),
+        SourceKind.GITHUB: GitHubCrawler(outbound, secrets, repositories),
+        SourceKind.GITLAB: GitLabCrawler(outbound, secrets),
+        SourceKind.WEBSITE: WebsiteCrawler(outbound),
+        SourceKind.FEED: FeedCrawler(outbound),
+        SourceKind.LINKEDIN: LinkedInCrawler([settings.data_dir]),
         SourceKind.UPLOAD: UploadCrawler(SourceRepository(pool, blobs), blobs),
     }
 

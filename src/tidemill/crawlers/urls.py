@@ -3,7 +3,8 @@
 import re
 from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlencode, urljoin, urlsplit, urlunsplit
 
-LONGEST_URL = 2000
+LONGEST_URL = 1000
+"""A document's path, which its address is, is no longer."""
 DEEPEST_PATH = 20
 MOST_REPEATS = 3
 _PORTS = {"http": 80, "https": 443}

@@ -152,11 +152,11 @@ class SyncRun:
         await self._tell(at_once=True)
 
     def _offered(self, source: Source, known: Mapping[str, KnownDocument]) -> Mapping[str, Known]:
-        """What the origin may be asked about by tag: all that would not be read again."""
+        """All that is stored; with neither digest nor tag what is to be read again, so that it is fetched anew."""
         return {
-            path: Known(one.digest, one.etag)
+            path: Known(one.digest, one.etag) if self._stands(source, one) else Known("", None)
             for path, one in known.items()
-            if one.digest is not None and self._stands(source, one)
+            if one.digest is not None
         }
 
     def _stands(self, source: Source, one: KnownDocument) -> bool:

@@ -303,7 +303,7 @@ class Sources:
         location = new.location.strip()
         if len(location) > LONGEST_LOCATION or not location.isprintable():
             raise InvalidInput(f"A location has at most {LONGEST_LOCATION} printable characters.", param="location")
-        if new.kind is SourceKind.FOLDER:
+        if new.kind in {SourceKind.FOLDER, SourceKind.LINKEDIN}:
             return await asyncio.to_thread(self._folder, location, caller)
         if new.kind is SourceKind.GIT and (path := local_path(location)) is not None:
             roots = [Path("/")] if _is_admin(caller) else self._parts.roots
