@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,11 +11,12 @@ import pytest
 
 from tests.support.syncing import EVERYTHING, Syncing
 from tidemill.core.classification import Level
-from tidemill.core.document import ChunkStrategy, SourceKind
+from tidemill.core.document import ChunkStrategy, RawDocument, Source, SourceKind
 from tidemill.core.embedding import EmbeddingRequest, Embeddings
 from tidemill.core.errors import ContextTooLong, NotFound, NotPermitted, Unavailable
 from tidemill.core.search import Reader
 from tidemill.core.sync import SyncState
+from tidemill.crawlers.port import Failed, Found, Known, Unchanged
 from tidemill.jobs.direct import Interrupted
 from tidemill.llm.scripted_embeddings import ScriptedEmbedder
 from tidemill.store.database import Pool
@@ -243,15 +244,15 @@ async def test_a_missing_embedding_model_fails_the_sync_and_loses_nothing(syncin
 
 
 class Choosy(ScriptedEmbedder):
-    """Reads thirty words, and nothing of what is said to be kept here."""
+    """Reads ten words, and nothing of what is said to be kept here."""
 
     async def embed(self, request: EmbeddingRequest) -> Embeddings:
         """As the port says."""
         for text in request.texts:
             if "keep it here" in text:
                 raise NotPermitted("This text may not leave the team's network.")
-            if len(text.split()) > 30:
-                raise ContextTooLong(prompt_tokens=len(text.split()), context_tokens=30, param="input", what="the text")
+            if len(text.split()) > 10:
+                raise ContextTooLong(prompt_tokens=len(text.split()), context_tokens=10, param="input", what="the text")
         return await super().embed(request)
 
 
@@ -263,8 +264,11 @@ async def test_a_text_that_a_model_cannot_or_may_not_have_stops_no_other(pool: P
     source = await syncing.source()
     sync = await syncing.sync(source)
     assert sync.state is SyncState.DONE, sync.error
-    assert (sync.counts.embedded, sync.counts.shortened) == (2, 1)
-    paths = "SELECT path FROM chunk_vectors JOIN chunks ON chunks.id = chunk_id JOIN documents AS d ON d.id = document_id"
+    assert (sync.counts.embedded, sync.counts.shortened) == (6, 1)
+    paths = (
+        "SELECT path FROM chunk_vectors JOIN chunks ON chunks.id = chunk_id "
+        "JOIN documents ON documents.id = document_id"
+    )
     assert {row["path"] for row in await syncing.rows(paths)} == {"long.txt", "short.txt"}
     assert (await syncing.sync(source)).state is SyncState.DONE
 
@@ -522,3 +526,63 @@ async def test_two_syncs_at_once_leave_no_chunk_without_its_vector(syncing: Sync
     await asyncio.gather(syncing.sync(first), syncing.sync(second))
     assert len(await syncing.rows("SELECT 1 FROM chunk_vectors")) == 16
     assert not await syncing.rows("SELECT 1 FROM chunks_to_embed")
+
+
+class Origin:
+    """A source whose documents a test sets: bytes, `None` for one that has not changed, or a failure."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, bytes | str | None] = {}
+        self.known: Mapping[str, Known] = {}
+
+    def check(self, source: Source) -> None:
+        """Everything goes."""
+
+    async def crawl(self, source: Source, known: Mapping[str, Known]) -> AsyncGenerator[Found, None]:
+        """What the test set."""
+        self.known = known
+        for path, content in self.found.items():
+            if content is None:
+                yield Unchanged(path)
+            elif isinstance(content, str):
+                yield Failed(path, "timeout", content)
+            else:
+                yield RawDocument(path, content, title="A page", etag="1", author="Mai")
+
+
+async def test_a_document_that_can_not_be_fetched_for_a_while_stays_and_is_known(pool: Pool, tmp_path: Path) -> None:
+    origin = Origin()
+    syncing = Syncing(pool, tmp_path, crawlers={SourceKind.WEBSITE: origin})
+    source = await syncing.source("site", SourceKind.WEBSITE)
+    origin.found = {"/a": LEAVE.encode(), "/b": MEALS.encode()}
+    await syncing.sync(source)
+    before = await syncing.texts()
+    for _ in range(2):
+        origin.found = {"/a": None, "/b": "It did not answer."}
+        sync = await syncing.sync(source)
+        assert (sync.counts.failed, sync.counts.gone) == (1, 0)
+        assert set(origin.known) == {"/a", "/b"}
+        assert [one.code for one in await syncing.documents.failures(source.id, limit=5)] == ["timeout"]
+    origin.found = {"/a": None, "/b": None}
+    sync = await syncing.sync(source)
+    assert (sync.counts.failed, sync.counts.unchanged) == (0, 2)
+    assert await syncing.documents.failures(source.id, limit=5) == []
+    assert await syncing.texts() == before
+
+
+async def test_what_the_origin_does_not_send_again_is_cut_anew_from_the_stored_bytes(
+    pool: Pool, tmp_path: Path
+) -> None:
+    origin = Origin()
+    syncing = Syncing(pool, tmp_path, crawlers={SourceKind.WEBSITE: origin})
+    source = await syncing.source("site", SourceKind.WEBSITE)
+    origin.found = {"/a.md": MEALS.encode()}
+    await syncing.sync(source)
+    origin.found = {"/a.md": None}
+    changed = replace(source, strategy=ChunkStrategy.TOKENS)
+    async with syncing.pool.connection() as connection:
+        await syncing.sources.change(connection, changed)
+    assert (await syncing.sync(changed)).counts.changed == 1
+    [document] = await syncing.documents.page(source.id, EVERYTHING, limit=5)
+    assert (document.author, document.title) == ("Mai", "Meals")
+    assert await syncing.rows("SELECT 1 FROM documents WHERE chunked_by LIKE 'tokens/%%' AND etag = '1'")

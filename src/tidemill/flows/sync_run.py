@@ -135,7 +135,8 @@ class SyncRun:
         self._counts = replace(sync.counts, seen=0, failed=0)
         known = await self._parts.documents.known(source.id)
         seen: set[str] = set()
-        async with aclosing(crawler.crawl(source, self._offered(source, known))) as found:
+        offered = {path: Known(one.digest, one.etag) for path, one in known.items() if one.digest is not None}
+        async with aclosing(crawler.crawl(source, offered)) as found:
             async for one in found:
                 path = storable(one.path)
                 if path in seen or len(path) > LONGEST_PATH:
@@ -151,14 +152,6 @@ class SyncRun:
             await self._tell()
         await self._tell(at_once=True)
 
-    def _offered(self, source: Source, known: Mapping[str, KnownDocument]) -> Mapping[str, Known]:
-        """All that is stored; with neither digest nor tag what is to be read again, so that it is fetched anew."""
-        return {
-            path: Known(one.digest, one.etag) if self._stands(source, one) else Known("", None)
-            for path, one in known.items()
-            if one.digest is not None
-        }
-
     def _stands(self, source: Source, one: KnownDocument) -> bool:
         """Whether nothing is to be done where the bytes are the same."""
         return one.failed or one.chunked_by == self._parts.reading.recipe(source.strategy)
@@ -168,17 +161,27 @@ class SyncRun:
     ) -> None:
         match found:
             case Unchanged():
-                self._counts.failed += known is not None and known.failed
+                if known is not None:
+                    await self._unchanged(source, path, known)
             case Failed():
                 self._counts.failed += 1
                 await self._fail_one(source, path, found.code, found.reason)
             case RawDocument():
                 await self._raw(source, replace(found, path=path), known)
 
+    async def _unchanged(self, source: Source, path: str, known: KnownDocument) -> None:
+        self._counts.failed += known.failed
+        if known.unfetched:
+            await self._parts.documents.touch(self._id, source.id, path, known.etag)
+        if known.id is not None and not self._stands(source, known):  # it is cut otherwise now, from the stored bytes
+            raw = await self._parts.documents.raw(known.id)
+            if raw is not None:
+                await self._raw(source, raw, known)
+
     async def _raw(self, source: Source, raw: RawDocument, known: KnownDocument | None) -> None:
         digest = await asyncio.to_thread(lambda: hashlib.sha256(raw.data).hexdigest())
         if known is not None and known.digest == digest and self._stands(source, known):
-            if raw.etag != known.etag:
+            if raw.etag != known.etag or known.unfetched:
                 await self._parts.documents.touch(self._id, source.id, raw.path, raw.etag)
             self._counts.failed += known.failed
             return

@@ -312,12 +312,12 @@ class Sources:
 
     def _folder(self, location: str, caller: Caller) -> str:
         refused = NotPermitted(
-            f"The folder {location[:300]!r} is not one of which you may make a source. An operator names these folders "
-            f"in the setting {SETTING}; an admin may name any.",
+            f"You may make no source of {location[:300]!r}. An operator names the folders of which everyone may in the "
+            f"setting {SETTING}; an admin may name any.",
             param="location",
         )
         if not location.startswith("/"):
-            raise InvalidInput("Give the whole path of a folder on the hub's machine.", param="location")
+            raise InvalidInput("Give the whole path of what is on the hub's machine.", param="location")
         try:
             folder = Path(location).resolve()
             roots = [root.resolve() for root in self._parts.roots]

@@ -6,14 +6,14 @@ postings, what is to be embedded of it, and what finds its near duplicates.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import LiteralString
 from uuid import UUID
 
 from tidemill.analysis.near_duplicates import NEAR, bands, similarity
 from tidemill.core.classification import Level
-from tidemill.core.document import Chunk, DocumentKind
+from tidemill.core.document import Chunk, DocumentKind, RawDocument
 from tidemill.core.json import Json
 from tidemill.core.search import Reader
 from tidemill.core.sync import DocumentFailure, StoredDocument
@@ -48,6 +48,10 @@ PUT: LiteralString = (
     f"VALUES (%(id)s, %(source_id)s, %(path)s, %(at)s, {VALUES}) "
     f"ON CONFLICT (id) DO UPDATE SET ({COLUMNS}) = ROW ({VALUES})"
 )
+RAW = """
+SELECT raw_digest, path, media_type, title, url, kind, platform, author, licence, published_at, modified_at, etag
+FROM documents WHERE id = %s
+"""
 EXACT = """
 SELECT id FROM documents WHERE text_digest = %(text)s AND id <> %(id)s AND duplicate_of IS NULL
 ORDER BY created_at, id LIMIT 1
@@ -82,6 +86,8 @@ class KnownDocument:
         id: of the document; `None` where there never was one.
         digest: of its bytes; `None` of a failure to fetch them.
         chunked_by: how it was cut; `None` of a failure.
+        failed: whether that version can't be read.
+        unfetched: whether the last try to fetch it failed, so that what is stored may not be the newest.
     """
 
     id: UUID | None
@@ -89,6 +95,7 @@ class KnownDocument:
     etag: str | None
     chunked_by: str | None
     failed: bool = False
+    unfetched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +144,9 @@ class DocumentRepository:
             for row in await cursor.fetchall():
                 path = str(row["path"])
                 before = found.get(path)
+                if before is not None and row["digest"] is None:
+                    found[path] = replace(before, unfetched=True)
+                    continue
                 found[path] = KnownDocument(
                     id=before.id if before else row["id"],  # type: ignore[arg-type]
                     digest=row["digest"],  # type: ignore[arg-type]
@@ -180,7 +190,10 @@ class DocumentRepository:
         return written
 
     async def touch(self, sync_id: UUID, source_id: UUID, path: str, etag: str | None) -> None:
-        """Notes under which tag the origin has the version that is known, so that it need not be fetched again."""
+        """Notes under which tag the origin has the version that is known, so that it need not be fetched again.
+
+        A failure to fetch it is over with that.
+        """
         async with self._pool.connection() as connection, connection.transaction():
             await hold(connection, sync_id)
             for table in ("documents", "document_failures"):
@@ -188,6 +201,18 @@ class DocumentRepository:
                     f"UPDATE {table} SET etag = %s WHERE source_id = %s AND path = %s".encode(),  # noqa: S608
                     (etag, source_id, path),
                 )
+            await connection.execute(
+                "DELETE FROM document_failures WHERE source_id = %s AND path = %s AND digest IS NULL", (source_id, path)
+            )
+
+    async def raw(self, document_id: UUID) -> RawDocument | None:
+        """A document as it was fetched, from its stored bytes; `None` where it is gone."""
+        async with self._pool.connection() as connection:
+            row = await (await connection.execute(RAW, (document_id,))).fetchone()
+        if row is None:
+            return None
+        data = await self._blobs.get(str(row.pop("raw_digest")))
+        return RawDocument(**{**row, "kind": DocumentKind(str(row["kind"]))}, data=data)  # type: ignore[arg-type]
 
     async def fail(self, sync_id: UUID, source_id: UUID, failure: DocumentFailure) -> None:
         """Records that a document can't be had. What an earlier version of it gave stays."""
