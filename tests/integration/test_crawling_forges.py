@@ -289,6 +289,7 @@ async def test_bounds_and_patterns_say_what_was_left_out(forge: Forge, kind: Sou
     assert (len(documents(few)), list(failures(few).values())) == (1, ["too_many"])
     assert set(documents(await crawl(forge, kind, include=["docs/"]))) == {"docs/mua-hang.md"}
     assert set(documents(await crawl(forge, kind, parts=["issues"]))) == set()
+    assert set(documents(await crawl(forge, kind, parts="files"))) == TAKEN
     with pytest.raises(NotFound):
         await crawl(forge, SourceKind.GITHUB, branch="missing")
 

@@ -100,7 +100,7 @@ async def test_a_feed_is_synced_and_what_it_no_longer_shows_stays_however_it_is_
         assert await synced_twice(syncing, source) == {"urn:1", "urn:2"}
         site.put("/feed", rss(2, 3))
         sync = await syncing.sync(await recut(syncing, source))
-    assert (sync.counts.new, sync.counts.changed, sync.counts.gone) == (1, 1, 0)
+    assert (sync.counts.new, sync.counts.failed, sync.counts.gone) == (1, 0, 0)
     assert len(await syncing.rows("SELECT 1 FROM documents")) == 3
 
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from tidemill.core.document import DocumentKind, RawDocument, Source
 from tidemill.core.errors import InvalidInput, NotFound, NotPermitted, TidemillError, Unavailable
@@ -43,6 +43,11 @@ class IssueState(StrEnum):
     ALL = "all"
 
 
+def _several(value: object) -> object:
+    """One name for a list of that one, as people write it."""
+    return [value] if isinstance(value, str) else value
+
+
 class ForgeOptions(FileOptions):
     """The options of a project on a forge."""
 
@@ -56,7 +61,7 @@ class ForgeOptions(FileOptions):
     branch: str | None = Field(
         None, min_length=1, max_length=250, description="Whose files are taken; the project's own default where absent."
     )
-    parts: Annotated[list[Part], Field(min_length=1, max_length=3)] = Field(
+    parts: Annotated[list[Part], BeforeValidator(_several), Field(min_length=1, max_length=3)] = Field(
         default_factory=lambda: list(Part), description="What is taken: `files`, `issues`, `wiki`."
     )
     issue_state: IssueState = Field(IssueState.ALL, description="Which issues are: `open`, `closed` or `all`.")
