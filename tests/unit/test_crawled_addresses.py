@@ -2,6 +2,7 @@
 
 import gzip
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +34,8 @@ from tidemill.crawlers.urls import canonical_url, looks_endless, same_site
         ("https://user:secret@example.com/", None),
         ("http://example.com\\@evil.example/", None),
         ("http://example.com:99999/", None),
+        ("http://./a", None),
+        ("/a%9é", "https://base.example/a%259%C3%A9"),
         ("https://example.com/" + "a" * 3000, None),
     ],
 )
@@ -40,10 +43,16 @@ def test_an_address_has_one_spelling(address: str, canonical: str | None) -> Non
     assert canonical_url(address, "https://base.example/folder/start") == canonical
 
 
-@given(st.text(max_size=60))
-def test_a_canonical_address_is_its_own_canonical_form(text: str) -> None:
-    once = canonical_url(text, "https://base.example/folder/start")
-    assert once is None or canonical_url(once) == once
+@given(
+    st.sampled_from(["http://", "//", "/", "?", ""]),
+    st.text("ab%9é./:?#@[];&=+ \\<İ", max_size=30) | st.text(max_size=30),
+)
+def test_a_canonical_address_is_its_own_canonical_form_and_can_be_asked(beginning: str, text: str) -> None:
+    once = canonical_url(beginning + text, "https://base.example/folder/start")
+    if once is not None:
+        assert canonical_url(once) == once
+        assert once.isascii()
+        assert httpx.URL(once).host
 
 
 def test_a_site_is_a_host_and_port_with_or_without_encryption() -> None:

@@ -3,6 +3,8 @@
 import re
 from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlencode, urljoin, urlsplit, urlunsplit
 
+import httpx
+
 LONGEST_URL = 1000
 """A document's path, which its address is, is no longer."""
 DEEPEST_PATH = 20
@@ -14,6 +16,8 @@ _TRACKING = re.compile(
     r"utm_\w+|fbclid|gclid|dclid|msclkid|mc_[ce]id|igshid|yclid|_ga|phpsessid|jsessionid|sessionid|sid|aspsessionid\w*",
     re.IGNORECASE,
 )
+_HOST = re.compile(r"[a-z0-9._-]{1,253}|[0-9a-f:.]{2,45}")
+_ESCAPE = re.compile(r"(%[0-9A-Fa-f]{2})")
 _SESSION = re.compile(r";jsessionid=[^/?#]*", re.IGNORECASE)
 
 
@@ -34,13 +38,15 @@ def canonical_url(address: str, base: str | None = None) -> str | None:
         return None
     try:
         parts = urlsplit(urljoin(base, address) if base else address)
-        host, port = parts.hostname, parts.port
-        if parts.scheme not in _PORTS or not host or "@" in parts.netloc or re.search(r"[\s\\<>\"]", parts.netloc):
-            return None
+        host, port = (parts.hostname or "").rstrip("."), parts.port
         host = host.encode("idna").decode() if not host.isascii() else host
-    except (ValueError, UnicodeError):
+        if parts.scheme not in _PORTS or not _HOST.fullmatch(host) or "@" in parts.netloc:
+            return None
+        if "xn--" in host and not httpx.URL(f"http://{host}/").host:  # raises for what IDNA 2008 forbids
+            return None
+    except (ValueError, httpx.InvalidURL):
         return None
-    host = f"[{host}]" if ":" in host else host.rstrip(".")
+    host = f"[{host}]" if ":" in host else host
     netloc = host if port in (None, _PORTS[parts.scheme]) else f"{host}:{port}"
     path = _without_dots(_escaped(_SESSION.sub("", parts.path), _SAFE_PATH)) or "/"
     url = urlunsplit((parts.scheme, netloc, path, _query(parts.query), ""))
@@ -89,10 +95,9 @@ def _query(query: str) -> str:
 
 def _escaped(text: str, safe: str) -> str:
     """Each escape in capitals, and none for what needs none; what is not ASCII is escaped."""
-    pieces = re.split(r"(%[0-9A-Fa-f]{2})", text)
     kept = []
-    for piece in pieces:
-        if len(piece) == 3 and piece[0] == "%":
+    for piece in _ESCAPE.split(text):
+        if _ESCAPE.fullmatch(piece):
             raw = unquote_to_bytes(piece)
             kept.append(raw.decode() if re.fullmatch(rb"[A-Za-z0-9._~-]", raw) else piece.upper())
         else:
