@@ -1,17 +1,20 @@
 """About how many tokens a text has, where the model's own counter is not at hand.
 
-Counted as the SentencePiece and WordPiece vocabularies of multilingual models cut: a short word is one token, a long
-one several, a digit or a sign one. It gives no less than multilingual-e5 counts for nearly every text, and up to half
-more for code.
+Counted as the vocabularies of multilingual models cut: a short word is one token, a long one several, two digits are
+one, and so is a sign. On documents and code, Vietnamese and English, it gives .9 to 1.3 times what
+multilingual-e5-small counts.
 """
 
 import re
 
-_PIECE = re.compile(r"[A-Za-z]+|[^\W\d_]+|\d|[^\w\s]|_")
-_ASCII_LETTERS, _LETTERS = 5, 3
-"""Letters of a word for one token."""
-_WIDE = 0x2E80
-"""From this code point on, a character is a token by itself: Chinese, Japanese, Korean and what comes after."""
+_PIECE = re.compile(r"[^\W\d_]+|\d+|[^\w\s]|_")
+_SHORT = 5
+"""Letters of the longest word that is one token."""
+_MORE = 3
+"""Letters beyond that for one more."""
+_DIGITS = 2
+_WIDE = "\u2e80"
+"""From this character on, each is a token by itself: Chinese, Japanese, Korean and what comes after."""
 
 
 def about_tokens(text: str) -> int:
@@ -20,10 +23,8 @@ def about_tokens(text: str) -> int:
 
 
 def _tokens(piece: str) -> int:
-    if len(piece) == 1:
-        return 1
-    if piece.isascii():
-        return 1 + (len(piece) - 1) // _ASCII_LETTERS
-    if ord(max(piece)) >= _WIDE:
+    if piece[0].isdigit():
+        return -(-len(piece) // _DIGITS)
+    if max(piece) >= _WIDE:
         return len(piece)
-    return 1 + (len(piece) - 1) // _LETTERS
+    return 1 + -(-max(0, len(piece) - _SHORT) // _MORE)

@@ -26,7 +26,7 @@ class ReadingSettings(Section):
 class ChunkSettings(Section):
     """Into what size of pieces documents are cut, to be found and cited by themselves."""
 
-    size: int = Field(256, ge=32, le=8192, description="Tokens of the largest chunk, by the embedding model's count.")
+    size: int = Field(256, ge=32, le=8192, description="Tokens of the largest chunk, estimated from its words.")
     overlap: int = Field(32, ge=0, description="Tokens that a chunk may repeat of the one before it.")
 
     @model_validator(mode="after")
