@@ -27,6 +27,7 @@ from tidemill.api import (
     jobs,
     keys,
     limits,
+    mcp,
     models,
     oidc,
     people,
@@ -83,6 +84,7 @@ def add_routes(app: FastAPI) -> None:
     """Every route, under both prefixes where it has one."""
     app.include_router(health.router)
     app.include_router(generate.router)
+    app.include_router(mcp.router)
     for prefix in PREFIXES:
         router = APIRouter(prefix=prefix)
         for part in (

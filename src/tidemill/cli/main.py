@@ -25,6 +25,7 @@ COMMANDS = {
     "sources": ("tidemill.cli.sources:app", "Collect documents: folders, repositories, uploads and more."),
     "search": ("tidemill.cli.search:search", "Find passages in your documents."),
     "eval": ("tidemill.cli.evaluation:app", "Measure search and answers, and compare two measurements."),
+    "mcp": ("tidemill.cli.mcp:mcp", "Offer search, answers and reviews to MCP clients."),
     "jobs": ("tidemill.cli.jobs:app", "Ask without waiting, and see what came of it."),
     "batches": ("tidemill.cli.batches:app", "Ask many things from a file, and follow how far that is."),
     "models": ("tidemill.cli.models:app", "List, fetch, load and unload models."),
