@@ -195,3 +195,18 @@ def test_a_sync_whose_hub_is_killed_ends_as_if_it_had_not_been(folder: Path) -> 
             assert row["counts"]["seen"] == 60
         finally:
             stop(hub)
+
+
+def test_a_hub_that_has_read_documents_stops_in_order(folder: Path, files: Path) -> None:
+    log = folder / "stopped.log"
+    pages = folder / "pages"
+    pages.mkdir()
+    (pages / "page.html").write_bytes((CORPUS / "onboarding.html").read_bytes())
+    with upstream(folder) as scripted:
+        hub = start_hub(folder / "stopped", settings_of(scripted.url, pages), log=log)
+        with hub.client() as client:
+            body = {"name": "pages", "kind": "folder", "location": str(pages)}
+            assert synced(client, done(client.post("/v1/sources", json=body))["id"])["counts"]["new"] == 1
+        stop(hub)
+    assert hub.process.returncode == 0
+    assert "Traceback" not in log.read_text()

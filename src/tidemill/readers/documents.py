@@ -1,6 +1,7 @@
 """Reads every format: what is text here, what is complicated in a process apart."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 from tidemill.core.document import CleanDocument, RawDocument
 from tidemill.readers.child import too_long
@@ -39,7 +40,8 @@ class DocumentReader:
 
     async def close(self) -> None:
         """Ends the process that reads, where there is one."""
-        await asyncio.to_thread(self._process.close)
+        with ThreadPoolExecutor(1) as own:  # the loop's own threads may be gone when all is shut down
+            await asyncio.get_running_loop().run_in_executor(own, self._process.close)
 
     def _read(self, document: RawDocument) -> CleanDocument:
         size, most = len(document.data), self._limits.max_bytes
