@@ -121,9 +121,8 @@ async def test_a_caller_without_the_right_is_told_which(hub: Hub, outsider: str,
             assert "right" in text_of(refused)
 
 
-@WAYS
-async def test_what_no_tool_takes_is_an_error_of_the_tool(hub: Hub, reach: Any) -> None:
-    async with reach(hub, hub.key) as client:
+async def test_what_no_tool_takes_is_an_error_of_the_tool(hub: Hub) -> None:
+    async with over_http(hub, hub.key) as client:
         for name, arguments, said in (
             ("search", {}, "`query` is missing"),
             ("search", {"query": "  "}, "empty"),

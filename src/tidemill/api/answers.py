@@ -14,7 +14,7 @@ from tidemill.api.answering import asker_of
 from tidemill.api.errors import error_body
 from tidemill.api.gate import caller_of
 from tidemill.api.rights import needs
-from tidemill.api.search import FiltersShown
+from tidemill.api.search_filters import FiltersShown
 from tidemill.api.services import services_of
 from tidemill.api.streaming import ClientGone, EventStream, while_connected
 from tidemill.core.accounts import Right

@@ -13,7 +13,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tidemill.api.errors import invalid
-from tidemill.api.search import FiltersShown
+from tidemill.api.search_filters import FiltersShown
 from tidemill.core.errors import InvalidInput, TidemillError, Unavailable
 
 REVIEW_SECONDS = 240.0

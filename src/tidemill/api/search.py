@@ -1,15 +1,16 @@
 """`POST /v1/search`: passages of the documents that the caller may see."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from tidemill.api.answering import asker_of
 from tidemill.api.gate import caller_of
 from tidemill.api.rights import needs
+from tidemill.api.search_filters import FiltersShown
 from tidemill.api.services import services_of
 from tidemill.core.accounts import Right
 from tidemill.core.classification import Level
@@ -18,24 +19,6 @@ from tidemill.core.search import Filters, Hit, Scores, SearchMode
 from tidemill.knowledge.search import MOST_HITS, Expansion, Found, SearchRequest
 
 router = APIRouter(tags=["knowledge"])
-
-Text = Annotated[str, Field(min_length=1, max_length=1000)]
-Several = Annotated[list[Text], Field(max_length=50)]
-
-
-class FiltersShown(BaseModel):
-    """To what a search is narrowed; all that is given must hold. `paths` are prefixes or globs."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    sources: Several = []
-    kinds: list[DocumentKind] = []
-    platforms: Several = []
-    authors: Several = []
-    languages: Several = []
-    paths: Several = []
-    after: AwareDatetime | None = None
-    before: AwareDatetime | None = None
 
 
 class SearchBody(BaseModel):

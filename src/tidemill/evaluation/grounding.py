@@ -22,6 +22,8 @@ from tidemill.evaluation.results import Figures, means
 from tidemill.evaluation.retrieval import Told
 
 NUMBERS = re.compile(r"\s*\[(\d+(?:\s*,\s*\d+)*)\]")
+BEFORE = re.compile(r"(?:\s*\[\d+(?:\s*,\s*\d+)*\])+")
+"""Numbers with which a sentence begins: they belong to the one before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,14 +214,20 @@ def _said(answer: GivenAnswer) -> list[tuple[str, list[int]]]:
     found: list[tuple[str, list[int]]] = []
     for span in sentences(answer.text):
         text = span.of(answer.text)
-        numbers = [int(one) for match in NUMBERS.finditer(text) for one in match[1].split(",")]
-        places = list(dict.fromkeys(answer.cited[one] for one in numbers if one in answer.cited))
-        plain = NUMBERS.sub("", text).strip()
+        before = BEFORE.match(text)
+        behind = _places(before[0], answer) if before else []
+        if found:  # numbers that stand behind the full stop
+            found[-1] = (found[-1][0], list(dict.fromkeys([*found[-1][1], *behind])))
+        own = text[before.end() :] if before and found else text
+        plain = NUMBERS.sub("", own).strip()
         if any(letter.isalnum() for letter in plain):
-            found.append((plain, places))
-        elif found and places:  # the numbers stand behind the full stop
-            found[-1] = (found[-1][0], list(dict.fromkeys([*found[-1][1], *places])))
+            found.append((plain, _places(own, answer)))
     return found
+
+
+def _places(text: str, answer: GivenAnswer) -> list[int]:
+    numbers = [int(one) for match in NUMBERS.finditer(text) for one in match[1].split(",")]
+    return list(dict.fromkeys(answer.cited[one] for one in numbers if one in answer.cited))
 
 
 def _plain(text: str) -> str:

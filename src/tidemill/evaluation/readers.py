@@ -72,9 +72,9 @@ def read_beir(folder: Path, split: str = "test") -> QuestionSet:
         for line, row in files.rows(queries, "a query in each line")
     }
     relevant: dict[str, dict[str, int]] = {}
-    for number, line in enumerate(files.text(qrels, "query, document and grade, set apart by tabs").split("\n"), 1):
-        cells = line.rstrip("\r").split("\t")
-        if not line.strip() or (number == 1 and not _is_grade(cells[-1])):
+    for number, judged in enumerate(files.text(qrels, "query, document and grade, set apart by tabs").split("\n"), 1):
+        cells = judged.rstrip("\r").split("\t")
+        if not judged.strip() or (number == 1 and len(cells) == 3 and not _is_grade(cells[2])):
             continue
         if len(cells) != 3 or not _is_grade(cells[2]):
             raise BadData(qrels, "must be query, document and a whole number, set apart by tabs.", number)
@@ -104,7 +104,7 @@ def read_squad(path: Path, passages: Path | None = None) -> QuestionSet:
         if len(contexts) != len(paragraphs):
             raise BadData(passages, f"has {len(contexts)} paragraphs, and {path} has {len(paragraphs)}.")
     names: dict[str, str] = {}
-    questions = []
+    questions: list[LabelledQuestion] = []
     for place, (paragraph, context) in enumerate(zip(paragraphs, contexts, strict=True)):
         name = names.setdefault(context, f"p{place}")
         for row in list_of(path, paragraph, "qas"):
