@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from tidemill import __version__
@@ -24,7 +24,7 @@ from tidemill.evaluation.grounding import Measured, measure_answers, measure_cla
 from tidemill.evaluation.results import Result, means
 from tidemill.evaluation.retrieval import Told, measure
 from tidemill.flows.evaluation_grounding import EmbeddedNearness, Generate, GroundingJudge, SearchedAnswers
-from tidemill.flows.evaluation_index import EvaluatedSearch
+from tidemill.flows.evaluation_index import EvaluatedSearch, Filled
 from tidemill.llm.catalog import DEFAULT
 from tidemill.settings import Settings
 
@@ -59,10 +59,12 @@ def run_retrieval(settings: Settings, found: QuestionSet, options: RunOptions, t
     """
     asked = options.drawn([one for one in found.questions if one.relevant])
 
-    async def work(embedding: EmbeddingParts, chunks: int, search: EvaluatedSearch) -> Result:
+    async def work(embedding: EmbeddingParts, filled: Filled, search: EvaluatedSearch) -> Result:
         questions = await measure(search, asked, options.k, told)
-        data = {**_described(found), "questions": len(questions), "chunks": chunks}
+        data = {**_described(found), "questions": len(questions), **asdict(filled)}
         versions = _versions(settings, embedding)
+        if options.mode is SearchMode.LEXICAL:
+            versions["embedding"] = None
         now = system_clock()
         return Result("retrieval", data, versions, options.as_json(), means(questions), questions, now, _since(started))
 
@@ -85,13 +87,13 @@ def run_answers(settings: Settings, found: QuestionSet, options: RunOptions, gen
             models.add(str(answer["response_metadata"]["model_used"]))
         return answer
 
-    async def work(embedding: EmbeddingParts, chunks: int, search: EvaluatedSearch) -> Result:
+    async def work(embedding: EmbeddingParts, filled: Filled, search: EvaluatedSearch) -> Result:
         judge = GroundingJudge(embedding.grounding())
         nearness = EmbeddedNearness(embedding.embedder, lambda: embedding.deployments.find(DEFAULT))
         answering = SearchedAnswers(search, generated, chosen.passages)
         asked = options.drawn(found.questions)
         measured = await measure_answers(answering, judge, nearness, asked, chosen.support_threshold, told)
-        data = {**_described(found), "questions": len(measured.questions), "chunks": chunks}
+        data = {**_described(found), "questions": len(measured.questions), **asdict(filled)}
         versions = {**_versions(settings, embedding), "answers": sorted(models), "lexical_only": judge.lexical_only}
         return _grounding(settings, measured, data, versions, options, started)
 
@@ -125,7 +127,7 @@ def _indexed(
     found: QuestionSet,
     options: RunOptions,
     told: Told,
-    work: Callable[[EmbeddingParts, int, EvaluatedSearch], Awaitable[Result]],
+    work: Callable[[EmbeddingParts, Filled, EvaluatedSearch], Awaitable[Result]],
 ) -> Result:
     """What `work` makes of the set's index, which is gone afterwards."""
     with open_database(settings) as database, open_evaluation_database(settings) as (own, apart):
@@ -136,7 +138,8 @@ def _indexed(
                 index, search = await stack.enter_async_context(
                     open_index(own, apart, embedding, options.mode, self_query=options.self_query)
                 )
-                return await work(embedding, await index.fill(found, told), search)
+                embed = options.mode is not SearchMode.LEXICAL
+                return await work(embedding, await index.fill(found, told, embed=embed), search)
 
         return asyncio.run(run())
 

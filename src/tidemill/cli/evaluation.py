@@ -150,7 +150,8 @@ def _show(result: Result, *, as_json: bool, out: Path | None) -> None:
     rows = [(name, "–" if figure is None else f"{figure:.4f}") for name, figure in result.metrics.items()]
     print_table(["metric", "value"], rows, empty="Nothing was measured.")
     counts = ", ".join(f"{number:,} {name}" for name, number in result.data.items() if isinstance(number, int))
-    sys.stdout.write(f"\n{result.data['name']}: {counts}; {result.seconds:.1f} s; {result.versions['embedding']}\n")
+    model = result.versions["embedding"] or "by words alone"
+    sys.stdout.write(f"\n{result.data['name']}: {counts}; {result.seconds:.1f} s; {model}\n")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tidemill.core.classification import Level
@@ -30,6 +31,14 @@ EACH = 3
 """Passages that are searched for each document that is asked for: a document may be found by several."""
 LEVEL = Level.SECRET
 """Everything of the set is seen; nothing else is in its database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """What became of a set's documents: how many chunks they have, and how many documents could not be read."""
+
+    chunks: int
+    unread: int
 
 
 class GivenText:
@@ -71,12 +80,12 @@ class EvaluationIndex:
         self._vectors = vectors
         self._clock = clock
 
-    async def fill(self, data: QuestionSet, told: Told) -> int:
-        """Writes and embeds every document of the set; the number of chunks.
+    async def fill(self, data: QuestionSet, told: Told, *, embed: bool = True) -> Filled:
+        """Writes every document of the set, and embeds it where that is wanted.
 
         Raises:
             InvalidInput: none of them could be read.
-            ModelNotFound: the embedding model is not there.
+                ModelNotFound: the embedding model is not there.
         """
         source = Source(new_id(), "evaluation", SourceKind.UPLOAD, "", None, self._clock(), Level.PUBLIC)
         async with self._pool.connection() as connection, connection.transaction():
@@ -87,7 +96,7 @@ class EvaluationIndex:
         asker = Asker(trace_id=new_id().hex, level=LEVEL)
         reading = DocumentReading(self._reader if data.folder else GivenText(), self._chunks)
         total = len(data.passages) if data.folder is None else sum(1 for _ in _files(data.folder))
-        chunks = 0
+        chunks = unread = 0
         for place, raw in enumerate(_raw(data)):
             told("documents", place, total)
             digest = hashlib.sha256(raw.data).hexdigest()
@@ -96,15 +105,17 @@ class EvaluationIndex:
                     raw, source, new_id(), digest, lambda texts: self._vectors.vectors_of(texts, asker)
                 )
             except Unreadable:
+                unread += 1
                 continue  # as in a sync: it can't be found, and what asks for it counts as missed
             await self._documents.put(sync.id, read.row, raw.data, read.chunks, self._clock())
             chunks += len(read.chunks)
         told("documents", total, total)
         if not chunks:
             raise InvalidInput("No document of the set has any text, so nothing can be found in it.", param="data")
-        await self._embed(asker, chunks, told)
+        if embed:
+            await self._embed(asker, chunks, told)
         await self._syncs.end(sync.id, SyncState.DONE, self._clock())
-        return chunks
+        return Filled(chunks, unread)
 
     async def _embed(self, asker: Asker, chunks: int, told: Told) -> None:
         done = 0
