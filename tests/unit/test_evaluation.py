@@ -33,7 +33,7 @@ BEIR = {
 CRANFIELD = {
     "cran.all.1400": ".I 1\n.T\nwings at\nspeed\n.A\nx\n.B\ny\n.W\nwings lift .\n.I 2\n.T\nheat\n.A\n.B\n.W\n",
     "cran.qry": ".I 001\n.W\nwhat lifts\na wing\n.I 004\n.W\nwhat is heat\n",
-    "cranqrel": "1 1  1\n1 2 5\n2 2 -1\n2 2 4 \n",
+    "cranqrel": "1 1  1\n1 2 5\n2 1 -1\n2 2 4 \n",
 }
 SQUAD = {
     "data": [
@@ -70,7 +70,7 @@ def test_cranfield_counts_its_queries_and_turns_its_grades_round(tmp_path: Path)
     found = read_questions(write(tmp_path, CRANFIELD), Format.CRANFIELD)
     assert [(one.id, one.text, dict(one.relevant)) for one in found.questions] == [
         ("1", "what lifts a wing", {"1": 4}),
-        ("2", "what is heat", {"2": 1}),
+        ("2", "what is heat", {"1": 4, "2": 1}),
     ]
     assert (found.passages[0].title, found.passages[0].text) == ("wings at speed", "wings lift .")
 

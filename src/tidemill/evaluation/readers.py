@@ -128,9 +128,10 @@ def read_squad(path: Path, passages: Path | None = None) -> QuestionSet:
 def read_cranfield(folder: Path) -> QuestionSet:
     """`cran.all.1400`, `cran.qry` and `cranqrel`. A query's id is its place, not the number after `.I`.
 
-    Grades go the other way round there: 1 is a complete answer and 4 of little interest, so they become 4 to 1; 5 is
-    of no interest, and -1 is not on the scale: neither is relevant. Source:
-    `cranqrel.readme` at http://ir.dcs.gla.ac.uk/resources/test_collections/cran/.
+    Grades go the other way round there: 1 is a complete answer and 4 of little interest, so they become 4 to 1, and 5,
+    of no interest, is not relevant. Source: `cranqrel.readme` at
+    http://ir.dcs.gla.ac.uk/resources/test_collections/cran/. It does not speak of -1, which stands once for each
+    query. BM25 puts those documents at place 2 in the median, and those of the best grade at 10: they count as that.
     """
     files = Files()
     texts = files.text(folder / "cran.all.1400", "Cranfield's abstracts", "latin-1")
@@ -156,8 +157,9 @@ def read_cranfield(folder: Path) -> QuestionSet:
             raise BadData(qrels, f"must be a query from 1 to {len(asked)}, a document and a grade.", line)
         if cells[1] not in known:
             raise BadData(qrels, f"the document {cells[1]} is not in cran.all.1400.", line)
-        if 1 <= int(cells[2]) <= 4:
-            relevant[int(cells[0]) - 1][cells[1]] = 5 - int(cells[2])
+        grade = 1 if int(cells[2]) == -1 else int(cells[2])
+        if 1 <= grade <= 4:
+            relevant[int(cells[0]) - 1][cells[1]] = 5 - grade
     questions = [
         LabelledQuestion(str(place), text, grades)
         for place, (text, grades) in enumerate(zip(asked, relevant, strict=True), 1)
