@@ -2,13 +2,18 @@
 
 import asyncio
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.conftest import reachable
 from tests.support.hubs import Hub, Upstream, running_hub, scripted_settings, tidemill, upstream
+from tidemill.app.evaluation_database import open_evaluation_database
 from tidemill.cli.main import run
 from tidemill.settings import Settings
 from tidemill.store.database import make_pool
@@ -126,6 +131,35 @@ def test_claims_are_measured_without_a_model_that_answers(hub: Hub, tmp_path: Pa
     result = json.loads(printed.stdout)
     assert result["metrics"]["f1_strict"] == 1.0
     assert result["metrics"]["evidence_recall"] == 1.0
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tidemill.app.evaluation_database import open_evaluation_database
+from tidemill.settings import Settings
+with open_evaluation_database(Settings(data_dir=Path(sys.argv[1]))):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_run_left_is_gone_with_the_next_one(tmp_path: Path) -> None:
+    folder = reachable(tmp_path) / "data"
+    assert subprocess.run([sys.executable, "-c", KILLED, str(folder)], check=False).returncode == -signal.SIGKILL
+    [left] = (folder / "evaluation").glob("run-*")
+    assert _running(left)
+    with open_evaluation_database(Settings(data_dir=folder)) as (own, _):
+        assert list((folder / "evaluation").glob("run-*")) == [own.data_dir.parent]
+        assert not _running(left)
+        assert _running(own.data_dir.parent)
+    assert not list((folder / "evaluation").glob("run-*"))
+    assert not _running(own.data_dir.parent)
+
+
+def _running(folder: Path) -> list[list[str]]:
+    """The commands of the servers in a folder."""
+    found = [one.info["cmdline"] or [] for one in psutil.process_iter(["cmdline"])]
+    return [words for words in found if any(word.startswith(str(folder)) for word in words)]
 
 
 @pytest.mark.parametrize(

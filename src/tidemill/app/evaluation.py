@@ -1,15 +1,13 @@
-"""Evaluation: the embedding model with all its wrappers, and a database that is made for one run and then deleted."""
+"""What an evaluation is made of: the embedding model with all its wrappers, an index and the search over it."""
 
 import hashlib
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from tidemill.app.accounts import accounts_of
 from tidemill.app.backends import connections_of, embedders_of
-from tidemill.app.database import Database, open_database
+from tidemill.app.database import Database
 from tidemill.app.guardrails import open_guarding
 from tidemill.app.limits import limiting_of
 from tidemill.app.models import embedder_of, model_client, serve_embeddings
@@ -50,16 +48,6 @@ class EmbeddingParts:
     def grounding(self) -> Grounding:
         """What holds claims to passages."""
         return Grounding(self.embedder, lambda: self.deployments.find(DEFAULT))
-
-
-@contextmanager
-def open_evaluation_database(settings: Settings) -> Iterator[tuple[Settings, Database]]:
-    """An empty database of its own, with a server and a folder of its own, deleted at the end of the block."""
-    with tempfile.TemporaryDirectory(prefix="tidemill-evaluation-", ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o711)  # the server, which never runs as root, passes through it
-        own = settings.model_copy(update={"data_dir": Path(folder) / "data", "database_url": None})
-        with open_database(own) as database:
-            yield own, database
 
 
 @asynccontextmanager

@@ -12,10 +12,10 @@ from tidemill.app.database import open_database
 from tidemill.app.evaluation import (
     EmbeddingParts,
     open_embedding,
-    open_evaluation_database,
     open_index,
     settings_digest,
 )
+from tidemill.app.evaluation_database import open_evaluation_database
 from tidemill.core.clock import system_clock
 from tidemill.core.json import Json
 from tidemill.core.search import SearchMode
