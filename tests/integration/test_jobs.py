@@ -11,7 +11,7 @@ from tests.support.hubs import PATIENCE
 from tidemill.core.context import Priority
 from tidemill.core.json import Json
 from tidemill.jobs.durable import LOCK_SPACE, DurableJobs, pending_workflows
-from tidemill.jobs.port import Steps
+from tidemill.jobs.port import Steps, Strays
 
 
 async def broken(steps: Steps, subject: str) -> None:
@@ -81,14 +81,17 @@ async def test_in_a_queue_of_its_own_a_workflow_of_a_better_priority_begins_firs
     assert RAN == ["first", "beside", "urgent", "patient"]
 
 
-async def test_a_workflow_that_breaks_is_named(jobs: DurableJobs) -> None:
-    assert await jobs.broken("broken") == []
+async def test_a_workflow_that_breaks_is_named_and_so_is_one_that_is_not_there(jobs: DurableJobs) -> None:
+    assert await jobs.strays("broken", ["two"]) == Strays(frozenset(), frozenset({"two"}))
+    assert await jobs.strays("broken", []) == Strays(frozenset(), frozenset())
     await jobs.submit("broken", "two")
+    await jobs.submit("counted", "one")
     for _ in range(PATIENCE * 10):
-        if found := await jobs.broken("broken"):
+        if (found := await jobs.strays("broken", ["two", "one"])).broken:
             break
         await asyncio.sleep(0.1)
-    assert found == ["two"]
+    assert found == Strays(frozenset({"two"}), frozenset({"one"}))
+    assert await jobs.strays("counted", ["one"]) == Strays(frozenset(), frozenset())  # at work, or done
 
 
 async def test_a_process_whose_slot_was_taken_stops_before_it_does_work_twice(

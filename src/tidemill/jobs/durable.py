@@ -9,7 +9,7 @@ another version waits, and `tidemill doctor` lists it.
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
 
 import psycopg
@@ -21,7 +21,7 @@ from psycopg import sql
 from tidemill.core.context import Priority
 from tidemill.core.errors import Conflict, Unavailable
 from tidemill.core.json import Json
-from tidemill.jobs.port import Workflow
+from tidemill.jobs.port import Strays, Workflow
 from tidemill.store.database import sqlalchemy_url
 
 APPLICATION_VERSION = "1"
@@ -31,6 +31,11 @@ QUEUE = "work"
 SLOTS = 64
 LOCK_SPACE = 7304
 SWEEP_SECONDS = 5.0
+STRAYS = (
+    "SELECT one.subject, w.status IS NULL AS missing FROM unnest(%(subjects)s::text[]) AS one (subject) "
+    "LEFT JOIN dbos.workflow_status AS w ON w.workflow_uuid = %(name)s || ':' || one.subject "
+    "WHERE w.status IS NULL OR w.status IN ('ERROR', 'CANCELLED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED')"
+)
 
 log = logging.getLogger(__name__)
 
@@ -114,13 +119,22 @@ class DurableJobs:
         with SetWorkflowID(f"{name}:{subject}"), SetEnqueueOptions(priority=1 + priority):
             await DBOS.enqueue_workflow_async(queue, self._workflows[name], subject)  # type: ignore[arg-type]
 
-    async def broken(self, name: str) -> list[str]:
-        """As the port says; the newest hundred."""
-        found = await DBOS.list_workflows_async(
-            name=name, status=["ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"], sort_desc=True, limit=100,
-            load_input=False, load_output=False,
-        )  # fmt: skip
-        return [one.workflow_id.removeprefix(f"{name}:") for one in found]
+    async def strays(self, name: str, subjects: Sequence[str]) -> Strays:
+        """As the port says.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        assert self._lease is not None  # noqa: S101 - `start` has opened it
+        try:
+            cursor = await self._lease.execute(STRAYS, {"name": name, "subjects": [*subjects]})
+            found = [(str(subject), bool(missing)) for subject, missing in await cursor.fetchall()]
+        except psycopg.Error as error:
+            raise Unavailable(f"The database does not say how its workflows are doing: {error}") from error
+        return Strays(
+            broken=frozenset(subject for subject, missing in found if not missing),
+            missing=frozenset(subject for subject, missing in found if missing),
+        )
 
     async def aclose(self) -> None:
         """Stops taking work. What is unfinished goes on at the next start, here or elsewhere."""
@@ -221,11 +235,14 @@ async def forget_workflows(
 
 
 async def forget_ended(connection: psycopg.AsyncConnection[dict[str, object]], name: str, table: str) -> None:
-    """Deletes what is recorded of the ended workflows of this name whose subject is the id of no row in the table."""
+    """Deletes what is recorded of the ended workflows of this name whose subject is the id of no row in the table.
+
+    What stands after a colon in a subject is no part of the id.
+    """
     query = sql.SQL(
         "SELECT substr(workflow_uuid, %(start)s) AS subject FROM dbos.workflow_status AS w WHERE name = %(name)s "
         "AND status NOT IN ('PENDING', 'ENQUEUED') AND NOT EXISTS "
-        "(SELECT FROM {} WHERE id::text = substr(w.workflow_uuid, %(start)s)) LIMIT 1000"
+        "(SELECT FROM {} WHERE id::text = split_part(w.workflow_uuid, ':', 2)) LIMIT 1000"
     ).format(sql.Identifier(table))
     if not await _has_tables(connection):
         return
