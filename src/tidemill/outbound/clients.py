@@ -18,8 +18,6 @@ from tidemill.outbound.transport import Body, CheckedTransport
 if TYPE_CHECKING:
     import httpx2
 
-    from tidemill.outbound.sdk import SdkTransport
-
 MAX_BYTES = 64_000_000
 CONNECT_SECONDS = 10.0
 
@@ -85,26 +83,17 @@ class Outbound:
             trust_env=False,
         )
 
-    def sdk_transport(self, *, allow_private: bool = False, max_bytes: int = MAX_BYTES) -> "SdkTransport":
-        """The transport for the official SDKs of OpenAI, Anthropic and Google, all of which build on httpx2."""
-        import httpx2  # noqa: PLC0415 - a second HTTP library, which a hub without providers need not load
-
-        from tidemill.outbound.sdk import SdkBody, SdkTransport  # noqa: PLC0415
-
-        pool = self._pool(httpx2, allow_private=allow_private)
-        return SdkTransport(httpx2, pool, SdkBody, max_bytes=max_bytes)
-
     def sdk_client(
         self, *, timeout: float, allow_private: bool = False, max_bytes: int = MAX_BYTES
     ) -> "httpx2.AsyncClient":
-        """A client around that transport; see `client`."""
-        import httpx2  # noqa: PLC0415 - as above
+        """A client for the official SDKs, all three of which build on httpx2; see `client`."""
+        import httpx2  # noqa: PLC0415 - a second HTTP library, which a hub without providers need not load
 
-        return httpx2.AsyncClient(
-            transport=self.sdk_transport(allow_private=allow_private, max_bytes=max_bytes),
-            timeout=httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
-            trust_env=False,
-        )
+        from tidemill.outbound.sdk import SdkBody, SdkClient, SdkTransport  # noqa: PLC0415
+
+        pool = self._pool(httpx2, allow_private=allow_private)
+        transport = SdkTransport(httpx2, pool, SdkBody, max_bytes=max_bytes)
+        return SdkClient(transport, httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)))
 
     def _policy(self, *, allow_private: bool) -> Policy:
         return Policy.of(self._allow, allow_private=allow_private)
