@@ -13,6 +13,9 @@ AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().abs
 
 Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """An amount of US dollars."""
+HIGHEST_PRICE = 10_000.0
+TokenPrice = Annotated[Dollars, Field(le=HIGHEST_PRICE)]
+"""US dollars for a million tokens; what is dearer than any is a slip, and its costs could not be kept."""
 
 
 def http_url(url: str) -> str:
