@@ -52,7 +52,7 @@ class Outbound:
             host, usable = parts.hostname, parts.scheme in {"http", "https"} and (parts.port or 1) > 0
         except ValueError:
             host, usable = None, False
-        if not host or not usable or any(letter.isspace() or letter == "\\" for letter in url):
+        if not host or not usable or any(letter in " \\" or not letter.isprintable() for letter in url):
             raise InvalidInput(
                 "An address begins with http:// or https:// and a host's name. This one does not.", param=param
             )

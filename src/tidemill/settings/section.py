@@ -25,7 +25,7 @@ def http_url(url: str) -> str:
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
         usable = False
-    if not usable or re.search(r"[\s\\]", url):
+    if not usable or re.search(r"[\s\\\x00-\x1f\x7f-\x9f]", url):
         raise ValueError("must be an address that begins with http:// or https:// and a host's name")
     if "@" in parts.netloc:
         raise ValueError(
