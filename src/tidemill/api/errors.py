@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -16,6 +17,8 @@ from tidemill.core.errors import InvalidInput, RateLimited, TidemillError
 
 log = logging.getLogger(__name__)
 
+MEMBER = re.compile(r"<\w+\.\w+: ('[^']*')>")
+"""How a value of an enumeration is shown among those that are allowed."""
 TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
@@ -57,9 +60,12 @@ def fault(first: ErrorDetails, where: str) -> InvalidInput:
     if first["type"] in {"missing", "string_unicode"}:
         fault = "is missing" if first["type"] == "missing" else "is not valid Unicode"
         return InvalidInput(f"`{where}` {fault}.", param=where)
+    said = f"{first['msg'][:1].lower()}{first['msg'][1:]}"
+    if first["type"] in {"enum", "literal_error"}:  # the values as they are written, whatever holds them
+        said = "it has to be " + MEMBER.sub(r"\1", first.get("ctx", {})["expected"])
     if not where:
-        return InvalidInput(f"The request body can't be used: {first['msg'].lower()}.")
-    return InvalidInput(f"`{where}` can't be used: {first['msg'].lower()}.", param=where)
+        return InvalidInput(f"The request body can't be used: {said}.")
+    return InvalidInput(f"`{where}` can't be used: {said}.", param=where)
 
 
 def install(app: FastAPI) -> None:
