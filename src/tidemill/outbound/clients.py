@@ -11,6 +11,7 @@ import httpx
 
 from tidemill.core.errors import InvalidInput, Unavailable
 from tidemill.outbound.connecting import Connector, Refused, Resolve, checked_addresses, system_resolve
+from tidemill.outbound.plain import PlainRequests
 from tidemill.outbound.policy import Policy
 from tidemill.outbound.pool import Pool
 from tidemill.outbound.transport import Body, CheckedTransport
@@ -77,11 +78,8 @@ class Outbound:
             max_bytes: a longer answer is broken off.
         """
         pool = self._pool(httpx, allow_private=allow_private)
-        return httpx.AsyncClient(
-            transport=_Transport(httpx, pool, _Body, max_bytes=max_bytes),
-            timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
-            trust_env=False,
-        )
+        transport = _Transport(httpx, pool, _Body, max_bytes=max_bytes)
+        return _Client(httpx, transport, timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)))
 
     def sdk_client(
         self, *, timeout: float, allow_private: bool = False, max_bytes: int = MAX_BYTES
@@ -93,7 +91,8 @@ class Outbound:
 
         pool = self._pool(httpx2, allow_private=allow_private)
         transport = SdkTransport(httpx2, pool, SdkBody, max_bytes=max_bytes)
-        return SdkClient(transport, httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)))
+        limits = httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS))
+        return SdkClient(httpx2, transport, timeout=limits)
 
     def _policy(self, *, allow_private: bool) -> Policy:
         return Policy.of(self._allow, allow_private=allow_private)
@@ -111,3 +110,7 @@ class _Transport(CheckedTransport, httpx.AsyncBaseTransport):
 
 class _Body(Body, httpx.AsyncByteStream):
     """An answer's body as httpx wants it."""
+
+
+class _Client(PlainRequests, httpx.AsyncClient):
+    """The client as httpx has it."""
