@@ -92,7 +92,9 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             settings, await stack.enter_async_context(model_client(settings)), serve_embeddings(settings, secrets)
         )
         stack.callback(embeddings.close)
-        limiting, limits = limiting_of(settings, pool, fast, providers.facts), limits_of(pool, fast, accounts.audit)
+        limiting = limiting_of(settings, pool, fast, providers.facts)
+        stack.push_async_callback(limiting.aclose)
+        limits = limits_of(pool, fast, accounts.audit, limiting.budgets)
         everyone = embedders_of(settings, providers, connections, embeddings)
         guarding = await stack.enter_async_context(
             open_guarding(settings.guardrails, fast, outbound, metrics.observe_guardrail)
