@@ -37,6 +37,7 @@ from tidemill.llm.runtime.local import LocalRuntime
 from tidemill.llm.several_choices import SeveralChoices
 from tidemill.llm.tool_calls import ToolCalls
 from tidemill.llm.traced import ToldAttempts, ToldModel, TracedEmbedder, TracedModel
+from tidemill.outbound import Outbound
 from tidemill.protection.secrets import Secrets
 from tidemill.registry.providers import Providers, leaves_the_network
 from tidemill.settings import ServerSettings, Settings
@@ -44,6 +45,11 @@ from tidemill.store.database import Pool
 from tidemill.store.embedding_cache import EmbeddingCacheRepository
 from tidemill.store.inferences import InferenceRepository
 from tidemill.telemetry.metrics import Metrics
+
+ANYWHERE = ("0.0.0.0/0", "::/0")
+"""Where the servers of models that the settings name may lie. No cloud's metadata service is one."""
+STREAM_BYTES = 1_000_000_000
+"""All of one streamed answer; what answers at once is held to much less."""
 
 
 def protection_of(settings: Settings) -> tuple[UseLimits, Classify]:
@@ -54,12 +60,8 @@ def protection_of(settings: Settings) -> tuple[UseLimits, Classify]:
 
 
 def model_client(settings: Settings) -> httpx.AsyncClient:
-    """A client for models' servers; whoever asks for it closes it."""
-    return httpx.AsyncClient(
-        timeout=httpx.Timeout(settings.models.request_timeout, connect=10.0),
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
-        trust_env=False,
-    )
+    """A client for models' servers, which are where the settings say; whoever asks for it closes it."""
+    return Outbound(ANYWHERE).client(timeout=settings.models.request_timeout, max_bytes=STREAM_BYTES)
 
 
 def chat_of(
