@@ -4,12 +4,11 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Protocol, cast
-from uuid import UUID
 
 from tidemill.analysis.classification import classify_all, texts_in
 from tidemill.core.chat import ChatChunk, ChatCompletion, ModelRequest, Usage
@@ -67,12 +66,10 @@ class TextPolicy:
 
 
 class Remember(Protocol):
-    """Keeps what a stored text is known by, so that it is not repeated to who may not see it."""
+    """Has what stored texts are known by kept, so that they are not repeated to who may not see them."""
 
-    async def __call__(
-        self, inference_id: UUID, owner_id: UUID | None, level: Level, texts: Sequence[str], expires_at: datetime, /
-    ) -> None:
-        """Called after the text is committed."""
+    def __call__(self) -> None:
+        """Called after a text above internal is committed."""
         ...
 
 
@@ -85,7 +82,7 @@ class RecordedModel:
         clock: gives their time.
         texts: how long what was said is kept.
         observe: is told of each inference after its row is committed.
-        remember: keeps what each stored text is known by.
+        remember: is told of each text that not everyone may see, after its row is committed.
         is_free: whether a deployment's answers cost nothing, also those that nobody waited for.
     """
 
@@ -232,9 +229,7 @@ class _Entry:
             expires_at = now + timedelta(days=model._texts.days)
             await model._inferences.add(inference, text, expires_at if text else None)
             if level is not None and level.rank > Level.INTERNAL.rank and model._remember is not None:
-                said = [*said_in(self._asked), *texts_in(cast(Json, choices))]
-                context = self.context
-                await model._remember(context.inference_id, context.owner_id, level, said, expires_at)
+                model._remember()
         model._observe(inference)
 
 
