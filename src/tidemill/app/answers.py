@@ -24,17 +24,20 @@ def unobserved(*, tier: str, hit: bool) -> None:
     """For commands, which look nothing up."""
 
 
-def answer_rows(settings: Settings, pool: Pool) -> AnswerCacheRepository:
+def answer_rows(settings: Settings, pool: Pool, fast: Pool | None = None) -> AnswerCacheRepository:
     """The tiers of the database and of files."""
-    return AnswerCacheRepository(pool, AnswerFiles(settings.cache_dir), over=settings.cache.file_over_bytes)
+    files = AnswerFiles(settings.cache_dir)
+    return AnswerCacheRepository(pool, files, over=settings.cache.file_over_bytes, fast=fast)
 
 
 @asynccontextmanager
-async def open_answers(settings: Settings, pool: Pool, observe: Observe) -> AsyncIterator[Answers]:
-    """The tiers of kept answers, until the end of the block."""
+async def open_answers(
+    settings: Settings, pool: Pool, observe: Observe, fast: Pool | None = None
+) -> AsyncIterator[Answers]:
+    """The tiers of kept answers, until the end of the block. Requests look and write through `fast`."""
     url = settings.cache.redis_url
     answers = Answers(
-        answer_rows(settings, pool),
+        answer_rows(settings, pool, fast),
         RedisTier(url.get_secret_value()) if url is not None else None,
         settings.cache,
         hours=settings.retention.cache_hours,

@@ -101,7 +101,7 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
         )
         embedder = embedder_of(settings, everyone, pool, inferences, metrics, providers, limiting, guarding)
         embedding_deployments = EmbeddingDeployments(settings, providers)
-        answers = await stack.enter_async_context(open_answers(settings, pool, metrics.observe_cache))
+        answers = await stack.enter_async_context(open_answers(settings, pool, metrics.observe_cache, fast))
         means = means_of(settings, pool, providers, prompts)
         await means.breaker.tend()
         chat = chat_of(
