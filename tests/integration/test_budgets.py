@@ -524,3 +524,17 @@ async def test_a_database_that_is_away_refuses_what_a_budget_may_hold(database_u
     with pytest.raises(Unavailable, match="database does not answer"):
         await model.complete(asked(max_tokens=8))
     assert inner.calls == 1
+
+
+async def test_requests_at_once_of_different_askers_are_held_to_their_own_budgets(pool: Pool) -> None:
+    accounts = make_accounts(pool, MovedClock())
+    an, binh = [await person(accounts, name) for name in ("An", "Binh")]
+    await put_budget(pool, 10 * COST)
+    for one in (an, binh):
+        await put_budget(pool, 2.5 * COST, LimitScope.USER, one.id)
+    model = budgeted(pool, scripted())
+    asking = [model.complete(asked(user_id=(an, binh)[number % 2].id, max_tokens=5)) for number in range(12)]
+    answers = await asyncio.gather(*asking, return_exceptions=True)
+    for mine in (answers[::2], answers[1::2]):
+        assert sum(isinstance(answer, ChatCompletion) for answer in mine) in {1, 2}
+        assert all(isinstance(answer, ChatCompletion | BudgetExceeded) for answer in mine)

@@ -45,10 +45,12 @@ STATE: LiteralString = (
 )
 LOCK: LiteralString = "SELECT id FROM budgets WHERE id = ANY(%(budgets)s) ORDER BY id FOR NO KEY UPDATE"
 RESERVE: LiteralString = (
-    "SELECT * FROM reserve_budgets(%(id)s, %(budgets)s::uuid[], %(starts)s::date[], %(amount)s::numeric, "
-    f"%(expires_at)s, {SPARE})"
+    "SELECT wanted.place, held.* FROM unnest(%(ids)s::uuid[], %(amounts)s::numeric[], %(ends)s::timestamptz[]) "
+    "WITH ORDINALITY AS wanted (id, amount, expires_at, place), LATERAL reserve_budgets("
+    "wanted.id, %(budgets)s::uuid[], %(starts)s::date[], wanted.amount, wanted.expires_at, "
+    f"{SPARE}) AS held"
 )
-"""Locks the budgets, looks and holds the amount back in one statement; gives those that are short or nearly so."""
+"""Locks the budgets, looks for each in turn and holds its amount back; gives budgets that are short or nearly so."""
 SPEND: LiteralString = (
     "ON CONFLICT (budget_id, period_start) DO UPDATE SET spent_usd = s.spent_usd + excluded.spent_usd"
 )
@@ -144,17 +146,23 @@ class BudgetRepository:
         return await self._settling_later.written()
 
     async def _reserve_all(self, wanted: Sequence[Reservation]) -> list[Reserved]:
-        """In turn; each sees what those before it have reserved."""
+        """In turn; each sees what those before it have reserved. Those of the same budgets are one statement."""
+        parts: dict[tuple[tuple[UUID, date], ...], list[Reservation]] = {}
+        for one in wanted:
+            parts.setdefault(tuple(one.periods.items()), []).append(one)
         async with self._fast.connection() as connection:
-            if len(wanted) == 1:
-                found = [await (await connection.execute(RESERVE, _reservation(wanted[0]))).fetchall()]
+            if len(parts) == 1:
+                cursors = [await connection.execute(RESERVE, _reservations(wanted))]
             else:
                 budgets = sorted({budget_id for one in wanted for budget_id in one.periods})
                 async with connection.pipeline(), connection.transaction():
                     await connection.execute(LOCK, {"budgets": budgets})
-                    cursors = [await connection.execute(RESERVE, _reservation(one)) for one in wanted]
-                found = [await cursor.fetchall() for cursor in cursors]
-        return [Reserved([_state(row) for row in rows if not row["fits"]], bool(rows)) for rows in found]
+                    cursors = [await connection.execute(RESERVE, _reservations(part)) for part in parts.values()]
+            found: dict[UUID, list[dict[str, Any]]] = {one.id: [] for one in wanted}
+            for part, cursor in zip(parts.values(), cursors, strict=True):
+                for row in await cursor.fetchall():
+                    found[part[int(str(row["place"])) - 1].id].append(row)
+        return [Reserved([_state(row) for row in rows if not row["fits"]], bool(rows)) for rows in found.values()]
 
     async def _settle_later(self, settled: Sequence[tuple[Reservation, float]]) -> None:
         ended = await asyncio.gather(*(self.settle(*one) for one in settled), return_exceptions=True)
@@ -244,12 +252,13 @@ def _dollars(amount: float) -> str:
     return f"{amount:.9f}"
 
 
-def _reservation(one: Reservation) -> dict[str, Any]:
+def _reservations(wanted: Sequence[Reservation]) -> dict[str, Any]:
+    """Those of the same budgets and periods."""
     return {
-        **_periods(one.periods),
-        "id": one.id,
-        "amount": _dollars(one.amount_usd),
-        "expires_at": one.expires_at,
+        **_periods(wanted[0].periods),
+        "ids": [one.id for one in wanted],
+        "amounts": [_dollars(one.amount_usd) for one in wanted],
+        "ends": [one.expires_at for one in wanted],
     }
 
 
