@@ -31,6 +31,8 @@ def error_body(status: int, message: str, *, code: str, param: str | None = None
 def error_response(error: TidemillError) -> Response:
     """The response for one of our own errors; its headers say who was asked, where anybody was."""
     headers = {} if error.served is None else served_headers(error.served, error.served.model)
+    if error.inference_id is not None:
+        headers["x-tidemill-inference-id"] = str(error.inference_id)
     if error.transient:
         headers["retry-after"] = str(math.ceil(error.retry_after or 1))
     if isinstance(error, RateLimited):
@@ -39,6 +41,13 @@ def error_response(error: TidemillError) -> Response:
         headers["www-authenticate"] = "Bearer"
     body = error_body(error.status, error.message, code=error.code, param=error.param)
     return Response(body, error.status, headers, "application/json")
+
+
+def told(error: TidemillError, method: str, path: str) -> Response:
+    """The response for one of our own errors, which is logged where the fault is not the client's."""
+    if error.status >= 500:
+        log.warning("%s %s: %s", method, path, error.message)
+    return error_response(error)
 
 
 def unexpected_response() -> Response:
@@ -73,9 +82,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(TidemillError)
     async def ours(request: Request, error: TidemillError) -> Response:
-        if error.status >= 500:
-            log.warning("%s %s: %s", request.method, request.url.path, error.message)
-        return error_response(error)
+        return told(error, request.method, request.url.path)
 
     @app.exception_handler(RequestValidationError)
     async def fields(request: Request, error: RequestValidationError) -> Response:
