@@ -110,9 +110,10 @@ async def test_an_answer_is_a_row_with_its_versions_tokens_and_text(pool: Pool) 
 
 async def test_a_failure_is_a_row_with_its_code(pool: Pool) -> None:
     recorder = Recorder(ScriptedModel([ScriptedAnswer(error=ModelFailed("It babbles."))]), pool)
-    with pytest.raises(ModelFailed, match="babbles"):
+    with pytest.raises(ModelFailed, match="babbles") as raised:
         await recorder.model.complete(asked())
     [row] = await rows(pool)
+    assert raised.value.inference_id == row["id"]
     assert (row["status"], row["error_code"], row["completion_tokens"]) == ("error", "model_failed", 0)
 
 

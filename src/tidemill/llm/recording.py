@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from datetime import timedelta
 from typing import Any, Protocol, cast
+from uuid import UUID
 
 from tidemill.analysis.classification import classify_all, texts_in
 from tidemill.core.chat import ChatChunk, ChatCompletion, ModelRequest, Usage
@@ -202,7 +203,10 @@ class _Entry:
         elif self._model._is_free(self.context.deployment):
             self.spent_on_failure = 0.0
         await record_failure(
-            error, lambda status, code: self._write(status, choices, usage or Usage(), code), what="An inference"
+            error,
+            lambda status, code: self._write(status, choices, usage or Usage(), code),
+            self.context.inference_id,
+            what="An inference",
         )
 
     async def _write(self, status: InferenceStatus, choices: object, usage: Usage, error_code: str | None) -> None:
@@ -236,6 +240,7 @@ class _Entry:
 async def record_failure(
     error: BaseException,
     write: Callable[[InferenceStatus, str | None], Coroutine[Any, Any, None]],
+    inference_id: UUID,
     *,
     what: str,
 ) -> None:
@@ -244,6 +249,7 @@ async def record_failure(
     Args:
         error: an error, or that nobody waits for the answer any more.
         write: commits the row, given its status and the error's code. It goes on where the caller is cancelled.
+        inference_id: the row's; the error names it from then on.
         what: what ended, for the log.
     """
     gone = isinstance(error, asyncio.CancelledError | GeneratorExit)
@@ -253,6 +259,9 @@ async def record_failure(
         await asyncio.shield(write(status, None if gone else code))
     except TidemillError as unrecorded:
         log.warning("%s that ended as %s left no row: %s", what, status, unrecorded.message)
+        return
+    if isinstance(error, TidemillError):
+        error.inference_id = inference_id
 
 
 def _finish_reason(choices: object) -> str | None:
