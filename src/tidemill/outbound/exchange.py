@@ -1,7 +1,7 @@
 """One connection, and the exchanges over it: a request at a time in HTTP/1.1 (RFC 9112).
 
-The request goes out in one write and the answer is read by llhttp, so that an exchange costs a tenth of what it would
-in Python throughout. What goes wrong is told in the words of the caller's HTTP library, `httpx` or `httpx2`.
+The request goes out in one write and llhttp reads the answer; decision 011 says what that saves. What goes wrong
+is told in the words of the caller's HTTP library, `httpx` or `httpx2`.
 """
 
 import asyncio
