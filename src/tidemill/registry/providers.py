@@ -94,6 +94,10 @@ class Providers:
             raise NotFound(f"There is no provider {name!r}. `tidemill providers list` shows the names.")
         return found
 
+    def endpoints(self) -> dict[str, str]:
+        """The addresses of the endpoints that the settings name, by name."""
+        return {name: one.url for name, one in self._settings.models.endpoints.items()}
+
     def configured(self, name: str) -> bool:
         """Whether a provider stands in the settings."""
         return name in self._configured
