@@ -156,6 +156,20 @@ async def test_a_credential_in_an_answer_is_masked(pool: Pool, streamed: bool) -
     assert await guarded.events() == [("secrets", "output", "mask", ["github-token", "private-key"], 2)]
 
 
+async def test_an_answer_that_comes_again_is_judged_for_each_asker_anew(pool: Pool) -> None:
+    answer = f"The address that you ask for is {EMAIL}, and [EMAIL_1] stands for another one. " * 4
+    model = ScriptedModel([answer] * 4)
+    guarded = Guarded(pool, model, settings(privacy={"input": "mask", "output": "mask"}, unmask=True))
+    masked = answer.replace(EMAIL, "[EMAIL_1]")
+    assert [await guarded.complete(request_of("Which address?")) for _ in range(2)] == [masked] * 2
+    other = "hoa.tran@congty.vn"
+    restored = answer.replace("[EMAIL_1]", other).replace(EMAIL, "[EMAIL_2]")
+    assert await guarded.complete(request_of(f"Not {other}?")) == restored
+    assert await guarded.complete(request_of(f"Is it {EMAIL}?")) == answer.replace("[EMAIL_1]", EMAIL)
+    found = ("privacy", "output", "mask", ["email"], 4)
+    assert await guarded.events() == [("privacy", "input", "mask", ["email"], 1)] * 2 + [found] * 3
+
+
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_what_the_asker_has_said_is_no_leak(pool: Pool, streamed: bool) -> None:
     guarded = Guarded(pool, ScriptedModel([f"The key is {TOKEN}."]), settings(secrets={"input": "allow"}))
