@@ -25,29 +25,34 @@ class Deferred(Generic[T]):
         self._seconds = seconds
         self._waiting: list[T] = []
         self._hurry = asyncio.Event()
-        self._writer: asyncio.Task[None] | None = None
+        self._last: asyncio.Task[None] | None = None
 
     async def add(self, item: T) -> None:
         """Takes an item, also where the caller is cancelled in here. Returns at once where there is room."""
         self._waiting.append(item)
-        if self._writer is None or self._writer.done():
-            self._writer = asyncio.create_task(self._write_all())
+        if len(self._waiting) == 1:
+            self._last = asyncio.create_task(self._write_next(self._last))
         if len(self._waiting) > self._most:
             await self.written()
 
     async def written(self) -> bool:
-        """Has everything written that was brought by now, and returns then; whether there was anything."""
-        if self._writer is None or self._writer.done():
+        """Has everything written that was brought by now, and returns then; whether there was anything.
+
+        What others bring meanwhile is not waited for: under load there is always something.
+        """
+        if self._last is None or self._last.done():
             return False
         self._hurry.set()
-        await asyncio.shield(self._writer)
+        await asyncio.shield(self._last)
         return True
 
-    async def _write_all(self) -> None:
-        while self._waiting:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._seconds):
-                    await self._hurry.wait()
-            group, self._waiting = self._waiting, []
-            await self._write(group)
+    async def _write_next(self, before: asyncio.Task[None] | None) -> None:
+        """One group, after the one before it, whatever became of that."""
+        if before is not None:
+            await asyncio.wait({before})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._seconds):
+                await self._hurry.wait()
         self._hurry.clear()
+        group, self._waiting = self._waiting, []
+        await self._write(group)
