@@ -21,9 +21,11 @@ from tidemill.core.ids import new_id
 from tidemill.core.inference import Inference
 from tidemill.core.limits import LimitScope, RateLimit
 from tidemill.core.served import Served
+from tidemill.llm import rate_shares
 from tidemill.llm.budgets import BudgetedModel, Spending
 from tidemill.llm.port import ChatModel
 from tidemill.llm.rate_limits import Pace, RateLimitedEmbedder, RateLimitedModel
+from tidemill.llm.rate_shares import Shares
 from tidemill.llm.recording import RecordedModel, TextPolicy
 from tidemill.llm.scripted import ScriptedAnswer, ScriptedModel
 from tidemill.llm.scripted_embeddings import ScriptedEmbedder
@@ -149,6 +151,64 @@ async def test_what_was_taken_in_advance_is_back_when_the_process_ends(pool: Poo
         {"kind": "requests", "level": pytest.approx(157)},
         {"kind": "tokens", "level": pytest.approx(1600 - 3 * USED)},
     ]
+
+
+class Buckets(RateLimitRepository):
+    """Buckets in a database that answers when the test lets it, or not at all."""
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(pool, pool)
+        self.away = False
+        self.asked = asyncio.Event()
+        self.free = asyncio.Event()
+        self.free.set()
+
+    async def take(self, draws: Sequence[Draw], now: datetime) -> dict[tuple[str, str], float]:
+        if self.away:
+            raise Unavailable("The database does not answer.")
+        return await super().take(draws, now)
+
+    async def correct(self, draws: Sequence[Draw], now: datetime) -> dict[tuple[str, str], float]:
+        self.asked.set()
+        await self.free.wait()
+        return await super().correct(draws, now)
+
+
+REQUESTS_AND_TOKENS = [Draw("one", "requests", 640, 0, 1), Draw("one", "tokens", 6400, 0, 10)]
+
+
+async def levels(pool: Pool) -> list[float]:
+    """Of the requests and the tokens in the buckets."""
+    async with pool.connection() as connection:
+        rows = await (await connection.execute("SELECT level FROM rate_buckets ORDER BY kind")).fetchall()
+    return [float(str(row["level"])) for row in rows]
+
+
+async def test_what_goes_back_while_the_process_ends_is_back(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate_shares, "SECONDS", 0.0)
+    rows = Buckets(pool)
+    shares = Shares(rows, clock=MovedClock())
+    rows.free.clear()
+    assert (await shares.take(REQUESTS_AND_TOKENS))[0]
+    await rows.asked.wait()
+    ending = asyncio.create_task(shares.aclose())
+    await asyncio.sleep(0)
+    rows.free.set()
+    await ending
+    assert await levels(pool) == [pytest.approx(639), pytest.approx(6390)]
+
+
+async def test_a_request_that_the_database_can_not_count_takes_nothing_of_what_is_here(pool: Pool) -> None:
+    rows = Buckets(pool)
+    shares = Shares(rows, clock=MovedClock())
+    assert (await shares.take(REQUESTS_AND_TOKENS))[0]
+    rows.away = True
+    large = [REQUESTS_AND_TOKENS[0], Draw("one", "tokens", 6400, 0, 3000)]
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            await shares.take(large)
+    await shares.aclose()
+    assert await levels(pool) == [pytest.approx(639), pytest.approx(6390)]
 
 
 async def test_who_waits_for_another_s_share_and_is_cancelled_loses_nothing_of_it(pool: Pool) -> None:

@@ -82,6 +82,7 @@ class Shares:
         self._clock = clock
         self._shares: dict[Bucket, _Share] = {}
         self._returning: asyncio.Task[None] | None = None
+        self._giving_back = asyncio.Lock()
 
     async def take(self, draws: Sequence[Draw]) -> tuple[bool, Levels]:
         """Takes from all of the buckets, or from none; whether it did, and what is left in each."""
@@ -95,10 +96,13 @@ class Shares:
                 lacking = [(draw, share) for draw, share in pairs if not share.has(draw.amount, now)]
                 for draw, share in here:
                     share.held -= draw.amount
-                whole = not lacking or await self._ask(lacking, now)
+                whole = False
+                try:
+                    whole = not lacking or await self._ask(lacking, now)
+                finally:
+                    for draw, share in here if not whole else ():
+                        share.held += draw.amount
             if not whole:
-                for draw, share in here:
-                    share.held += draw.amount
                 await self._put_back(pairs, now)
                 return False, {draw.bucket: share.level for draw, share in pairs}
         finally:
@@ -124,11 +128,12 @@ class Shares:
             await self._put_back(over, now)
 
     async def aclose(self) -> None:
-        """Gives everything back."""
-        if self._returning is not None:
-            self._returning.cancel()
-            await asyncio.gather(self._returning, return_exceptions=True)
-        await self._return_all()
+        """Gives everything back, after what is on its way already."""
+        async with self._giving_back:
+            if self._returning is not None:
+                self._returning.cancel()
+                await asyncio.gather(self._returning, return_exceptions=True)
+            await self._return_all()
 
     def _share(self, draw: Draw, now: datetime) -> _Share:
         share = self._shares.get(draw.bucket)
@@ -184,7 +189,8 @@ class Shares:
     async def _return(self) -> None:
         while self._shares:
             await asyncio.sleep(SECONDS)
-            await self._return_all()
+            async with self._giving_back:
+                await self._return_all()
 
     async def _return_all(self) -> None:
         """Gives back what is here, in one statement, and forgets whom nobody asks for."""
