@@ -1,6 +1,8 @@
 """What servers do to a connection that is none of HTTP's beaten way, and what becomes of the next request."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -145,6 +147,13 @@ async def test_an_answer_that_breaks_off_is_never_taken_for_a_whole_one(kind: st
         b"HTTP/1.1 200 OK\r\nx-folded: a\r\n b\r\ncontent-length: 2\r\n\r\nhi",
         b"HTTP/1.1 200 OK\r\nx-long: " + b"x" * 2 * (LONGEST_HEAD + MOST_UNREAD),
         b"HTTP/1.1 100 Continue\r\n\r\n" * 40_000,
+        b"HTTP/1.1 200 OK\r\ncontent-length:\r\n 2\r\n\r\nhi",
+        b"HTTP/1.1 200 OK\r\ncontent-length : 2\r\n\r\nhi",
+        b"HTTP/1.1 200 OK\r\nx-bare: a\ncontent-length: 2\r\n\r\nhi",
+        b"HTTP/1.1 200 OK\r\nx-control: a\x01b\r\ncontent-length: 2\r\n\r\nhi",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2 \r\nhi\r\n0\r\n\r\n",
+        chunks(b"hi").replace(b"2\r\n", b"2;" + b"x" * 2 * (LONGEST_HEAD + MOST_UNREAD)),
+        chunks(b"hi").replace(b"0\r\n\r\n", b"0\r\nx-late: " + b"x" * 2 * (LONGEST_HEAD + MOST_UNREAD)),
     ],
 )
 async def test_an_answer_whose_length_could_be_read_in_two_ways_is_refused(kind: str, odd: bytes) -> None:
@@ -175,6 +184,44 @@ async def test_an_answer_that_nobody_asked_for_is_not_given_to_the_next_who_asks
         await came.wait()
         assert (await client.post(served.url, content=b"ask")).text == "hi"
         assert served.connections == 2
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+@pytest.mark.parametrize("start", [b"H", b"HTTP/1.1 200 OK\r\nx-a: ", b"HTTP/1.1 100 Continue\r\n\r\n", b"x"])
+async def test_the_mere_start_of_an_answer_that_nobody_asked_for_ends_the_connection(kind: str, start: bytes) -> None:
+    head_is_read = asyncio.Event()
+
+    async def says_more(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(OK.removesuffix(b"hi"))
+        await head_is_read.wait()
+        writer.write(b"hi" + start)
+        await reader.read()
+
+    async with asking(kind, says_more, waiting(OK)) as (client, served):
+        async with client.stream("POST", served.url, content=b"ask") as answer:
+            head_is_read.set()
+            assert await answer.aread() == b"hi"
+        assert (await client.post(served.url, content=b"ask")).text == "hi"
+        assert served.connections == 2
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+async def test_an_answer_without_a_length_is_whole_only_where_the_server_ended_it(kind: str) -> None:
+    head_is_read = asyncio.Event()
+
+    async def resets(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\nhalf")
+        await head_is_read.wait()
+        at_once = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+        writer.transport.abort()
+
+    async with asking(kind, resets) as (client, served), client.stream("POST", served.url, content=b"x") as answer:
+        head_is_read.set()
+        with pytest.raises(errors_of(kind).ReadError):
+            await answer.aread()
 
 
 @pytest.mark.parametrize("kind", CLIENTS)

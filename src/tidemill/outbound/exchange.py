@@ -172,6 +172,11 @@ class Exchange(asyncio.Protocol):
         self._full = False
         self._wake()
 
+    def on_message_begin(self) -> None:
+        """The first byte of an answer, of which the rest may come only after the next request."""
+        if self._has_head:
+            self._fault = self._fault or "The server answered a second time."
+
     def on_status(self, status: bytes) -> None:
         """A piece of the reason phrase."""
         self.reason += status
