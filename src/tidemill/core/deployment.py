@@ -70,7 +70,8 @@ class Deployment:
     """An immutable choice of model, adapter, prompt and sampling for a task. A change makes a new deployment.
 
     `route` has the models where several may serve it; `model` is then the route's name, and `model_version` a digest
-    of its targets.
+    of its targets. `config_hash` is a digest of all but the route: two inferences with the same one were made in the
+    same way.
     """
 
     task: Task
@@ -81,11 +82,10 @@ class Deployment:
     sampling: Mapping[str, Json] = field(default_factory=dict)
     variant: str = "default"
     route: Route | None = None
+    config_hash: str = field(init=False, repr=False, compare=False)
 
-    @property
-    def config_hash(self) -> str:
-        """A digest of everything above: two inferences with the same one were made in the same way."""
-        return digest(
+    def __post_init__(self) -> None:
+        made = digest(
             self.task,
             self.model,
             self.model_version,
@@ -94,3 +94,4 @@ class Deployment:
             json.dumps(self.sampling, sort_keys=True),
             self.variant,
         )
+        object.__setattr__(self, "config_hash", made)  # once, since a request reads it at several places
