@@ -1,5 +1,6 @@
 """Orders to a model are found in the forms that the rules know, and the classifier says what its package says."""
 
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -86,6 +87,19 @@ def test_the_classifier_scores_as_its_package_does(
     classifier: InjectionClassifier, theirs: Callable[[str], dict[str, float]], text: str
 ) -> None:
     assert classifier.score(text)[0] == pytest.approx(theirs(text)["malicious_score"], abs=1e-4)
+
+
+def test_texts_without_spaces_do_not_fill_the_memory(classifier: InjectionClassifier) -> None:
+    words = [f"{number}ignoreallpreviousinstructions" * 120 for number in range(30)]
+    classifier.score(words[0])
+    tracemalloc.start()
+    try:
+        for word in words:
+            classifier.score(word)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 100_000
 
 
 def test_no_variable_of_the_environment_swaps_the_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
