@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tidemill.app.models import protection_of
 from tidemill.core.clock import system_clock
 from tidemill.llm.cache.model import CachedModel
 from tidemill.llm.cache.redis_tier import RedisTier
@@ -51,16 +50,20 @@ async def open_answers(
 
 
 def cached(
-    settings: Settings, inner: ChatModel, answers: Answers, embedder: Embedder, deployments: EmbeddingDeployments
+    settings: Settings,
+    inner: ChatModel,
+    texts: TextPolicy,
+    answers: Answers,
+    embedder: Embedder,
+    deployments: EmbeddingDeployments,
 ) -> ChatModel:
-    """The model with its answers kept, where the settings say so."""
+    """The model with its answers kept, where the settings say so, and stored as `texts` says."""
     if not settings.cache.enabled:
         return inner
-    limits, classify = protection_of(settings)
     return CachedModel(
         inner,
         answers,
-        texts=TextPolicy(settings.retention.inference_text_days, limits, classify),
+        texts=texts,
         semantic=SemanticTier(embedder, lambda: deployments.find(DEFAULT), settings.cache.semantic),
         sampled=settings.cache.sampled,
     )

@@ -112,7 +112,7 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             providers,
             means,
             limiting,
-            caching=lambda inner: cached(settings, inner, answers, embedder, embedding_deployments),
+            caching=lambda inner, texts: cached(settings, inner, texts, answers, embedder, embedding_deployments),
             guarding=guarding,
         )
         responses = _responses(settings, pool, chat, deployments)

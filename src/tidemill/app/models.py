@@ -26,6 +26,7 @@ from tidemill.llm.budgets import BudgetedEmbedder, BudgetedModel
 from tidemill.llm.classified import ClassifiedModel
 from tidemill.llm.embeddings import Embedder
 from tidemill.llm.embeddings_cached import CachedEmbedder, ClassifiedEmbedder, RecordedEmbedder
+from tidemill.llm.levels import RememberedLevels
 from tidemill.llm.openai_http import Serve, Target
 from tidemill.llm.outside import Classify, OutsideLimit
 from tidemill.llm.port import ChatModel
@@ -72,11 +73,13 @@ def chat_of(
     providers: Providers,
     means: Means,
     limiting: Limiting,
-    caching: Callable[[ChatModel], ChatModel],
+    caching: Callable[[ChatModel, TextPolicy], ChatModel],
     guarding: Guarding,
 ) -> ChatModel:
     """The port for chats and texts, with its wrappers around whoever serves them."""
-    limits, classify = protection_of(settings)
+    limits, found = protection_of(settings)
+    classify = RememberedLevels(found)
+    texts = TextPolicy(settings.retention.inference_text_days, limits, classify)
     content = settings.telemetry.trace_content
 
     def local(name: str) -> bool:
@@ -96,13 +99,13 @@ def chat_of(
         observe=metrics.observe_attempt,
     )
     recovering = TracedModel("recovery", RoutedModel(tried, means))
-    guarded = guarding.wrap(TracedModel("cache", caching(recovering)))
+    guarded = guarding.wrap(TracedModel("cache", caching(recovering, texts)))
     paced = RateLimitedModel(TracedModel("guardrails", guarded), limiting.pace)
     recorded = RecordedModel(
         TracedModel("rate limits", paced),
         inferences,
         clock=system_clock,
-        texts=TextPolicy(settings.retention.inference_text_days, limits, classify),
+        texts=texts,
         observe=metrics.observe_inference,
         remember=guarding.memory.remember,
         is_free=limiting.spending.is_free,
