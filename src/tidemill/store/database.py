@@ -11,7 +11,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from tidemill.core.errors import Configuration, Unavailable
 
-TRUSTED_SECONDS = 1.0
+TRUSTED_SECONDS = 5.0
 """A connection that was used so recently is asked for no sign of life, unless its server sent something since."""
 
 
