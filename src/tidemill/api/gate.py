@@ -10,6 +10,7 @@ import time
 from collections.abc import MutableMapping, Sequence
 from typing import Any, Protocol
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidemill.api.errors import told, unexpected_response
@@ -32,6 +33,8 @@ TOKEN = "eyJ"  # noqa: S105 - how every JWT begins: the start of a JSON object, 
 CSRF = b"x-csrf-token"
 UNMATCHED = "unmatched"
 """Stands for the route of a request that none takes."""
+GONE = 499
+"""Stands for the status of a request whose client went before it had said all; nobody reads an answer."""
 Headers = Sequence[tuple[bytes, bytes]]
 MISSING = (
     "This needs an API key: send it as `Authorization: Bearer KEY`. `tidemill keys create NAME` makes one. "
@@ -162,6 +165,8 @@ class Gate:
             if started_response:
                 raise
             await told(error, scope["method"], scope["path"])(scope, receive, named_and_counted)
+        except ClientDisconnect:
+            status = GONE
         except Exception:
             log.exception("%s %s failed.", scope["method"], scope["path"])
             if started_response:
