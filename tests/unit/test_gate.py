@@ -44,7 +44,7 @@ async def test_a_client_that_goes_while_it_sends_its_body_is_no_failure_of_the_h
         max_bytes=1000,
         max_upload_bytes=1000,
     )
-    said = [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
+    said: list[Message] = [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
     sent: list[Message] = []
 
     async def receive() -> Message:
