@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from tidemill.store.deferred import Deferred
+from tidemill.telemetry.request import current_request_id, on_behalf_of
 
 NEVER = 1000.0
 """Seconds that no test waits: a group is written because somebody asks for it."""
@@ -98,3 +99,18 @@ async def test_a_group_that_can_not_be_written_takes_none_after_it_along() -> No
     await deferred.add(1)
     assert await deferred.written()
     assert written == [1]
+
+
+async def test_a_group_is_written_on_behalf_of_none_of_the_requests_in_it() -> None:
+    asked_by: list[str | None] = []
+
+    async def write(group: Sequence[int]) -> None:
+        asked_by.append(current_request_id())
+
+    deferred = Deferred(write, most=10, seconds=NEVER)
+    with on_behalf_of("the first"):
+        await deferred.add(0)
+    with on_behalf_of("the second"):
+        await deferred.add(1)
+        await deferred.written()
+    assert asked_by == [None]

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import Context
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -140,7 +141,7 @@ class Shares:
         if share is None:
             share = self._shares[draw.bucket] = _Share(draw, now)
             if self._returning is None or self._returning.done():
-                self._returning = asyncio.create_task(self._return())
+                self._returning = asyncio.create_task(self._return(), context=Context())  # it outlives this request
         share.draw = draw
         return share
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from contextvars import Context
 from typing import Generic, TypeVar
 
 SECONDS = 0.1
@@ -31,7 +32,7 @@ class Deferred(Generic[T]):
         """Takes an item, also where the caller is cancelled in here. Returns at once where there is room."""
         self._waiting.append(item)
         if len(self._waiting) == 1:
-            self._last = asyncio.create_task(self._write_next(self._last))
+            self._last = asyncio.create_task(self._write_next(self._last), context=Context())  # for no one request
         if len(self._waiting) > self._most:
             await self.written()
 
