@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from typing import Any, cast
 
 from tidemill.core.ids import digest
-from tidemill.core.json import Json
+from tidemill.core.json import Json, JsonObject
 
 
 class Task(StrEnum):
@@ -95,3 +96,21 @@ class Deployment:
             self.variant,
         )
         object.__setattr__(self, "config_hash", made)  # once, since a request reads it at several places
+
+
+def deployment_json(deployment: Deployment) -> JsonObject:
+    """A deployment as JSON, for a row or an answer; `deployment_from_json` reads it."""
+    return cast(JsonObject, asdict(deployment))
+
+
+def deployment_from_json(document: Mapping[str, Any]) -> Deployment:
+    """What `deployment_json` wrote, in this version or one before."""
+    given = {name: value for name, value in document.items() if name != "config_hash"}
+    if (route := given.get("route")) is not None:
+        given["route"] = Route(
+            name=route["name"],
+            targets=tuple(Target(**target) for target in route["targets"]),
+            strategy=Strategy(route["strategy"]),
+            fallbacks=tuple(Fallback(fallback) for fallback in route["fallbacks"]),
+        )
+    return Deployment(**{**given, "task": Task(given["task"])})
