@@ -17,6 +17,8 @@ from tidemill.core.errors import InvalidInput, RateLimited, TidemillError
 
 log = logging.getLogger(__name__)
 
+PYTHONS = re.compile(r"\b(?:True|False)\b")
+"""What JSON writes in small letters."""
 MEMBER = re.compile(r"<\w+\.\w+: ('[^']*')>")
 """How a value of an enumeration is shown among those that are allowed."""
 TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
@@ -71,7 +73,8 @@ def fault(first: ErrorDetails, where: str) -> InvalidInput:
         return InvalidInput(f"`{where}` {fault}.", param=where)
     said = f"{first['msg'][:1].lower()}{first['msg'][1:]}"
     if first["type"] in {"enum", "literal_error"}:  # the values as they are written, whatever holds them
-        said = "it has to be " + MEMBER.sub(r"\1", first.get("ctx", {})["expected"])
+        expected = MEMBER.sub(r"\1", first.get("ctx", {})["expected"])
+        said = "it has to be " + PYTHONS.sub(lambda found: found[0].lower(), expected)
     if not where:
         return InvalidInput(f"The request body can't be used: {said}.")
     return InvalidInput(f"`{where}` can't be used: {said}.", param=where)
