@@ -5,7 +5,10 @@ PYTHON ?= python3
 VENV := .venv
 CLIENTS := .cache/clients
 BIN := $(VENV)/bin
+WORKERS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# The tests start Tidemill some hundred times; compiling it anew takes each a second.
+test: export PYTHONDONTWRITEBYTECODE :=
 TINY := smollm2-135m-instruct-q4_1
 
 .PHONY: help run test check bench wheel lock clean
@@ -19,7 +22,8 @@ run: $(VENV)/.run  ## Start the hub and review a real commit
 test: $(VENV)/.test $(CLIENTS)/.ready check  ## Everything that CI runs
 	@echo "Fetching the small model that the tests load (92 MB, once) …"
 	@TIDEMILL_DATA_DIR=.cache/tidemill "$(BIN)/tidemill" models pull $(TINY)
-	@"$(BIN)/python" -m pytest tests --cov --cov-report=term:skip-covered --cov-fail-under=90 $(PYTEST_ARGS)
+	@"$(BIN)/python" -m pytest tests -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
+		--cov --cov-report=term:skip-covered --cov-fail-under=90 $(PYTEST_ARGS)
 
 check: $(VENV)/.test  ## Lint, format, types, layers
 	@"$(BIN)/ruff" check .

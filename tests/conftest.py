@@ -1,5 +1,6 @@
 """What the tests share: a real PostgreSQL for all of them, a database of its own for each that asks."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -8,16 +9,29 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
+import hypothesis
 import psycopg
 import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from tidemill.settings import Settings
+from tidemill.settings import DatabaseSettings, Settings
 from tidemill.store.database import Pool, make_pool
 from tidemill.store.embedded import EmbeddedPostgres
+from tidemill.store.embedded.account import choose_account
 from tidemill.store.schema import migrate
 from tidemill.store.secret_key import load_secret_key
+
+# The same examples at every run, so that it passes or fails for what was changed; however busy the machine is.
+# To look for new ones: pytest --hypothesis-profile=default
+hypothesis.settings.register_profile(
+    "same",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("same")
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -30,6 +44,9 @@ def pytest_configure(config: pytest.Config) -> None:
         folder.chmod(0o711)
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
         config.option.basetemp = str(folder / "pytest-files")
+    if getattr(config.option, "numprocesses", None) and os.geteuid() == 0:
+        # Before the workers start, each of which has a server: both would make its user at once.
+        choose_account(DatabaseSettings().system_user, Path(config.option.basetemp) / "absent")
 
 
 @pytest.fixture(scope="session")
@@ -83,7 +100,7 @@ def _with_database(url: str, name: str) -> str:
 def reachable(path: Path) -> Path:
     """pytest's folders are private; the embedded server's user has to pass through them when root runs the tests."""
     for folder in (path, *path.parents):
-        if folder.name.startswith("pytest-"):
+        if folder.name.startswith(("pytest-", "popen-")):  # the latter of a worker of pytest-xdist
             folder.chmod(0o711)
     path.chmod(0o711)
     return path

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from tests.conftest import NOON
@@ -33,7 +34,8 @@ from tidemill.llm.port import ChatModel
 from tidemill.llm.scripted import ScriptedAnswer, ScriptedCall, ScriptedModel
 from tidemill.llm.transcript import Transcript
 from tidemill.settings import CacheSettings
-from tidemill.store.answer_cache import KeptAnswer
+from tidemill.store.answer_cache import AnswerCacheRepository, KeptAnswer
+from tidemill.store.answer_files import AnswerFiles
 from tidemill.store.database import Pool
 from tidemill.store.retention import RetentionRepository
 
@@ -463,3 +465,39 @@ async def test_an_answer_of_half_a_surrogate_pair_is_kept_as_it_is(cache_of: Cac
     await before.answers.aclose()
     again: ChatCompletion = await cache_of([]).model.complete(asked())
     assert again.text == half
+
+
+async def test_answers_that_come_together_are_all_kept_and_of_one_question_the_later(
+    pool: Pool, tmp_path: Path
+) -> None:
+    answers = AnswerCacheRepository(pool, AnswerFiles(tmp_path / "cache"), over=100)
+
+    def kept(number: int, value: bytes) -> KeptAnswer:
+        return KeptAnswer(bytes([number]) * 32, value, "chat", "hash", "level:internal", None)
+
+    end = NOON + timedelta(hours=1)
+    await answers.put(kept(1, b"l" * 200), NOON, end)
+    [file] = files(tmp_path / "cache")
+    later = [kept(1, b"short"), *(kept(number, b"x" * number * 30) for number in range(2, 8)), kept(2, b"last")]
+    await asyncio.gather(*(answers.put(one, NOON, end) for one in later))
+    found = [await answers.find(bytes([number]) * 32, NOON) for number in range(1, 8)]
+    assert [one.value if one else None for one in found] == [
+        b"short",
+        b"last",
+        *(b"x" * number * 30 for number in range(3, 8)),
+    ]
+    assert not file.exists()
+    assert len(list(files(tmp_path / "cache"))) == 4  # those of over 100 bytes
+
+
+async def test_an_answer_that_the_database_can_not_hold_takes_no_other_with_it(pool: Pool, tmp_path: Path) -> None:
+    answers = AnswerCacheRepository(pool, AnswerFiles(tmp_path / "cache"), over=100)
+    good, bad = (KeptAnswer(bytes([number]) * 32, b"it", "chat", "hash", "level:x", None) for number in (1, 2))
+    end = NOON + timedelta(hours=1)
+    ended = await asyncio.gather(
+        answers.put(good, NOON, end), answers.put(replace(bad, task="a\0b"), NOON, end), return_exceptions=True
+    )
+    assert ended[0] is None
+    assert isinstance(ended[1], psycopg.Error)
+    assert await answers.find(good.key, NOON) is not None
+    assert await answers.find(bad.key, NOON) is None

@@ -46,8 +46,16 @@ COST = PRICE.input * 2 / 1e6 + PRICE.output * 5 / 1e6
 """Two words are asked, five are answered."""
 
 
-def budgeted(pool: Pool, inner: ChatModel, clock: MovedClock | None = None, facts: Facts = FACTS) -> BudgetedModel:
-    return BudgetedModel(inner, Spending(BudgetRepository(pool, pool), facts, clock=clock or MovedClock()))
+class Budgeted(BudgetedModel):
+    """A model under budgets. `settled` returns when they know what its answers cost."""
+
+    def __init__(self, inner: ChatModel, spending: Spending) -> None:
+        super().__init__(inner, spending)
+        self.settled = spending.settled
+
+
+def budgeted(pool: Pool, inner: ChatModel, clock: MovedClock | None = None, facts: Facts = FACTS) -> Budgeted:
+    return Budgeted(inner, Spending(BudgetRepository(pool, pool), facts, clock=clock or MovedClock()))
 
 
 def scripted(**more: object) -> ScriptedModel:
@@ -85,11 +93,13 @@ async def test_cached_tokens_of_a_prompt_cost_what_they_cost(pool: Pool) -> None
 
 async def test_a_stream_says_who_answers_first_and_what_it_cost_last(pool: Pool) -> None:
     await put_budget(pool, 100.0)
-    chunks = [chunk async for chunk in budgeted(pool, scripted()).stream(asked(max_tokens=10))]
+    model = budgeted(pool, scripted())
+    chunks = [chunk async for chunk in model.stream(asked(max_tokens=10))]
     assert chunks[0].served is not None
     assert (chunks[0].served.provider, chunks[0].served.cost_usd) == ("acme", None)
     assert chunks[-1].served is not None
     assert chunks[-1].served.cost_usd == pytest.approx(COST)
+    await model.settled()
     assert await spent(pool) == [pytest.approx(COST)]
     assert await reserved(pool) == []
 
@@ -185,8 +195,10 @@ async def test_a_fallback_can_not_exceed_a_budget_either(pool: Pool) -> None:
 )
 async def test_a_failure_is_settled_by_what_it_can_have_cost(pool: Pool, error: TidemillError, spends: bool) -> None:
     await put_budget(pool, 1.0)
+    model = budgeted(pool, ScriptedModel([ScriptedAnswer(error=error)]))
     with pytest.raises(type(error)) as raised:
-        await budgeted(pool, ScriptedModel([ScriptedAnswer(error=error)])).complete(asked(max_tokens=10))
+        await model.complete(asked(max_tokens=10))
+    await model.settled()
     [used] = await spent(pool)
     assert (used > 0.01) is spends
     assert raised.value.cost_usd == (None if spends else 0.0)
@@ -200,22 +212,28 @@ async def test_a_provider_that_can_not_be_reached_costs_nothing(pool: Pool) -> N
             raise error from httpx.ConnectError("refused")
 
     await put_budget(pool, 1.0)
+    model = budgeted(pool, Unreachable([]))
     with pytest.raises(Unavailable):
-        await budgeted(pool, Unreachable([])).complete(asked(max_tokens=10))
+        await model.complete(asked(max_tokens=10))
+    await model.settled()
     assert await spent(pool) == [0.0]
 
 
 async def test_a_stream_that_breaks_or_is_left_costs_what_was_reserved(pool: Pool) -> None:
     await put_budget(pool, 1.0)
     broken = ScriptedModel([ScriptedAnswer(FIVE, error=Unavailable("Gone.", failure=Failure.OVERLOAD_HIGH))])
+    model = budgeted(pool, broken)
     with pytest.raises(Unavailable) as raised:
-        async for _ in budgeted(pool, broken).stream(asked(max_tokens=10)):
+        async for _ in model.stream(asked(max_tokens=10)):
             pass
     assert raised.value.cost_usd is None
+    await model.settled()
     [once] = await spent(pool)
     assert once > 0.01
-    async with aclosing(budgeted(pool, scripted()).stream(asked(max_tokens=10))) as chunks:
+    model = budgeted(pool, scripted())
+    async with aclosing(model.stream(asked(max_tokens=10))) as chunks:
         await anext(chunks)
+    await model.settled()
     assert await spent(pool) == [pytest.approx(2 * once)]
     assert await reserved(pool) == []
 
@@ -254,12 +272,14 @@ async def test_a_cancelled_request_is_settled(pool: Pool) -> None:
             return await super().complete(request)
 
     slow = Slow([ScriptedAnswer(FIVE, delay=60)])
-    task = asyncio.create_task(budgeted(pool, slow).complete(asked(max_tokens=10)))
+    model = budgeted(pool, slow)
+    task = asyncio.create_task(model.complete(asked(max_tokens=10)))
     await sent.wait()
     [held] = await reserved(pool)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    await model.settled()
     assert await reserved(pool) == []
     assert await spent(pool) == [pytest.approx(held)]
 
@@ -339,6 +359,7 @@ async def test_what_a_process_reserved_and_did_not_live_to_settle_becomes_spent(
     assert await rows.expire(clock()) == 1
     assert (await reserved(pool), await spent(pool)) == ([], [pytest.approx(held.amount_usd)])
     await spending.settle(held, 0.001)  # it was slow, not dead
+    await spending.settled()
     assert await spent(pool) == [pytest.approx(0.001)]
 
 
@@ -447,6 +468,7 @@ async def test_a_budget_that_is_removed_meanwhile_stops_nobody(pool: Pool) -> No
     model = budgeted(pool, Removing([FIVE, FIVE]))
     for _ in range(2):  # the second time it is still remembered
         assert (await model.complete(asked(max_tokens=8))).text == FIVE
+    await model.settled()
     assert await spent(pool) == []
 
 
@@ -457,7 +479,40 @@ async def test_requests_at_once_are_reserved_in_groups_and_one_that_is_too_dear_
     answers = await asyncio.gather(*asking, return_exceptions=True)
     assert [number for number, answer in enumerate(answers) if isinstance(answer, BudgetExceeded)] == [3]
     assert sum(isinstance(answer, ChatCompletion) for answer in answers) == 7
+    await model.settled()
     assert await spent(pool) == [pytest.approx(7 * COST)]
+
+
+async def test_a_small_request_is_settled_when_the_next_one_needs_what_it_left(pool: Pool) -> None:
+    await put_budget(pool, 0.3)
+    model = budgeted(pool, scripted())
+    await asyncio.gather(*(model.complete(asked(max_tokens=8)) for _ in range(10)))
+    assert (await spent(pool), len(await reserved(pool))) == ([], 10)  # much is left, so that nobody waited for it
+    await model.complete(asked(max_tokens=220))
+    assert await spent(pool) == [pytest.approx(11 * COST)]
+    assert await reserved(pool) == []
+
+
+async def test_costs_that_are_left_for_later_are_settled_before_budgets_are_shown(pool: Pool) -> None:
+    budget = await put_budget(pool, 100.0)
+    rows = BudgetRepository(pool, pool)
+    model = Budgeted(scripted(), Spending(rows, FACTS, clock=MovedClock()))
+    await asyncio.gather(*(model.complete(asked(max_tokens=8)) for _ in range(5)))
+    [state] = await rows.states([budget], NOON)
+    assert (state.spent_usd, state.reserved_usd) == (pytest.approx(5 * COST), 0.0)
+
+
+async def test_a_process_that_dies_before_it_settles_leaves_the_reservation_which_becomes_spent(
+    pool: Pool, database_url: str
+) -> None:
+    clock = MovedClock()
+    await put_budget(pool, 100.0)
+    async with make_pool(database_url, size=2) as dying:
+        await budgeted(dying, scripted(), clock).complete(asked(max_tokens=8))
+    [held] = await reserved(pool)
+    clock.now += RESERVED_FOR
+    assert await BudgetRepository(pool, pool).expire(clock()) == 1
+    assert (await reserved(pool), await spent(pool)) == ([], [pytest.approx(held)])
 
 
 async def test_a_database_that_is_away_refuses_what_a_budget_may_hold(database_url: str, pool: Pool) -> None:
@@ -469,3 +524,17 @@ async def test_a_database_that_is_away_refuses_what_a_budget_may_hold(database_u
     with pytest.raises(Unavailable, match="database does not answer"):
         await model.complete(asked(max_tokens=8))
     assert inner.calls == 1
+
+
+async def test_requests_at_once_of_different_askers_are_held_to_their_own_budgets(pool: Pool) -> None:
+    accounts = make_accounts(pool, MovedClock())
+    an, binh = [await person(accounts, name) for name in ("An", "Binh")]
+    await put_budget(pool, 10 * COST)
+    for one in (an, binh):
+        await put_budget(pool, 2.5 * COST, LimitScope.USER, one.id)
+    model = budgeted(pool, scripted())
+    asking = [model.complete(asked(user_id=(an, binh)[number % 2].id, max_tokens=5)) for number in range(12)]
+    answers = await asyncio.gather(*asking, return_exceptions=True)
+    for mine in (answers[::2], answers[1::2]):
+        assert sum(isinstance(answer, ChatCompletion) for answer in mine) in {1, 2}
+        assert all(isinstance(answer, ChatCompletion | BudgetExceeded) for answer in mine)

@@ -132,7 +132,12 @@ def test_the_cache_is_shown_and_emptied_by_who_may(hub: Hub, server: Upstream) -
     done = tidemill(["cache", "status"], hub.environment)
     assert (done.returncode, "l2 (database)" in done.stdout, "Hit rate" in done.stdout) == (0, True, True)
     done = tidemill(["cache", "clear", "--json"], hub.environment)
-    assert json.loads(done.stdout)["deleted"] >= 1
+    deleted = json.loads(done.stdout)["deleted"]
+    assert deleted >= 1
+    with hub.client() as admin:
+        [entry] = [one for one in admin.get("/v1/audit").json()["data"] if one["action"] == "cache.cleared"]
+    assert (entry["target"], entry["details"]) == ("cache", {"deleted": deleted})
+    assert entry["actor_id"] is not None
     assert tier(chat(hub, "seven")) is None
 
 

@@ -18,7 +18,7 @@ from tests.conftest import NOON, fresh_database
 from tidemill.core.errors import Configuration, DataFolderNewer, NotFound, TidemillError
 from tidemill.store.blobs import BlobStore
 from tidemill.store.data_folder import make_scratch_folder
-from tidemill.store.database import check_key, sqlalchemy_url
+from tidemill.store.database import Pool, check_key, make_pool, sqlalchemy_url
 from tidemill.store.embedded import EmbeddedPostgres
 from tidemill.store.schema import migrate, schema_revision
 
@@ -144,3 +144,24 @@ def test_a_scratch_folder_loses_what_a_killed_process_left_and_keeps_what_is_in_
     os.utime(folder / "old", (0, 0))
     assert [left.name for left in make_scratch_folder(folder).iterdir()] == ["new"]
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("synchronous_commit", [True, False])
+async def test_a_connection_that_the_server_ended_a_moment_ago_is_replaced_unseen(
+    database_url: str, pool: Pool, synchronous_commit: bool
+) -> None:
+    async with make_pool(database_url, size=1, synchronous_commit=synchronous_commit) as used:
+        before = await _process_id(used)
+        async with pool.connection() as other:
+            await other.execute("SELECT pg_terminate_backend(%s, 5000)", (before,))
+        assert await _process_id(used) != before
+
+
+async def test_a_connection_that_is_used_is_kept(database_url: str, pool: Pool) -> None:
+    async with make_pool(database_url, size=1) as used:
+        assert await _process_id(used) == await _process_id(used)
+
+
+async def _process_id(pool: Pool) -> int:
+    async with pool.connection() as connection:
+        return connection.info.backend_pid

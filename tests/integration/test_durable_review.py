@@ -172,9 +172,13 @@ def _servers_of(data_dir: Path) -> list[str]:
     ]
 
 
-def test_a_review_can_be_followed_from_the_middle(folder: Path) -> None:
+def test_a_review_that_a_route_comments_on_can_be_followed_from_the_middle(folder: Path) -> None:
     with upstream(folder) as model:
-        hub = start_hub(folder / "data", scripted_settings(model.url))
+        route = {
+            "routes": {"reviewers": {"targets": ["scripted"]}},
+            "tasks": {"review.comment": {"model": "reviewers"}},
+        }
+        hub = start_hub(folder / "data", scripted_settings(model.url, **route))
         try:
             with hub.client() as client:
                 review = client.post("/v1/reviews", json=change()).json()["id"]
@@ -184,6 +188,7 @@ def test_a_review_can_be_followed_from_the_middle(folder: Path) -> None:
                 kinds = [block.splitlines()[1][7:] for block in blocks]
                 assert kinds[0] == "started"
                 assert kinds[-1] == "finished"
+                assert model.asked
                 middle = blocks[2].splitlines()[0][4:]
                 rest = client.get(f"/v1/reviews/{review}/events", headers={"last-event-id": middle}).text
                 assert [b for b in rest.split("\n\n") if b.startswith("id: ")] == blocks[3:]

@@ -2,19 +2,21 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 
 from tests.conftest import NOON
 from tests.support.guarded_texts import PEM, TOKEN
+from tidemill.analysis.fingerprints import fingerprints
 from tidemill.app.guardrails import guards_of
 from tidemill.core.chat import ChatChunk, ChatCompletion, ChatRequest, ModelRequest, TextRequest, Usage
 from tidemill.core.classification import Level
@@ -24,17 +26,20 @@ from tidemill.core.embedding import EmbeddingRequest
 from tidemill.core.errors import ContentRefused, ModelFailed, Unavailable
 from tidemill.core.guardrail import Action, Direction, Guardrail, GuardrailEvent
 from tidemill.core.ids import new_id
+from tidemill.core.inference import Inference, InferenceStatus, InferenceText
 from tidemill.core.json import Json, JsonObject
 from tidemill.llm.guardrails.embedder import GuardedEmbedder
 from tidemill.llm.guardrails.memorised import Memory
 from tidemill.llm.guardrails.model import GuardedModel
 from tidemill.llm.guardrails.presidio import Presidio
 from tidemill.llm.port import ChatModel
+from tidemill.llm.recording import RecordedModel, TextPolicy
 from tidemill.llm.scripted import ScriptedAnswer, ScriptedCall, ScriptedModel
 from tidemill.llm.scripted_embeddings import ScriptedEmbedder
 from tidemill.settings.guardrails import GuardrailSettings
 from tidemill.store.database import Pool
-from tidemill.store.guardrails import GuardrailRepository
+from tidemill.store.guardrails import GuardrailRepository, StoredText
+from tidemill.store.inferences import InferenceRepository
 
 EMAIL, PHONE = "lan.nguyen@congty.vn", "0912 345 678"
 OWNER, OTHER = new_id(), new_id()
@@ -56,6 +61,7 @@ class Guarded:
     """A guarded model over a script."""
 
     def __init__(self, pool: Pool, inner: ChatModel, settings: Mapping[str, Any], presidio: Presidio | None = None):
+        self.pool = pool
         self.rows = GuardrailRepository(pool)
         chosen = GuardrailSettings.model_validate(settings)
         self.memory = Memory(self.rows, clock=lambda: NOON, min_words=chosen.memorised.min_words)
@@ -73,6 +79,17 @@ class Guarded:
                 if seen is not None:
                     seen.append(parts[-1])
         return "".join(parts)
+
+    async def store(self, owner: UUID, *texts: str, expires_at: datetime, read_at: datetime = NOON) -> UUID:
+        """Stores texts as those of a confidential inference, and reads them at that time; returns its id."""
+        deployment = Deployment(Task.CHAT, "scripted", "1")
+        context = InferenceContext(new_id(), deployment, trace_id="0" * 32, owner_id=owner)
+        row = Inference(context, "0" * 64, InferenceStatus.OK, Usage(), 1.0, 1.0, False, "stop", None, 0.0, None, NOON)
+        messages = [{"role": "user", "content": text} for text in texts]
+        text = InferenceText(json.dumps({"messages": messages}), '{"choices": []}', Level.CONFIDENTIAL)
+        await InferenceRepository(self.pool).add(row, text, expires_at)
+        await Memory(self.rows, clock=lambda: read_at, min_words=30).read_stored()
+        return context.inference_id
 
     async def events(self) -> list[tuple[str, str, str, list[str], int]]:
         return sorted(
@@ -137,6 +154,20 @@ async def test_a_credential_in_an_answer_is_masked(pool: Pool, streamed: bool) -
     text = await (guarded.stream(request_of("How?")) if streamed else guarded.complete(request_of("How?")))
     assert text == "Use [SECRET_1] and\n[SECRET_2]\nfor that."
     assert await guarded.events() == [("secrets", "output", "mask", ["github-token", "private-key"], 2)]
+
+
+async def test_an_answer_that_comes_again_is_judged_for_each_asker_anew(pool: Pool) -> None:
+    answer = f"The address that you ask for is {EMAIL}, and [EMAIL_1] stands for another one. " * 4
+    model = ScriptedModel([answer] * 4)
+    guarded = Guarded(pool, model, settings(privacy={"input": "mask", "output": "mask"}, unmask=True))
+    masked = answer.replace(EMAIL, "[EMAIL_1]")
+    assert [await guarded.complete(request_of("Which address?")) for _ in range(2)] == [masked] * 2
+    other = "hoa.tran@congty.vn"
+    restored = answer.replace("[EMAIL_1]", other).replace(EMAIL, "[EMAIL_2]")
+    assert await guarded.complete(request_of(f"Not {other}?")) == restored
+    assert await guarded.complete(request_of(f"Is it {EMAIL}?")) == answer.replace("[EMAIL_1]", EMAIL)
+    found = ("privacy", "output", "mask", ["email"], 4)
+    assert await guarded.events() == [("privacy", "input", "mask", ["email"], 1)] * 2 + [found] * 3
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -337,7 +368,7 @@ async def test_a_stored_text_of_a_higher_level_is_not_repeated_to_who_may_not_se
 ) -> None:
     answer = f"I remember this one well, it goes like so: {PASSAGE} That is all that there is."
     guarded = Guarded(pool, ScriptedModel([ScriptedAnswer(answer, repeat=True)]), settings())
-    await guarded.memory.remember(new_id(), OTHER, Level.CONFIDENTIAL, [f"Memo.\n{PASSAGE}"], NOON + timedelta(days=1))
+    await guarded.store(OTHER, f"Memo.\n{PASSAGE}", expires_at=NOON + timedelta(days=1))
 
     async def ask(request: ChatRequest) -> str:
         return await (guarded.stream(request, seen) if streamed else guarded.complete(request))
@@ -364,7 +395,7 @@ async def test_nothing_of_a_stored_text_leaves_a_stream_whose_words_come_in_part
                 yield ChatChunk([{"index": 0, "delta": {"tool_calls": [call]} if of_call else {"content": part}}])
 
     guarded = Guarded(pool, InParts([]), settings())
-    await guarded.memory.remember(new_id(), OTHER, Level.CONFIDENTIAL, [PASSAGE], NOON + timedelta(days=1))
+    await guarded.store(OTHER, PASSAGE, expires_at=NOON + timedelta(days=1))
     left: list[ChatChunk] = []
 
     async def read() -> None:
@@ -379,11 +410,74 @@ async def test_nothing_of_a_stored_text_leaves_a_stream_whose_words_come_in_part
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_ones_own_text_and_an_expired_one_may_be_repeated(pool: Pool, streamed: bool) -> None:
     guarded = Guarded(pool, ScriptedModel([PASSAGE]), settings())
-    await guarded.memory.remember(new_id(), OWNER, Level.CONFIDENTIAL, [PASSAGE], NOON + timedelta(days=1))
-    await guarded.memory.remember(new_id(), OTHER, Level.CONFIDENTIAL, [PASSAGE], NOON - timedelta(days=1))
+    await guarded.store(OWNER, PASSAGE, expires_at=NOON + timedelta(days=1))
+    earlier = NOON - timedelta(days=3)
+    await guarded.store(OTHER, PASSAGE, expires_at=earlier + timedelta(days=1), read_at=earlier)
     request = request_of("Go on.")
     assert await (guarded.stream(request) if streamed else guarded.complete(request)) == PASSAGE
     assert await guarded.rows.forget_fingerprints(NOON) > 0
+
+
+async def test_a_conversation_that_says_a_text_again_leaves_its_fingerprints_once(pool: Pool) -> None:
+    guarded = Guarded(pool, ScriptedModel([]), settings())
+    later, new = NOON + timedelta(days=7), " ".join(f"word{n}" for n in range(50))
+    first = await guarded.store(OWNER, PASSAGE, expires_at=later)
+    again = await guarded.store(OWNER, PASSAGE, new, expires_at=later + timedelta(hours=1))
+    other = await guarded.store(OTHER, PASSAGE, expires_at=later)
+    much_later = await guarded.store(OWNER, PASSAGE, expires_at=later + timedelta(days=2))
+    async with pool.connection() as connection:
+        cursor = await connection.execute(
+            "SELECT inference_id, array_agg(hash ORDER BY hash) AS hashes, min(expires_at) AS until "
+            "FROM text_fingerprints GROUP BY inference_id"
+        )
+        kept = {row["inference_id"]: row for row in await cursor.fetchall()}
+    assert kept[again]["hashes"] == sorted({one.hash for one in fingerprints(new)})
+    assert kept[first]["hashes"] == kept[other]["hashes"] == kept[much_later]["hashes"]
+    assert kept[first]["until"] == later + timedelta(days=1)
+
+
+class Telling(GuardrailRepository):
+    """Says when fingerprints were written."""
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(pool)
+        self.written = asyncio.Event()
+
+    async def remember(self, text: StoredText, hashes: Collection[int], until: datetime) -> None:
+        await super().remember(text, hashes, until)
+        self.written.set()
+
+
+async def test_an_answer_does_not_wait_for_the_fingerprints_of_its_text_and_a_kill_loses_none(pool: Pool) -> None:
+    rows = Telling(pool)
+    told: list[bool] = []
+    recorded = RecordedModel(
+        ScriptedModel([PASSAGE]),
+        InferenceRepository(pool),
+        clock=lambda: NOON,
+        texts=TextPolicy(7.0),
+        observe=lambda inference: None,
+        remember=lambda: told.append(True),
+    )
+    await recorded.complete(request_of("lan.nguyen@congty.vn asks: what of the mill?"))
+    assert (told, await rows.any_of([Level.CONFIDENTIAL], NOON)) == ([True], False)
+    memory = Memory(rows, clock=lambda: NOON, min_words=30)
+    reading = asyncio.create_task(memory.work())  # as the next process does at its start
+    async with asyncio.timeout(30):
+        await rows.written.wait()
+    reading.cancel()
+    assert await rows.any_of([Level.CONFIDENTIAL], NOON)
+
+
+async def test_a_text_that_was_erased_meanwhile_gets_no_fingerprints(pool: Pool) -> None:
+    guarded = Guarded(pool, ScriptedModel([]), settings())
+    await guarded.store(OWNER, PASSAGE, expires_at=NOON + timedelta(days=1), read_at=NOON + timedelta(days=2))
+    stored = await guarded.rows.unread(NOON)
+    assert stored is not None
+    async with pool.connection() as connection:
+        await connection.execute("DELETE FROM inference_texts")
+    await guarded.rows.remember(stored, [1, 2, 3], NOON + timedelta(days=1))
+    assert not await guarded.rows.any_of([Level.CONFIDENTIAL], NOON)
 
 
 async def test_toxic_texts_are_flagged_or_refused(pool: Pool) -> None:

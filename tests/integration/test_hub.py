@@ -246,7 +246,7 @@ def test_a_members_key_sees_no_metrics_and_loads_no_models(hub: Hub) -> None:
 
 
 def test_a_client_that_goes_leaves_a_cancelled_row(hub: Hub, tmp_path: Path) -> None:
-    with upstream(tmp_path, "--delay-ms", "3000") as slow:
+    with upstream(tmp_path, "--delay-ms", "8000") as slow:
         data_dir = reachable(tmp_path) / "slow"
         with running_hub(data_dir, scripted_settings(slow.url)) as other, other.client() as client:
             asked = {"model": "scripted", "messages": HELLO}
@@ -256,7 +256,7 @@ def test_a_client_that_goes_leaves_a_cancelled_row(hub: Hub, tmp_path: Path) -> 
                 next(answer.iter_lines())
             rows = wait_for(
                 lambda: len(found := query(other, "SELECT status, streamed FROM inferences")) == 2 and found,
-                seconds=2.5,
+                seconds=7.5,
                 what="two cancelled rows",
             )
             assert {row["status"] for row in rows} == {"cancelled"}

@@ -10,8 +10,8 @@ import pytest
 from tests.support.hubs import PATIENCE
 from tidemill.core.context import Priority
 from tidemill.core.json import Json
-from tidemill.jobs.durable import LOCK_SPACE, DurableJobs, pending_workflows
-from tidemill.jobs.port import Steps
+from tidemill.jobs.durable import BUSY_SECONDS, IDLE_SECONDS, LOCK_SPACE, DurableJobs, pending_workflows
+from tidemill.jobs.port import Steps, Strays
 
 
 async def broken(steps: Steps, subject: str) -> None:
@@ -45,7 +45,8 @@ EVENTS: dict[str, asyncio.Event] = {}
 
 
 @pytest.fixture
-async def jobs(database_url: str) -> AsyncIterator[DurableJobs]:
+async def jobs(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[DurableJobs]:
+    monkeypatch.setattr("tidemill.jobs.durable.SWEEP_SECONDS", 0.5)
     RAN.clear()
     ENDED.clear()
     opened = DurableJobs(database_url)
@@ -81,14 +82,46 @@ async def test_in_a_queue_of_its_own_a_workflow_of_a_better_priority_begins_firs
     assert RAN == ["first", "beside", "urgent", "patient"]
 
 
-async def test_a_workflow_that_breaks_is_named(jobs: DurableJobs) -> None:
-    assert await jobs.broken("broken") == []
+async def test_queues_are_looked_into_less_often_while_nothing_is_in_them(jobs: DurableJobs, database_url: str) -> None:
+    EVENTS.update({name: asyncio.Event() for name in ("gate", "first")})
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
+        await _until_it_waits(connection, "ranked", IDLE_SECONDS)
+        await jobs.submit("ranked", "first")
+        await asyncio.wait_for(EVENTS["first"].wait(), PATIENCE)
+        await asyncio.sleep(1.5)  # for some sweeps
+        assert await _pause(connection, "ranked") == BUSY_SECONDS
+        EVENTS["gate"].set()
+        await _until_it_waits(connection, "ranked", IDLE_SECONDS)
+
+
+async def _until_it_waits(connection: psycopg.AsyncConnection, queue: str, seconds: float) -> None:
+    """Goes on when the queue is looked into every so many seconds."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            if await _pause(connection, queue) == seconds:
+                return
+            await asyncio.sleep(0.1)
+
+
+async def _pause(connection: psycopg.AsyncConnection, queue: str) -> float:
+    """Seconds between two looks into a queue."""
+    cursor = await connection.execute("SELECT polling_interval_sec FROM dbos.queues WHERE name = %s", (queue,))
+    row = await cursor.fetchone()
+    assert row is not None
+    return float(row[0])
+
+
+async def test_a_workflow_that_breaks_is_named_and_so_is_one_that_is_not_there(jobs: DurableJobs) -> None:
+    assert await jobs.strays("broken", ["two"]) == Strays(frozenset(), frozenset({"two"}))
+    assert await jobs.strays("broken", []) == Strays(frozenset(), frozenset())
     await jobs.submit("broken", "two")
+    await jobs.submit("counted", "one")
     for _ in range(PATIENCE * 10):
-        if found := await jobs.broken("broken"):
+        if (found := await jobs.strays("broken", ["two", "one"])).broken:
             break
         await asyncio.sleep(0.1)
-    assert found == ["two"]
+    assert found == Strays(frozenset({"two"}), frozenset({"one"}))
+    assert await jobs.strays("counted", ["one"]) == Strays(frozenset(), frozenset())  # at work, or done
 
 
 async def test_a_process_whose_slot_was_taken_stops_before_it_does_work_twice(

@@ -26,6 +26,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
             "models": {"default": "own", "endpoints": endpoints},
             "routes": {"either": {"targets": ["dearer", "priced"]}},
             "cache": {"enabled": False},
+            "recovery": {"breaker_failures": 1000, "connection_wait": 0.05},  # each request tries the one that is gone
         }
         data_dir = reachable(tmp_path_factory.mktemp("hub")) / "data"
         with running_hub(data_dir, settings) as running:

@@ -7,9 +7,9 @@ import socket
 import sys
 from dataclasses import dataclass, field
 
-import httpx
 import pytest
 
+from tidemill.app.models import ANYWHERE, STREAM_BYTES
 from tidemill.core.chat import ChatRequest, Usage
 from tidemill.core.errors import (
     Configuration,
@@ -23,7 +23,9 @@ from tidemill.core.errors import (
 from tidemill.core.failure import Failure
 from tidemill.llm.openai_http import OpenAIHTTP, Target
 from tidemill.llm.scripted import ScriptedAnswer, ScriptedModel
+from tidemill.outbound import Outbound
 
+OUTBOUND = Outbound(ANYWHERE)
 KEY = "key-that-must-not-leak"
 SECRET_TEXT = "the-text-of-a-message"
 ASK = ChatRequest("tiny", [{"role": "user", "content": SECRET_TEXT}], {"temperature": 0, "max_tokens": 5})
@@ -88,7 +90,7 @@ async def model(wire):
     async def serve(name, priority):
         yield Target(f"http://127.0.0.1:{wire.port}/v1", KEY, f"remote-{name}")
 
-    async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
+    async with OUTBOUND.client(timeout=2, max_bytes=STREAM_BYTES) as client:
         yield OpenAIHTTP(client, serve)
 
 
@@ -301,7 +303,7 @@ async def test_a_connection_that_ends_before_the_answer_is_tried_once_more_on_a_
         found.append(name)
         yield Target(f"http://127.0.0.1:{wire.port}/v1", KEY, f"remote-{len(found)}")
 
-    async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
+    async with OUTBOUND.client(timeout=2, max_bytes=STREAM_BYTES) as client:
         model = OpenAIHTTP(client, serve)
         wire.answers(whole())
         wire.script = [[]]
@@ -400,7 +402,7 @@ async def test_the_scripted_server_can_be_asked_like_a_real_one(tmp_path):
         async def serve(name, priority):
             yield Target(f"http://127.0.0.1:{port}/v1", None, name)
 
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with OUTBOUND.client(timeout=5) as client:
             model = OpenAIHTTP(client, serve)
             assert (await model.complete(ASK)).text == "one two"
             chunks = await collect(model)

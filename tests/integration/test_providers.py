@@ -484,7 +484,7 @@ async def test_health_says_who_is_disabled_resting_failing_and_ready(registry: P
     await states.write_latencies([("c", "m", 120.0), ("c", "n", 80.0)], NOON)
     health = await registry.health()
     assert {name: one.state for name, one in health.items()} == {
-        "a": "disabled", "b": "resting", "c": "failing", "d": "ready",
+        "a": "disabled", "b": "resting", "c": "failing", "d": "ready", "near": "ready",
     }  # fmt: skip
     assert health["a"].whole is not None
     assert health["a"].whole.disabled_reason == "the bill is unpaid"

@@ -118,6 +118,7 @@ def test_what_can_not_be_is_refused_with_the_field_at_fault(client: httpx.Client
         ({"name": "p", **own("https://me:pw@x.com")}, 400, "base_urls.0", "no user and no password"),
         ({"name": "p", **own(provider), "models": {"m": {"input": 1}}}, 400, "models.m", "needs both"),
         ({"name": "p", **own(provider), "models": {"m": {"input": -1}}}, 400, "models.m.input", "can't be used"),
+        ({"name": "p", **own(provider), "models": {"m": {"input": 1, "output": 1e9}}}, 400, "models.m.output", "10000"),
         ({"name": "p", **own(provider), "api_key": "two words"}, 400, "api_key", "no space within"),
         ({"name": "p", **own(provider), "api_key_file": "/etc/passwd"}, 400, "api_key_file", "can't be used"),
         ({"name": "p", **own(provider), "api_key_env": "DATABASE_URL"}, 400, "api_key_env", "can't be used"),

@@ -149,3 +149,24 @@ def test_what_is_wrong_is_said_in_a_sentence(command: Command, url: str) -> None
     code, _, err = command("add", "p", *openai, typed=b"sk two words")
     assert code == 2
     assert "two words" not in err
+
+
+def test_endpoints_of_the_settings_are_listed_with_how_they_are_doing(
+    command: Command, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "tidemill.yaml"
+    endpoints = {name: {"url": f"http://{name}:8000/v1"} for name in ("gpu-box", "spare")}
+    file.write_text(json.dumps({"models": {"endpoints": endpoints}}))
+    monkeypatch.setenv("TIDEMILL_CONFIG", str(file))
+    assert command("list", "--json")[:2] == (0, "[]\n")
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "INSERT INTO provider_states (provider, model, failures, rests_until, last_failure, updated_at) "
+            "VALUES ('gpu-box', '', 5, now() + interval '1 hour', 'network.connection', now())"
+        )
+    lines = command("list")[1].splitlines()
+    assert [line.split()[:3] for line in lines[-2:]] == [
+        ["gpu-box", "endpoint", "http://gpu-box:8000/v1"],
+        ["spare", "endpoint", "http://spare:8000/v1"],
+    ]
+    assert ("resting until" in lines[-2], "ready" in lines[-1]) == (True, True)

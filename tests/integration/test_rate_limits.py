@@ -1,9 +1,9 @@
 """Nobody asks faster than a rate limit allows, in whichever process; and who is refused is told when to come back."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -21,9 +21,11 @@ from tidemill.core.ids import new_id
 from tidemill.core.inference import Inference
 from tidemill.core.limits import LimitScope, RateLimit
 from tidemill.core.served import Served
+from tidemill.llm import rate_shares
 from tidemill.llm.budgets import BudgetedModel, Spending
 from tidemill.llm.port import ChatModel
 from tidemill.llm.rate_limits import Pace, RateLimitedEmbedder, RateLimitedModel
+from tidemill.llm.rate_shares import Shares
 from tidemill.llm.recording import RecordedModel, TextPolicy
 from tidemill.llm.scripted import ScriptedAnswer, ScriptedModel
 from tidemill.llm.scripted_embeddings import ScriptedEmbedder
@@ -31,7 +33,7 @@ from tidemill.settings.limits import LimitSettings
 from tidemill.store.budgets import BudgetRepository
 from tidemill.store.database import Pool, make_pool
 from tidemill.store.inferences import InferenceRepository
-from tidemill.store.rate_limits import RateLimitRepository
+from tidemill.store.rate_limits import Draw, RateLimitRepository
 
 KEY = UUID(int=7)
 FIVE = "one two three four five"
@@ -85,6 +87,143 @@ async def test_a_limit_holds_over_two_processes_that_ask_at_once(pool: Pool, dat
         answers = await asyncio.gather(*asking, return_exceptions=True)
     assert sum(isinstance(answer, ChatCompletion) for answer in answers) == inner.calls == 10
     assert sum(isinstance(answer, RateLimited) for answer in answers) == 30
+
+
+class Counted(RateLimitRepository):
+    """Buckets that count the statements about them."""
+
+    statements = 0
+
+    async def take(self, draws: Sequence[Draw], now: datetime) -> dict[tuple[str, str], float]:
+        self.statements += 1
+        return await super().take(draws, now)
+
+    async def correct(self, draws: Sequence[Draw], now: datetime) -> dict[tuple[str, str], float]:
+        self.statements += 1
+        return await super().correct(draws, now)
+
+
+async def test_a_large_limit_is_taken_in_shares_and_holds_over_processes_all_the_same(
+    pool: Pool, database_url: str
+) -> None:
+    clock, inner = MovedClock(), scripted()
+    async with make_pool(database_url, size=2, synchronous_commit=False) as other:
+        rows = [Counted(each, each) for each in (pool, other)]
+        paces = [Pace(each, LimitSettings(requests_per_minute=640), clock=clock) for each in rows]
+        models = [RateLimitedModel(inner, pace) for pace in paces]
+        asking = [models[number % 2].complete(by_key()) for number in range(600)]
+        first = await asyncio.gather(*asking)
+        assert len(first) == 600
+        assert sum(each.statements for each in rows) < 200
+        asking = [models[number % 2].complete(by_key()) for number in range(100)]
+        answers = await asyncio.gather(*asking, return_exceptions=True)
+        for pace in paces:
+            await pace.aclose()
+        admitted = 600 + sum(isinstance(answer, ChatCompletion) for answer in answers)
+        last = await asyncio.gather(*(models[0].complete(by_key()) for _ in range(100)), return_exceptions=True)
+    admitted += sum(isinstance(answer, ChatCompletion) for answer in last)
+    assert admitted == inner.calls == 640
+
+
+async def test_who_asks_slowly_never_gets_more_at_once_than_the_bucket_holds(pool: Pool) -> None:
+    """A share counts for nothing once the bucket behind it is full again."""
+    clock, inner = MovedClock(), scripted()
+    model = paced(pool, clock, inner, requests_per_minute=6000, burst=64)
+    await model.complete(by_key())
+    clock.forward(seconds=30)
+    answers = await asyncio.gather(*(model.complete(by_key()) for _ in range(100)), return_exceptions=True)
+    assert sum(isinstance(answer, ChatCompletion) for answer in answers) == 64
+
+
+async def test_what_was_taken_in_advance_is_back_when_the_process_ends(pool: Pool) -> None:
+    clock = MovedClock()
+    for _ in range(3):
+        pace = Pace(
+            RateLimitRepository(pool, pool), LimitSettings(requests_per_minute=160, tokens_per_minute=1600), clock=clock
+        )
+        model = RateLimitedModel(scripted(), pace)
+        answer = await model.complete(by_key(max_tokens=100))
+        await pace.aclose()
+    assert answer.served is None
+    async with pool.connection() as connection:
+        rows = await (await connection.execute("SELECT kind, level FROM rate_buckets ORDER BY kind")).fetchall()
+    assert rows == [
+        {"kind": "requests", "level": pytest.approx(157)},
+        {"kind": "tokens", "level": pytest.approx(1600 - 3 * USED)},
+    ]
+
+
+class Buckets(RateLimitRepository):
+    """Buckets in a database that answers when the test lets it, or not at all."""
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(pool, pool)
+        self.away = False
+        self.asked = asyncio.Event()
+        self.free = asyncio.Event()
+        self.free.set()
+
+    async def take(self, draws: Sequence[Draw], now: datetime) -> dict[tuple[str, str], float]:
+        if self.away:
+            raise Unavailable("The database does not answer.")
+        return await super().take(draws, now)
+
+    async def correct(self, draws: Sequence[Draw], now: datetime) -> dict[tuple[str, str], float]:
+        self.asked.set()
+        await self.free.wait()
+        return await super().correct(draws, now)
+
+
+REQUESTS_AND_TOKENS = [Draw("one", "requests", 640, 0, 1), Draw("one", "tokens", 6400, 0, 10)]
+
+
+async def levels(pool: Pool) -> list[float]:
+    """Of the requests and the tokens in the buckets."""
+    async with pool.connection() as connection:
+        rows = await (await connection.execute("SELECT level FROM rate_buckets ORDER BY kind")).fetchall()
+    return [float(str(row["level"])) for row in rows]
+
+
+async def test_what_goes_back_while_the_process_ends_is_back(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate_shares, "SECONDS", 0.0)
+    rows = Buckets(pool)
+    shares = Shares(rows, clock=MovedClock())
+    rows.free.clear()
+    assert (await shares.take(REQUESTS_AND_TOKENS))[0]
+    await rows.asked.wait()
+    ending = asyncio.create_task(shares.aclose())
+    await asyncio.sleep(0)
+    rows.free.set()
+    await ending
+    assert await levels(pool) == [pytest.approx(639), pytest.approx(6390)]
+
+
+async def test_a_request_that_the_database_can_not_count_takes_nothing_of_what_is_here(pool: Pool) -> None:
+    rows = Buckets(pool)
+    shares = Shares(rows, clock=MovedClock())
+    assert (await shares.take(REQUESTS_AND_TOKENS))[0]
+    rows.away = True
+    large = [REQUESTS_AND_TOKENS[0], Draw("one", "tokens", 6400, 0, 3000)]
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            await shares.take(large)
+    await shares.aclose()
+    assert await levels(pool) == [pytest.approx(639), pytest.approx(6390)]
+
+
+async def test_who_waits_for_another_s_share_and_is_cancelled_loses_nothing_of_it(pool: Pool) -> None:
+    clock, inner = MovedClock(), scripted()
+    pace = Pace(RateLimitRepository(pool, pool), LimitSettings(requests_per_minute=64), clock=clock)
+    model = RateLimitedModel(inner, pace)
+    asking = [asyncio.ensure_future(model.complete(by_key())) for _ in range(10)]
+    await asyncio.sleep(0)
+    for one in asking[1::2]:
+        one.cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
+    await pace.aclose()
+    answers = await asyncio.gather(*(model.complete(by_key()) for _ in range(100)), return_exceptions=True)
+    assert inner.calls <= 64
+    assert sum(isinstance(answer, ChatCompletion) for answer in answers) >= 64 - 10
 
 
 async def test_tokens_are_taken_by_an_estimate_and_corrected_by_what_was_used(pool: Pool) -> None:

@@ -75,6 +75,14 @@ async def rows(pool: Pool) -> list[dict[str, Any]]:
         return await cursor.fetchall()
 
 
+async def test_an_answer_of_absurd_counts_and_cost_still_leaves_its_row(pool: Pool) -> None:
+    absurd = inference(usage=Usage(3 * 2**31, 2**31, 2**32), cost_usd=4e7)
+    await add(InferenceRepository(pool), absurd)
+    [row] = await rows(pool)
+    assert {row["prompt_tokens"], row["completion_tokens"], row["cached_tokens"]} == {2**31 - 1}
+    assert row["cost_usd"] == 40_000_000
+
+
 async def collect(chunks: AsyncIterator[ChatChunk]) -> str:
     parts = [
         str(choice["delta"].get("content") or "")  # type: ignore[index, call-overload, union-attr]
@@ -102,9 +110,10 @@ async def test_an_answer_is_a_row_with_its_versions_tokens_and_text(pool: Pool) 
 
 async def test_a_failure_is_a_row_with_its_code(pool: Pool) -> None:
     recorder = Recorder(ScriptedModel([ScriptedAnswer(error=ModelFailed("It babbles."))]), pool)
-    with pytest.raises(ModelFailed, match="babbles"):
+    with pytest.raises(ModelFailed, match="babbles") as raised:
         await recorder.model.complete(asked())
     [row] = await rows(pool)
+    assert raised.value.inference_id == row["id"]
     assert (row["status"], row["error_code"], row["completion_tokens"]) == ("error", "model_failed", 0)
 
 

@@ -114,6 +114,7 @@ def test_when_all_fail_the_row_says_what_was_tried(hub, client):
     failed = {"provider": "three", "model": "three/main!overload.overloaded", "attempts": "1"}
     assert headers == {**failed, "recovery": "overload.overloaded"}
     row = newest(hub)
+    assert answer.headers["x-tidemill-inference-id"] == str(row["id"])
     assert (row["status"], row["error_code"], row["recovery"]) == (
         "error",
         "all_providers_failed",

@@ -23,7 +23,8 @@ pytestmark = pytest.mark.needs_model
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     models = {"default": "tiny", "files": {"tiny": str(FILE)}, "context_tokens": 512, "slots": 2, "max_queue": 1}
     folder = reachable(tmp_path_factory.mktemp("a hub of models"))
-    with running_hub(folder / "data", {"models": {**models, "memory_budget": "2 GiB"}}) as running:
+    settings = {"models": {**models, "memory_budget": "2 GiB"}, "cache": {"enabled": False}}
+    with running_hub(folder / "data", settings) as running:
         (folder / "data" / "adapters").mkdir()
         yield running
 
@@ -34,8 +35,8 @@ def client(hub: Hub) -> Iterator[httpx.Client]:
         yield opened
 
 
-def chat(client: httpx.Client, model: str, tokens: int = 8) -> httpx.Response:
-    messages = [{"role": "user", "content": "Tell a long story."}]
+def chat(client: httpx.Client, model: str, tokens: int = 8, of: str = "a mill") -> httpx.Response:
+    messages = [{"role": "user", "content": f"Tell a long story of {of}."}]
     body = {"model": model, "messages": messages, "max_tokens": tokens, "temperature": 0}
     return client.post("/v1/chat/completions", json=body)
 
@@ -90,7 +91,7 @@ def test_beyond_slots_and_queue_a_request_is_told_when_to_come_back(client: http
         return int(client.get("/v1/models/status").json()["data"][0]["in_flight"])
 
     with ThreadPoolExecutor(3) as crowd:
-        asked = [crowd.submit(chat, client, "tiny", 120) for _ in range(3)]
+        asked = [crowd.submit(chat, client, "tiny", 120, of) for of in ("a tide", "a wheel", "a heron")]
         wait_for(lambda: in_flight() == 3, what="a full queue")
         refused = chat(client, "tiny")
         assert {one.result().status_code for one in asked} == {200}

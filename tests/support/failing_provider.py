@@ -26,7 +26,10 @@ async def failing_server() -> AsyncIterator[tuple[Script, str]]:
     script = Script()
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(provider_app(script), http=DroppingProtocol, log_level="critical", lifespan="off")
+    # No logging of its own: uvicorn would set up the loggers of this whole process, for every later test.
+    config = uvicorn.Config(
+        provider_app(script), http=DroppingProtocol, log_config=None, access_log=False, lifespan="off"
+    )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it

@@ -16,7 +16,8 @@ from uuid import uuid4
 
 import httpx
 
-PATIENCE = 60
+PATIENCE = 120
+"""Seconds; on a busy machine a hub takes some to start."""
 
 
 def free_port() -> int:
@@ -152,4 +153,4 @@ def answers(url: str) -> bool:
 def tidemill(arguments: list[str], surroundings: dict[str, str], **options: Any) -> subprocess.CompletedProcess[str]:
     """Runs a command to its end."""
     command = [sys.executable, "-m", "tidemill", *arguments]
-    return subprocess.run(command, env=surroundings, capture_output=True, text=True, timeout=120, **options)
+    return subprocess.run(command, env=surroundings, capture_output=True, text=True, timeout=300, **options)

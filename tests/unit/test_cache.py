@@ -144,7 +144,7 @@ def test_only_a_models_own_answer_that_came_to_its_end_is_kept(choices, fallback
 def test_a_cache_that_is_switched_off_is_not_there(tmp_path):
     inner = ScriptedModel([])
     settings = Settings(data_dir=tmp_path, cache=CacheSettings(enabled=False))
-    assert cached(settings, inner, None, None, None) is inner
+    assert cached(settings, inner, None, None, None, None) is inner
 
 
 def test_the_address_of_a_redis_is_checked_and_never_repeated():

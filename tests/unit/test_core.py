@@ -1,6 +1,7 @@
 """Ids, digests and the error tree."""
 
 import itertools
+import json
 import re
 import time
 
@@ -9,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidemill.core import errors
-from tidemill.core.deployment import Deployment, Task
+from tidemill.core.deployment import (
+    Deployment,
+    Fallback,
+    Route,
+    Strategy,
+    Target,
+    Task,
+    deployment_from_json,
+    deployment_json,
+)
 from tidemill.core.errors import ContextTooLong, TidemillError
 from tidemill.core.finding import Severity
 from tidemill.core.ids import digest, new_id
@@ -76,6 +86,18 @@ def test_a_deployment_changes_its_hash_with_each_of_its_parts():
     ]
     assert len({it.config_hash for it in [base, *others]}) == 8
     assert base.config_hash == Deployment(Task.CHAT, "model", "1").config_hash
+
+
+def test_a_deployment_comes_back_from_json_as_it_was() -> None:
+    route = Route("team", (Target("a/b", weight=2), Target("c")), Strategy.ROUND_ROBIN, (Fallback.LOCAL,))
+    for deployment in (
+        Deployment(Task.CHAT, "model", "1"),
+        Deployment(Task.REVIEW_COMMENT, "team", "2", sampling={"temperature": 0.5}, route=route),
+    ):
+        again = deployment_from_json(json.loads(json.dumps(deployment_json(deployment))))
+        assert again == deployment
+        assert again.config_hash == deployment.config_hash
+        assert isinstance(again.task, Task)
 
 
 def test_severities_rank_from_info_to_critical():

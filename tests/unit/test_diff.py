@@ -195,7 +195,7 @@ TEXT = st.lists(
 ).flatmap(lambda lines: st.sampled_from(["\n".join(lines), "\n".join(lines) + "\n" if lines else ""]))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(old=TEXT, new=TEXT, context=st.integers(0, 3))
 def test_applying_what_was_read_gives_the_new_text_exactly(tmp_path: Path, old: str, new: str, context: int) -> None:
     for name, text in (("old", old), ("new", new)):

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from tidemill.app.telemetry import mask_log
-from tidemill.telemetry.logs import LONGEST, TextLines, configure_logs, log_event
+from tidemill.telemetry.logs import LONGEST, NOISY, TextLines, configure_logs, log_event
 from tidemill.telemetry.request import on_behalf_of
 from tidemill.telemetry.spans import Traces, span
 
@@ -27,7 +27,7 @@ class Terminal(io.StringIO):
 @pytest.fixture(autouse=True)
 def restored():
     """The loggers as they were, since they are the process's own."""
-    named = [logging.getLogger(), *map(logging.getLogger, ["dbos", "uvicorn", "httpx", "opentelemetry"])]
+    named = [logging.getLogger(), *map(logging.getLogger, ["dbos", "opentelemetry", *NOISY])]
     before = [(one, one.level, list(one.handlers), one.propagate) for one in named]
     yield
     for logger, level, handlers, propagate in before:

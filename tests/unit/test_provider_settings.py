@@ -55,6 +55,8 @@ def test_an_endpoint_can_have_a_price(tmp_path: Path, monkeypatch: pytest.Monkey
     assert found["bigger"].price is None
     with pytest.raises(Configuration, match="needs both `price_input` and `price_output`"):
         load(tmp_path, monkeypatch, models={"endpoints": {"big": {"url": url, "price_output": 2}}})
+    with pytest.raises(Configuration, match="less than or equal to 10000"):
+        load(tmp_path, monkeypatch, models={"endpoints": {"big": {"url": url, "price_input": 1, "price_output": 2e4}}})
 
 
 def test_a_route_has_targets_a_strategy_and_fallbacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,7 @@ ANYTHING = st.recursive(
 OBJECTS = st.dictionaries(NAMES, ANYTHING, max_size=5)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(OBJECTS)
 def test_whatever_a_provider_sends_is_an_answer_or_an_error_of_ours(answer):
     body = json.dumps(answer).encode()
@@ -93,7 +93,7 @@ def test_whatever_a_provider_sends_is_an_answer_or_an_error_of_ours(answer):
     assert isinstance(gemini_error(answer, 500, "p/m"), TidemillError)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(["content_block_start", "content_block_delta", "content_block_stop", "message_delta"]), OBJECTS)
 def test_whatever_an_event_holds_is_a_chunk_or_an_error_of_ours(kind, event):
     message = MessageEvents("p/m")

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ ROWS = [
 ]
 
 
+@cache
 def names_in(path: Path) -> set[str]:
     """The names of a file's tests, in classes or not."""
     tree = ast.parse(path.read_text("utf-8"))

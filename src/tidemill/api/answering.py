@@ -37,27 +37,32 @@ def context_of(request: Request, deployment: Deployment) -> InferenceContext:
 def asker_of(request: Request) -> Asker:
     """Who asks, and under which conditions: both come from the key and the headers, never from the body."""
     caller = caller_of(request.scope)
+    state = request.scope["state"]
+    headers = dict(reversed(request.scope["headers"]))  # the first of a name counts
+    language = headers.get(b"accept-language", b"").lower()
     return Asker(
-        trace_id=request.scope["state"]["trace_id"],
+        trace_id=state["trace_id"],
         key_id=caller.key_id,
         owner_id=caller.owner_id,
         user_id=caller.user_id,
-        request_id=request.scope["state"]["request_id"],
+        request_id=state["request_id"],
         level=caller.level,
-        cache=_cache_use(request.headers.get("cache-control", "")),
-        deadline=_deadline(request.headers.get("x-tidemill-timeout")),
-        max_cost_usd=_max_cost(request.headers.get("x-tidemill-max-cost")),
-        language="vi" if request.headers.get("accept-language", "").lower().startswith("vi") else "en",
+        cache=_cache_use(headers.get(b"cache-control", b"")),
+        deadline=_deadline(headers.get(b"x-tidemill-timeout")),
+        max_cost_usd=_max_cost(headers.get(b"x-tidemill-max-cost")),
+        language="vi" if language.startswith(b"vi") else "en",
     )
 
 
-def _cache_use(cache_control: str) -> CacheUse:
+def _cache_use(cache_control: bytes) -> CacheUse:
     """What a `Cache-Control` of a request (RFC 9111 §5.2.1) allows; other directives mean nothing here."""
-    directives = {one.strip().lower() for one in cache_control.split(",")}
+    if not cache_control:
+        return CacheUse.ALLOWED
+    directives = {one.strip().lower() for one in cache_control.decode("latin-1").split(",")}
     return next((use for use in (CacheUse.NONE, CacheUse.REFRESH) if use in directives), CacheUse.ALLOWED)
 
 
-def _deadline(timeout: str | None) -> float | None:
+def _deadline(timeout: bytes | None) -> float | None:
     """When an answer is of no use any more to who sent `X-Tidemill-Timeout: SECONDS`, by the monotonic clock."""
     if timeout is None:
         return None
@@ -73,7 +78,7 @@ def _deadline(timeout: str | None) -> float | None:
     return time.monotonic() + seconds
 
 
-def _max_cost(cost: str | None) -> float | None:
+def _max_cost(cost: bytes | None) -> float | None:
     """What an answer may cost at most, in US dollars, as `X-Tidemill-Max-Cost` says it."""
     if cost is None:
         return None

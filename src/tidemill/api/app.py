@@ -1,10 +1,13 @@
 """The HTTP application: routes over services."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tidemill import __version__
 from tidemill.api import (
@@ -45,6 +48,7 @@ from tidemill.api import (
     traces,
     usage,
 )
+from tidemill.api.direct import DirectRoutes
 from tidemill.api.gate import OPEN, PREFIXES, Gate
 from tidemill.api.origin import SESSION, RequestOrigin
 from tidemill.api.services import Services
@@ -60,7 +64,7 @@ DESCRIPTION = (
 def create_app(services: Services) -> FastAPI:
     """The application over these services, which whoever calls opens before and closes after."""
     origin = RequestOrigin(services.settings.auth)
-    gate = Middleware(
+    gate = partial(
         Gate,
         keys=services.keys,
         tokens=services.entrance.tokens,
@@ -71,13 +75,31 @@ def create_app(services: Services) -> FastAPI:
         max_bytes=services.settings.max_request_bytes,
         max_upload_bytes=services.settings.files.max_bytes,
     )
-    app = FastAPI(title="Tidemill", version=__version__, middleware=[gate])
+    app = Application(title="Tidemill", version=__version__, middleware=[Middleware(gate)])
     app.state.services = services
     app.state.origin = origin
     errors.install(app)
     add_routes(app)
+    app.take_direct(gate)
     app.openapi = lambda: openapi(app)  # type: ignore[method-assign]
     return app
+
+
+class Application(FastAPI):
+    """FastAPI, save for the routes that need nothing of it: those stand right behind a gate of their own."""
+
+    def take_direct(self, gate: Callable[[ASGIApp], ASGIApp]) -> None:
+        """Finds them, when all routes are there."""
+        self._direct = DirectRoutes(self.routes)
+        self._front = gate(self._direct)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] == "http" and self._direct.has(scope):
+            scope["app"] = self
+            await self._front(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 def add_routes(app: FastAPI) -> None:

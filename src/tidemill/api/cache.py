@@ -5,9 +5,11 @@ from typing import Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
+from tidemill.api.gate import caller_of
 from tidemill.api.rights import needs
 from tidemill.api.services import services_of
 from tidemill.core.accounts import Right
+from tidemill.core.audit import Actor
 
 router = APIRouter(tags=["cache"])
 
@@ -64,4 +66,7 @@ async def show_cache(request: Request) -> CacheShown:
 @router.delete("/cache", summary="Empty the cache", dependencies=[needs(Right.MODELS_MANAGE)])
 async def clear_cache(request: Request) -> CacheCleared:
     """Deletes every kept answer. In the memory of other processes they stay until their time is over."""
-    return CacheCleared(deleted=await services_of(request).answers.clear())
+    services, actor = services_of(request), Actor.of(caller_of(request.scope))
+    deleted = await services.answers.clear()
+    await services.accounts.audit.record(actor, "cache.cleared", "cache", deleted=deleted)
+    return CacheCleared(deleted=deleted)

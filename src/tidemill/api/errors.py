@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -16,6 +17,10 @@ from tidemill.core.errors import InvalidInput, RateLimited, TidemillError
 
 log = logging.getLogger(__name__)
 
+PYTHONS = re.compile(r"\b(?:True|False)\b")
+"""What JSON writes in small letters."""
+MEMBER = re.compile(r"<\w+\.\w+: ('[^']*')>")
+"""How a value of an enumeration is shown among those that are allowed."""
 TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
@@ -28,6 +33,8 @@ def error_body(status: int, message: str, *, code: str, param: str | None = None
 def error_response(error: TidemillError) -> Response:
     """The response for one of our own errors; its headers say who was asked, where anybody was."""
     headers = {} if error.served is None else served_headers(error.served, error.served.model)
+    if error.inference_id is not None:
+        headers["x-tidemill-inference-id"] = str(error.inference_id)
     if error.transient:
         headers["retry-after"] = str(math.ceil(error.retry_after or 1))
     if isinstance(error, RateLimited):
@@ -36,6 +43,13 @@ def error_response(error: TidemillError) -> Response:
         headers["www-authenticate"] = "Bearer"
     body = error_body(error.status, error.message, code=error.code, param=error.param)
     return Response(body, error.status, headers, "application/json")
+
+
+def told(error: TidemillError, method: str, path: str) -> Response:
+    """The response for one of our own errors, which is logged where the fault is not the client's."""
+    if error.status >= 500:
+        log.warning("%s %s: %s", method, path, error.message)
+    return error_response(error)
 
 
 def unexpected_response() -> Response:
@@ -57,9 +71,13 @@ def fault(first: ErrorDetails, where: str) -> InvalidInput:
     if first["type"] in {"missing", "string_unicode"}:
         fault = "is missing" if first["type"] == "missing" else "is not valid Unicode"
         return InvalidInput(f"`{where}` {fault}.", param=where)
+    said = f"{first['msg'][:1].lower()}{first['msg'][1:]}"
+    if first["type"] in {"enum", "literal_error"}:  # the values as they are written, whatever holds them
+        expected = MEMBER.sub(r"\1", first.get("ctx", {})["expected"])
+        said = "it has to be " + PYTHONS.sub(lambda found: found[0].lower(), expected)
     if not where:
-        return InvalidInput(f"The request body can't be used: {first['msg'].lower()}.")
-    return InvalidInput(f"`{where}` can't be used: {first['msg'].lower()}.", param=where)
+        return InvalidInput(f"The request body can't be used: {said}.")
+    return InvalidInput(f"`{where}` can't be used: {said}.", param=where)
 
 
 def install(app: FastAPI) -> None:
@@ -67,9 +85,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(TidemillError)
     async def ours(request: Request, error: TidemillError) -> Response:
-        if error.status >= 500:
-            log.warning("%s %s: %s", request.method, request.url.path, error.message)
-        return error_response(error)
+        return told(error, request.method, request.url.path)
 
     @app.exception_handler(RequestValidationError)
     async def fields(request: Request, error: RequestValidationError) -> Response:

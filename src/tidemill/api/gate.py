@@ -8,12 +8,13 @@ A plain ASGI middleware, since it is on the path of every request.
 import logging
 import re
 import time
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from typing import Any, Protocol
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tidemill.api.errors import error_response, unexpected_response
+from tidemill.api.errors import told, unexpected_response
 from tidemill.api.origin import SAFE, SESSION, RequestOrigin
 from tidemill.core.accounts import Caller
 from tidemill.core.errors import NotAuthenticated, NotPermitted, TidemillError, TooLarge
@@ -31,6 +32,11 @@ UNTRACED = frozenset({"/health", "/ready", "/metrics"})
 """What machines ask every few seconds."""
 TOKEN = "eyJ"  # noqa: S105 - how every JWT begins: the start of a JSON object, in base64
 CSRF = b"x-csrf-token"
+UNMATCHED = "unmatched"
+"""Stands for the route of a request that none takes."""
+GONE = 499
+"""Stands for the status of a request whose client went before it had said all; nobody reads an answer."""
+Headers = Sequence[tuple[bytes, bytes]]
 MISSING = (
     "This needs an API key: send it as `Authorization: Bearer KEY`. `tidemill keys create NAME` makes one. "
     "People sign in with POST /v1/auth/sign-in."
@@ -114,74 +120,84 @@ class Gate:
             return
         headers = dict(scope["headers"])
         state = scope.setdefault("state", {})
-        state["request_id"] = request_id_of(_text(headers.get(b"x-request-id")))
-        named = [(b"x-request-id", state["request_id"].encode())]
+        request_id = state["request_id"] = request_id_of(_text(headers.get(b"x-request-id")))
+        named = [(b"x-request-id", request_id.encode())]
         span: Span | NoSpan = NO_SPAN
         if scope["path"] not in UNTRACED:
             span = self._traces.begin(scope["method"], parent=parse_traceparent(_text(headers.get(b"traceparent"))))
             state["trace_id"] = span.trace.trace_id
             named.append((b"x-tidemill-trace-id", state["trace_id"].encode()))
-
-        async def naming(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), *named]}
-            await send(message)
-
-        with on_behalf_of(state["request_id"]), span:
-            status = await self._pass(scope, receive, naming, headers)
-            span.rename(f"{scope['method']} {_route(scope)}")
+        with on_behalf_of(request_id), span:
+            status = await self._pass(scope, receive, send, headers, named)
+            route = _route(scope)
+            span.rename(f"{scope['method']} {route}")
             span.set(
                 {
                     "http.request.method": scope["method"],
-                    "http.route": _route(scope),
+                    "http.route": route,
                     "http.response.status_code": status,
-                    "tidemill.request_id": state["request_id"],
+                    "tidemill.request_id": request_id,
                 }
             )
 
-    async def _pass(self, scope: Scope, receive: Receive, send: Send, headers: MutableMapping[bytes, bytes]) -> int:
-        """Checks one request, lets it through where it may go, counts it, and returns its status."""
+    async def _pass(
+        self, scope: Scope, receive: Receive, send: Send, headers: MutableMapping[bytes, bytes], named: Headers
+    ) -> int:
+        """Checks one request, lets it through where it may go, counts it, and returns its status.
+
+        `named` are headers that its response gets beside its own.
+        """
         started = time.perf_counter()
         status, started_response = 500, False
 
-        async def counted(message: Message) -> None:
+        async def named_and_counted(message: Message) -> None:
             nonlocal status, started_response
             if message["type"] == "http.response.start":
                 status, started_response = message["status"], True
+                message = {**message, "headers": [*message.get("headers", ()), *named]}
             await send(message)
 
         try:
-            if scope["path"] in OPEN:
-                if scope["method"] not in SAFE:
-                    self._origin.refuse_foreign(scope, must_say=False)
-            elif (authorization := headers.get(b"authorization")) is not None:
-                secret = _secret(authorization)
-                check = self._tokens.check if secret.startswith(TOKEN) else self._keys.check
-                try:
-                    scope["state"]["caller"] = await check(secret, started)
-                except NotAuthenticated as error:
-                    raise NotAuthenticated(INVALID) from error
-            else:
-                scope["state"]["caller"] = await self._by_session(scope, headers, started)
+            scope["state"]["caller"] = await self._caller(scope, headers, started)
             limit = self._limit(scope)
             _refuse_large(headers, limit)
-            await self._app(scope, _limited(receive, limit), counted)
+            await self._app(scope, _limited(receive, limit), named_and_counted)
         except TidemillError as error:
-            await error_response(error)(scope, receive, counted)
+            if started_response:
+                raise
+            await told(error, scope["method"], scope["path"])(scope, receive, named_and_counted)
+        except ClientDisconnect:
+            status = GONE
         except Exception:
             log.exception("%s %s failed.", scope["method"], scope["path"])
             if started_response:
                 raise
-            await unexpected_response()(scope, receive, counted)
+            await unexpected_response()(scope, receive, named_and_counted)
         finally:
             route = _route(scope)
             self._metrics.observe_request(
-                method=scope["method"] if route != "unmatched" else "any",
+                method=scope["method"] if route != UNMATCHED else "any",
                 route=route,
                 status=status,
                 seconds=time.perf_counter() - started,
             )
         return status
+
+    async def _caller(self, scope: Scope, headers: MutableMapping[bytes, bytes], now: float) -> Caller | None:
+        """Who asks; `None` for a route that everyone may call."""
+        if scope["path"] in OPEN:
+            if scope["method"] not in SAFE:
+                self._origin.refuse_foreign(scope, must_say=False)
+            return None
+        authorization = headers.get(b"authorization")
+        if authorization is None:
+            return await self._by_session(scope, headers, now)
+        secret = _secret(authorization)
+        check = self._tokens.check if secret.startswith(TOKEN) else self._keys.check
+        try:
+            return await check(secret, now)
+        except NotAuthenticated as error:
+            raise NotAuthenticated(INVALID) from error
 
     def _limit(self, scope: Scope) -> int:
         """The largest body that the route takes."""
@@ -237,7 +253,7 @@ def _route(scope: Scope) -> str:
     """The template of the route that took the request, with its router's prefix."""
     template: str | None = getattr(scope.get("route"), "path", None)
     if template is None:
-        return "unmatched"
+        return UNMATCHED
     prefix = next((one for one in PREFIXES if scope["path"].startswith(f"{one}/")), "")
     return template if template.startswith(prefix) else prefix + template
 

@@ -13,6 +13,7 @@ from tidemill.api.services import services_of
 from tidemill.core.accounts import Right
 from tidemill.core.audit import Actor
 from tidemill.core.limits import BudgetState, LimitScope, Period, RateLimit
+from tidemill.limits.rate_limits import MOST
 
 SUBJECT = Field(None, max_length=200, description="The key's, person's or team's id, or the task; none for `all`.")
 
@@ -77,15 +78,23 @@ class RateLimitList(BaseModel):
 
 
 class RateLimitRequest(BaseModel):
-    """A rate limit to set."""
+    """A rate limit to set: of requests, tokens or both. A burst is one of requests."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"scope": "all", "requests_per_minute": 600, "burst": 50},
+                {"scope": "all", "tokens_per_minute": 1_000_000},
+            ],
+        },
+    )
 
     scope: Literal[LimitScope.ALL, LimitScope.KEY, LimitScope.USER]
-    subject: str | None = SUBJECT
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    burst: int | None = Field(None, description="Requests that may come at once.")
+    subject: str | None = Field(None, max_length=200, description="The key's or person's id; none for `all`.")
+    requests_per_minute: int | None = Field(None, ge=1, le=MOST)
+    tokens_per_minute: int | None = Field(None, ge=1, le=MOST)
+    burst: int | None = Field(None, ge=1, le=MOST, description="Requests that may come at once.")
 
 
 @router.get("/budgets", summary="List budgets", dependencies=[needs(Right.ACCOUNT)])

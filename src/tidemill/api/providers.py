@@ -15,10 +15,11 @@ from tidemill.core.audit import Actor
 from tidemill.core.provider import Provider, ProviderKind
 from tidemill.registry.provider_json import probed_json, provider_json
 from tidemill.registry.provider_registry import Health, ProviderRegistry
+from tidemill.settings.section import HIGHEST_PRICE
 
 router = APIRouter(tags=["providers"])
 
-Dollars = Field(None, ge=0, allow_inf_nan=False)
+Dollars = Field(None, ge=0, le=HIGHEST_PRICE, allow_inf_nan=False)
 
 
 class ModelFields(BaseModel):

@@ -27,4 +27,6 @@ def served_headers(served: Served | None, model: str) -> dict[str, str]:
         if served.fallback is not None:
             headers["x-tidemill-fallback"] = served.fallback
         headers |= rate_headers(served.rate)
-    return {name: NOT_PLAIN.sub("?", value).strip() for name, value in headers.items()}
+    if NOT_PLAIN.search("".join(headers.values())):
+        headers = {name: NOT_PLAIN.sub("?", value) for name, value in headers.items()}
+    return {name: value.strip() for name, value in headers.items()}

@@ -11,6 +11,8 @@ from starlette.types import Receive, Scope, Send
 
 T = TypeVar("T")
 
+UNWATCHED_SECONDS = 0.02
+"""After which it is watched whether a client is still there: watching costs more than most answers that are quicker."""
 PATIENCE_SECONDS = 1.0
 """After which a client is told that its model is being loaded."""
 COMMENT_SECONDS = 5.0
@@ -63,14 +65,18 @@ async def while_connected(request: Request, work: Awaitable[T]) -> T:
         ClientGone: the client went first.
     """
     task = asyncio.ensure_future(work)
-    gone = asyncio.create_task(_disconnected(request.receive))
+    gone: asyncio.Task[None] | None = None
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task}, timeout=UNWATCHED_SECONDS)
+        if not task.done():
+            gone = asyncio.create_task(_disconnected(request.receive))
+            await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             raise ClientGone
         return task.result()
     finally:
-        gone.cancel()
+        if gone is not None:
+            gone.cancel()
         if not task.done():
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

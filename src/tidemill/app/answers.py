@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tidemill.app.models import protection_of
 from tidemill.core.clock import system_clock
 from tidemill.llm.cache.model import CachedModel
 from tidemill.llm.cache.redis_tier import RedisTier
@@ -24,17 +23,20 @@ def unobserved(*, tier: str, hit: bool) -> None:
     """For commands, which look nothing up."""
 
 
-def answer_rows(settings: Settings, pool: Pool) -> AnswerCacheRepository:
+def answer_rows(settings: Settings, pool: Pool, fast: Pool | None = None) -> AnswerCacheRepository:
     """The tiers of the database and of files."""
-    return AnswerCacheRepository(pool, AnswerFiles(settings.cache_dir), over=settings.cache.file_over_bytes)
+    files = AnswerFiles(settings.cache_dir)
+    return AnswerCacheRepository(pool, files, over=settings.cache.file_over_bytes, fast=fast)
 
 
 @asynccontextmanager
-async def open_answers(settings: Settings, pool: Pool, observe: Observe) -> AsyncIterator[Answers]:
-    """The tiers of kept answers, until the end of the block."""
+async def open_answers(
+    settings: Settings, pool: Pool, observe: Observe, fast: Pool | None = None
+) -> AsyncIterator[Answers]:
+    """The tiers of kept answers, until the end of the block. Requests look and write through `fast`."""
     url = settings.cache.redis_url
     answers = Answers(
-        answer_rows(settings, pool),
+        answer_rows(settings, pool, fast),
         RedisTier(url.get_secret_value()) if url is not None else None,
         settings.cache,
         hours=settings.retention.cache_hours,
@@ -48,16 +50,20 @@ async def open_answers(settings: Settings, pool: Pool, observe: Observe) -> Asyn
 
 
 def cached(
-    settings: Settings, inner: ChatModel, answers: Answers, embedder: Embedder, deployments: EmbeddingDeployments
+    settings: Settings,
+    inner: ChatModel,
+    texts: TextPolicy,
+    answers: Answers,
+    embedder: Embedder,
+    deployments: EmbeddingDeployments,
 ) -> ChatModel:
-    """The model with its answers kept, where the settings say so."""
+    """The model with its answers kept, where the settings say so, and stored as `texts` says."""
     if not settings.cache.enabled:
         return inner
-    limits, classify = protection_of(settings)
     return CachedModel(
         inner,
         answers,
-        texts=TextPolicy(settings.retention.inference_text_days, limits, classify),
+        texts=texts,
         semantic=SemanticTier(embedder, lambda: deployments.find(DEFAULT), settings.cache.semantic),
         sampled=settings.cache.sampled,
     )

@@ -1,5 +1,6 @@
 """The guardrails, as the settings have them."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ async def open_guarding(
     rows = GuardrailRepository(pool)
     memory = Memory(rows, clock=system_clock, min_words=settings.memorised.min_words)
     async with AsyncExitStack() as stack:
+        reading = asyncio.create_task(memory.work())
+        stack.push_async_callback(_stopped, reading)
         presidio = None
         if settings.privacy.presidio_url is not None:
             client = outbound.client(timeout=PRESIDIO_SECONDS, allow_private=True)
@@ -61,6 +64,11 @@ async def open_guarding(
             lambda inner: GuardedEmbedder(inner, guards, rows, clock=system_clock, observe=observe),
             memory,
         )
+
+
+async def _stopped(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def guards_of(settings: GuardrailSettings, memory: Memory | None = None, presidio: Presidio | None = None) -> Guards:

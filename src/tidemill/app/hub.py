@@ -96,14 +96,16 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             settings, await stack.enter_async_context(model_client(settings)), serve_embeddings(settings, secrets)
         )
         stack.callback(embeddings.close)
-        limiting, limits = limiting_of(settings, pool, fast, providers.facts), limits_of(pool, fast, accounts.audit)
+        limiting = limiting_of(settings, pool, fast, providers.facts)
+        stack.push_async_callback(limiting.aclose)
+        limits = limits_of(pool, fast, accounts.audit, limiting.budgets)
         everyone = embedders_of(settings, providers, connections, embeddings)
         guarding = await stack.enter_async_context(
             open_guarding(settings.guardrails, fast, outbound, metrics.observe_guardrail)
         )
         embedder = embedder_of(settings, everyone, pool, inferences, metrics, providers, limiting, guarding)
         embedding_deployments = EmbeddingDeployments(settings, providers)
-        answers = await stack.enter_async_context(open_answers(settings, pool, metrics.observe_cache))
+        answers = await stack.enter_async_context(open_answers(settings, pool, metrics.observe_cache, fast))
         means = means_of(settings, pool, providers, prompts)
         await means.breaker.tend()
         chat = chat_of(
@@ -114,7 +116,7 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             providers,
             means,
             limiting,
-            caching=lambda inner: cached(settings, inner, answers, embedder, embedding_deployments),
+            caching=lambda inner, texts: cached(settings, inner, texts, answers, embedder, embedding_deployments),
             guarding=guarding,
         )
         responses = _responses(settings, pool, chat, deployments)

@@ -32,8 +32,14 @@ class Limiting:
     """What wrappers of the ports hold to."""
 
     pace: Pace
+    budgets: BudgetRepository
     spending: Spending
     embedding_spending: Spending
+
+    async def aclose(self) -> None:
+        """Settles what was left for later, and gives back what was taken in advance."""
+        await self.budgets.settled()
+        await self.pace.aclose()
 
 
 def limiting_of(settings: Settings, pool: Pool, fast: Pool, facts: Facts) -> Limiting:
@@ -41,6 +47,7 @@ def limiting_of(settings: Settings, pool: Pool, fast: Pool, facts: Facts) -> Lim
     budgets = BudgetRepository(pool, fast)
     return Limiting(
         Pace(RateLimitRepository(pool, fast), settings.limits, clock=system_clock),
+        budgets,
         Spending(budgets, facts, clock=system_clock),
         Spending(budgets, embedding_facts(settings, facts), clock=system_clock),
     )
@@ -61,11 +68,11 @@ def embedding_facts(settings: Settings, facts: Facts) -> Facts:
     return found
 
 
-def limits_of(pool: Pool, fast: Pool, audit: Audit) -> Limits:
-    """The services for people."""
+def limits_of(pool: Pool, fast: Pool, audit: Audit, budgets: BudgetRepository | None = None) -> Limits:
+    """The services for people, which see what this process has left to settle where they are given its `budgets`."""
     subjects = Subjects(ApiKeyRepository(pool), PeopleRepository(pool), TeamRepository(pool))
     return Limits(
-        budgets=Budgets(BudgetRepository(pool, fast), subjects, audit=audit, clock=system_clock),
+        budgets=Budgets(budgets or BudgetRepository(pool, fast), subjects, audit=audit, clock=system_clock),
         rates=RateLimits(RateLimitRepository(pool, fast), subjects, audit=audit, clock=system_clock),
         usage=Usage(UsageRepository(pool), clock=system_clock),
         clock=system_clock,

@@ -26,6 +26,7 @@ from tidemill.llm.budgets import BudgetedEmbedder, BudgetedModel
 from tidemill.llm.classified import ClassifiedModel
 from tidemill.llm.embeddings import Embedder
 from tidemill.llm.embeddings_cached import CachedEmbedder, ClassifiedEmbedder, RecordedEmbedder
+from tidemill.llm.levels import RememberedLevels
 from tidemill.llm.openai_http import Serve, Target
 from tidemill.llm.outside import Classify, OutsideLimit
 from tidemill.llm.port import ChatModel
@@ -37,6 +38,7 @@ from tidemill.llm.runtime.local import LocalRuntime
 from tidemill.llm.several_choices import SeveralChoices
 from tidemill.llm.tool_calls import ToolCalls
 from tidemill.llm.traced import ToldAttempts, ToldModel, TracedEmbedder, TracedModel
+from tidemill.outbound import Outbound
 from tidemill.protection.secrets import Secrets
 from tidemill.registry.providers import Providers, leaves_the_network
 from tidemill.settings import ServerSettings, Settings
@@ -44,6 +46,11 @@ from tidemill.store.database import Pool
 from tidemill.store.embedding_cache import EmbeddingCacheRepository
 from tidemill.store.inferences import InferenceRepository
 from tidemill.telemetry.metrics import Metrics
+
+ANYWHERE = ("0.0.0.0/0", "::/0")
+"""Where the servers of models that the settings name may lie. No cloud's metadata service is one."""
+STREAM_BYTES = 1_000_000_000
+"""All of one streamed answer; what answers at once is held to much less."""
 
 
 def protection_of(settings: Settings) -> tuple[UseLimits, Classify]:
@@ -54,12 +61,8 @@ def protection_of(settings: Settings) -> tuple[UseLimits, Classify]:
 
 
 def model_client(settings: Settings) -> httpx.AsyncClient:
-    """A client for models' servers; whoever asks for it closes it."""
-    return httpx.AsyncClient(
-        timeout=httpx.Timeout(settings.models.request_timeout, connect=10.0),
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
-        trust_env=False,
-    )
+    """A client for models' servers, which are where the settings say; whoever asks for it closes it."""
+    return Outbound(ANYWHERE).client(timeout=settings.models.request_timeout, max_bytes=STREAM_BYTES)
 
 
 def chat_of(
@@ -70,11 +73,13 @@ def chat_of(
     providers: Providers,
     means: Means,
     limiting: Limiting,
-    caching: Callable[[ChatModel], ChatModel],
+    caching: Callable[[ChatModel, TextPolicy], ChatModel],
     guarding: Guarding,
 ) -> ChatModel:
     """The port for chats and texts, with its wrappers around whoever serves them."""
-    limits, classify = protection_of(settings)
+    limits, found = protection_of(settings)
+    classify = RememberedLevels(found)
+    texts = TextPolicy(settings.retention.inference_text_days, limits, classify)
     content = settings.telemetry.trace_content
 
     def local(name: str) -> bool:
@@ -94,13 +99,13 @@ def chat_of(
         observe=metrics.observe_attempt,
     )
     recovering = TracedModel("recovery", RoutedModel(tried, means))
-    guarded = guarding.wrap(TracedModel("cache", caching(recovering)))
+    guarded = guarding.wrap(TracedModel("cache", caching(recovering, texts)))
     paced = RateLimitedModel(TracedModel("guardrails", guarded), limiting.pace)
     recorded = RecordedModel(
         TracedModel("rate limits", paced),
         inferences,
         clock=system_clock,
-        texts=TextPolicy(settings.retention.inference_text_days, limits, classify),
+        texts=texts,
         observe=metrics.observe_inference,
         remember=guarding.memory.remember,
         is_free=limiting.spending.is_free,

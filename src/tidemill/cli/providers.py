@@ -13,7 +13,7 @@ from tidemill.cli.output import Json, print_json, print_table
 from tidemill.core.audit import COMMAND
 from tidemill.core.errors import InvalidInput
 from tidemill.core.provider import ProviderKind
-from tidemill.registry.provider_json import probed_json, provider_json
+from tidemill.registry.provider_json import health_json, probed_json, provider_json
 from tidemill.registry.provider_registry import ProviderRegistry
 from tidemill.settings.providers import PUBLIC_URLS
 
@@ -25,8 +25,8 @@ app = typer.Typer(help="Add, try, disable and remove providers of models.", no_a
 
 @app.command("list")
 def list_providers(as_json: Json = False) -> None:
-    """List the providers, and how they are doing."""
-    found = _with_registry(_all)
+    """List the providers, and how they and the endpoints of the settings are doing; as JSON the providers alone."""
+    found, endpoints = _with_registry(_everyone)
     if as_json:
         print_json(found)
         return
@@ -44,7 +44,7 @@ def list_providers(as_json: Json = False) -> None:
         for one in found
     ]
     names = ["name", "kind", "address", "key", "models", "health", "latency", "from"]
-    print_table(names, rows, empty="There are no providers. Add one with `tidemill providers add`.")
+    print_table(names, [*rows, *endpoints], empty="There are no providers. Add one with `tidemill providers add`.")
 
 
 @app.command()
@@ -209,9 +209,14 @@ def _with_registry(work: Callable[[ProviderRegistry], Awaitable[T]]) -> T:
     return on_database(open_providers, work)
 
 
-async def _all(registry: ProviderRegistry) -> list[dict[str, Any]]:
+async def _everyone(registry: ProviderRegistry) -> tuple[list[dict[str, Any]], list[tuple[object, ...]]]:
+    """The providers, and the lines of the endpoints."""
     health = await registry.health()
-    return [provider_json(one, health[one.name]) for one in registry.known.all()]
+    lines: list[tuple[object, ...]] = []
+    for name, url in registry.known.endpoints().items():
+        known = health_json(health[name])
+        lines.append((name, "endpoint", url, None, 1, _health(known), _milliseconds(known["latency_ms"]), "settings"))
+    return [provider_json(one, health[one.name]) for one in registry.known.all()], lines
 
 
 async def _one(registry: ProviderRegistry, name: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from rich.console import Console
 
 from tidemill.accounts.api_keys import LOCAL_KEY, NewApiKey, Wanted
 from tidemill.api.app import create_app
+from tidemill.api.protocol import Protocol
 from tidemill.api.services import Services
 from tidemill.app.database import Database, open_database
 from tidemill.app.hub import open_hub
@@ -124,7 +125,7 @@ async def _serve(settings: Settings, database: Database, listener: socket.socket
             uvicorn.Config(
                 app,
                 loop="none",
-                http="httptools",
+                http=Protocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,

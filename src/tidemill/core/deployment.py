@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from typing import Any, cast
 
 from tidemill.core.ids import digest
-from tidemill.core.json import Json
+from tidemill.core.json import Json, JsonObject
 
 
 class Task(StrEnum):
@@ -71,7 +72,8 @@ class Deployment:
     """An immutable choice of model, adapter, prompt and sampling for a task. A change makes a new deployment.
 
     `route` has the models where several may serve it; `model` is then the route's name, and `model_version` a digest
-    of its targets.
+    of its targets. `config_hash` is a digest of all but the route: two inferences with the same one were made in the
+    same way.
     """
 
     task: Task
@@ -82,11 +84,10 @@ class Deployment:
     sampling: Mapping[str, Json] = field(default_factory=dict)
     variant: str = "default"
     route: Route | None = None
+    config_hash: str = field(init=False, repr=False, compare=False)
 
-    @property
-    def config_hash(self) -> str:
-        """A digest of everything above: two inferences with the same one were made in the same way."""
-        return digest(
+    def __post_init__(self) -> None:
+        made = digest(
             self.task,
             self.model,
             self.model_version,
@@ -95,3 +96,22 @@ class Deployment:
             json.dumps(self.sampling, sort_keys=True),
             self.variant,
         )
+        object.__setattr__(self, "config_hash", made)  # once, since a request reads it at several places
+
+
+def deployment_json(deployment: Deployment) -> JsonObject:
+    """A deployment as JSON, for a row or an answer; `deployment_from_json` reads it."""
+    return cast(JsonObject, asdict(deployment))
+
+
+def deployment_from_json(document: Mapping[str, Any]) -> Deployment:
+    """What `deployment_json` wrote, in this version or one before."""
+    given = {name: value for name, value in document.items() if name != "config_hash"}
+    if (route := given.get("route")) is not None:
+        given["route"] = Route(
+            name=route["name"],
+            targets=tuple(Target(**target) for target in route["targets"]),
+            strategy=Strategy(route["strategy"]),
+            fallbacks=tuple(Fallback(fallback) for fallback in route["fallbacks"]),
+        )
+    return Deployment(**{**given, "task": Task(given["task"])})

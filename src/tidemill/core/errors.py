@@ -27,6 +27,7 @@ person: what went wrong, on what, and what to do.
 """
 
 from typing import ClassVar
+from uuid import UUID
 
 from tidemill.core.failure import Failure
 from tidemill.core.limits import RateStanding
@@ -45,6 +46,7 @@ class TidemillError(Exception):
     Attributes:
         cost_usd: what was spent until it failed; `None` where that is not known.
         served: who was asked last, and what had failed before, where anybody was asked.
+        inference_id: of the row that says so, where one was written.
     """
 
     status: ClassVar[int] = 500
@@ -67,6 +69,7 @@ class TidemillError(Exception):
         self.retry_after = retry_after
         self.cost_usd: float | None = 0.0
         self.served: Served | None = None
+        self.inference_id: UUID | None = None
 
 
 class InvalidInput(TidemillError):

@@ -69,7 +69,12 @@ class Callback:
 
 @dataclass(frozen=True, slots=True)
 class GenerationJob:
-    """One request whose answer is kept. `request`, `result` and `error` are JSON texts; a list has the last alone."""
+    """One request whose answer is kept. `request`, `result` and `error` are JSON texts; a list has the last alone.
+
+    Attributes:
+        tries: how often it was put off since nobody could answer it.
+        failing_since: when it was put off first.
+    """
 
     id: UUID
     maker: Maker
@@ -84,6 +89,22 @@ class GenerationJob:
     error: str | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    tries: int = 0
+    failing_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenJob:
+    """What brings a job that has not ended to its end: its workflow's subject is another at each try."""
+
+    id: UUID
+    priority: Priority
+    tries: int
+
+    @property
+    def subject(self) -> str:
+        """The id, and which try it is."""
+        return f"{self.id}:{self.tries}" if self.tries else str(self.id)
 
 
 class BatchState(StrEnum):

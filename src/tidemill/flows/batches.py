@@ -139,12 +139,13 @@ class BatchFlow:
         unfinished = await rows.unfinished()
         if not unfinished:
             return
-        broken = set(await self._jobs.broken(WORKFLOW))
+        strays = await self._jobs.strays(WORKFLOW, [str(batch.id) for batch in unfinished])
+        lost = now - SETTLING
         for batch in unfinished:
-            if str(batch.id) in broken:
+            if str(batch.id) in strays.broken:
                 await rows.fail(batch.id, [STRANDED], now)
                 log.error("The batch %s was stranded and is now marked as failed.", batch.id)
-            elif batch.state is BatchState.VALIDATING and batch.created_at < now - SETTLING:
+            elif str(batch.id) in strays.missing and batch.state is BatchState.VALIDATING and batch.created_at < lost:
                 await self._jobs.submit(WORKFLOW, str(batch.id))
 
 

@@ -18,7 +18,17 @@ from tidemill.core.errors import Conflict, InvalidInput, NotFound, TidemillError
 from tidemill.core.generation import Callback, GenerationJob, JobState, Maker
 from tidemill.core.ids import new_id
 from tidemill.core.json import Json
-from tidemill.flows.asking import UNEXPECTED, Answers, Makers, Stopped, patiently, standing_of, surely, unless
+from tidemill.flows.asking import (
+    LONGEST_PAUSE,
+    UNEXPECTED,
+    Answers,
+    Makers,
+    Stopped,
+    patiently,
+    standing_of,
+    surely,
+    unless,
+)
 from tidemill.flows.callbacks import Callbacks
 from tidemill.jobs.durable import forget_ended
 from tidemill.jobs.port import Jobs, Steps
@@ -32,8 +42,14 @@ WORKFLOW = "generation"
 ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 MOST_UNFINISHED = 10_000
 """Jobs of one owner that may be queued or running."""
-PATIENCE_SECONDS = 3600.0
+MOST_BYTES = 512 * 1024 * 1024
+"""Of their requests."""
+PATIENCE = timedelta(hours=1)
 """For so long a job is tried again that fails in a way that may pass."""
+HELD_SECONDS = 5.0
+"""For so long it keeps its place meanwhile; then it is put off, and others go on in its place."""
+PUT_OFF = (5.0, 10.0, 30.0, 60.0)
+"""Seconds, each time that it is put off; the last one again and again."""
 SETTLING = timedelta(seconds=30)
 """A job that is queued for longer without a workflow lost it between two writes, and gets it again."""
 STRANDED = TidemillError(
@@ -102,8 +118,14 @@ class GenerationFlow:
         await parts.answers.check(new.endpoint, new.body)
         if new.callback_url is not None:
             await parts.callbacks.check(new.callback_url)
-        if await parts.rows.count_unfinished(maker.owner_id) >= MOST_UNFINISHED:
+        jobs, size = await parts.rows.unfinished(maker.owner_id)
+        if jobs >= MOST_UNFINISHED:
             raise TooManyRequests(f"{MOST_UNFINISHED:,} of your jobs have not ended. Wait for some, or cancel them.")
+        if jobs and size + len(new.body) > MOST_BYTES:
+            raise TooManyRequests(
+                f"Your jobs that have not ended, and this one, hold more than {MOST_BYTES // 1024**2} MiB. Wait for "
+                "some, or cancel them."
+            )
         now = parts.clock()
         job = GenerationJob(
             id=new_id(),
@@ -159,33 +181,32 @@ class GenerationFlow:
         await self._parts.rows.delete([job_id])
 
     async def run(self, steps: Steps, subject: str) -> None:
-        """The workflow. `subject` is the job's id."""
-        job_id = UUID(subject)
+        """The workflow. `subject` is the job's id, and which try it is."""
+        job_id, _, tries = subject.partition(":")
 
         async def answered() -> Json:
-            await surely(lambda: self._answer(job_id))
+            await surely(lambda: self._answer(UUID(job_id), int(tries or 0)))
             return None
 
         await steps.run("answer", answered)
 
     async def settle(self) -> None:
-        """Ends jobs whose workflow ended without them, and gives a workflow to those that never got theirs."""
+        """Ends jobs whose workflow ended without them, and gives one to those that have none, or are due again."""
         rows, now = self._parts.rows, self._parts.clock()
-        unfinished = await rows.unfinished()
-        if not unfinished:
+        jobs = {job.subject: job for job in await rows.open(now, now - SETTLING)}
+        if not jobs:
             return
-        broken = set(await self._jobs.broken(WORKFLOW))
-        for job in unfinished:
-            if str(job.id) in broken:
-                await rows.fail(job.id, self._refusal(STRANDED), now)
-                log.error("The job %s was stranded and is now marked as failed.", job.id)
-            elif job.state is JobState.QUEUED and job.created_at < now - SETTLING:
-                await self._jobs.submit(WORKFLOW, str(job.id), priority=job.priority)
+        strays = await self._jobs.strays(WORKFLOW, [*jobs])
+        for subject in strays.broken:
+            await rows.fail(jobs[subject].id, self._refusal(STRANDED), now)
+            log.error("The job %s was stranded and is now marked as failed.", jobs[subject].id)
+        for subject in strays.missing - strays.broken:
+            await self._jobs.submit(WORKFLOW, subject, priority=jobs[subject].priority)
 
-    async def _answer(self, job_id: UUID) -> None:
-        """Brings a job to its end. What it raises is that the database is away."""
+    async def _answer(self, job_id: UUID, tries: int) -> None:
+        """Brings a job to its end, or puts it off. What it raises is that the database is away."""
         parts = self._parts
-        if not await parts.rows.begin(job_id, parts.clock()):
+        if not await parts.rows.begin(job_id, tries, parts.clock()):
             return
         job = await parts.rows.find(job_id)
         if job is None:
@@ -198,11 +219,17 @@ class GenerationFlow:
             trace = parts.traces.begin("job", trace_id=job.maker.trace_id)
             with on_behalf_of(job.maker.request_id), trace:
                 trace.set({"tidemill.job_id": str(job_id)})
-                result = await unless(ended, patiently(lambda: self._ask(job), seconds=PATIENCE_SECONDS))
+                held = 0.0 if tries else HELD_SECONDS
+                result = await unless(ended, patiently(lambda: self._ask(job), seconds=held))
         except Stopped:
             return
         except TidemillError as error:
-            await parts.rows.fail(job_id, self._refusal(error), parts.clock())
+            now = parts.clock()
+            if (due_at := _next_try(job, error, now)) is None:
+                await parts.rows.fail(job_id, self._refusal(error), now)
+            else:
+                log.info("The job %s is tried again from %s on: %s", job_id, due_at.isoformat(), error.message)
+                await parts.rows.postpone(job_id, tries, due_at, now)
         except Exception:
             log.exception("The job %s failed.", job_id)
             await parts.rows.fail(job_id, self._refusal(UNEXPECTED), parts.clock())
@@ -216,6 +243,14 @@ class GenerationFlow:
 
     def _refusal(self, error: TidemillError) -> str:
         return self._parts.answers.refusal(error).decode()
+
+
+def _next_try(job: GenerationJob, error: TidemillError, now: datetime) -> datetime | None:
+    """When a job that failed is tried again; `None` for not at all."""
+    pause = PUT_OFF[min(job.tries, len(PUT_OFF) - 1)]
+    due_at = now + timedelta(seconds=min(max(pause, error.retry_after or 0.0), LONGEST_PAUSE))
+    given_up = (job.failing_since or now) + PATIENCE
+    return due_at if error.transient and due_at <= given_up else None
 
 
 async def forget_jobs(pool: Pool, rows: GenerationJobRepository, before: datetime) -> int:

@@ -131,12 +131,13 @@ class ReviewFlow:
         if not unfinished:
             return
         now = self._parts.clock()
-        broken = set(await self._jobs.broken(WORKFLOW))
+        strays = await self._jobs.strays(WORKFLOW, [str(row.id) for row in unfinished])
+        lost = now - SETTLING
         for row in unfinished:
-            if str(row.id) in broken:
+            if str(row.id) in strays.broken:
                 await self._parts.reviews.fail(row.id, STRANDED, now)
                 log.error("The review %s was stranded and is now marked as failed.", row.id)
-            elif row.state is ReviewState.QUEUED and row.created_at < now - SETTLING:
+            elif str(row.id) in strays.missing and row.state is ReviewState.QUEUED and row.created_at < lost:
                 await self._jobs.submit(WORKFLOW, str(row.id))
 
     async def _owners(self, caller: Caller) -> Sequence[UUID] | None:

@@ -21,7 +21,7 @@ from uuid import UUID
 from tidemill.analysis.diff import parse_diff
 from tidemill.core.change import ChangeSet, Diff
 from tidemill.core.clock import Clock
-from tidemill.core.deployment import Deployment
+from tidemill.core.deployment import Deployment, deployment_from_json, deployment_json
 from tidemill.core.errors import Conflict, NotFound, TidemillError
 from tidemill.core.finding import Necessity
 from tidemill.core.json import Json
@@ -112,7 +112,7 @@ class ReviewRun:
 
     async def _comments(self, begun: Record, planned: Record) -> list[Record]:
         """Asks about the planned hunks in turn, until the time budget, which counts recorded seconds, is spent."""
-        deployment = Deployment(**begun["deployment"])
+        deployment = deployment_from_json(begun["deployment"])
         asked = [index for index, hunk in enumerate(planned["hunks"]) if hunk["asked"]]
         asked.sort(key=lambda index: -planned["hunks"][index]["necessity"]["score"])
         answers: list[Record] = []
@@ -173,7 +173,7 @@ class ReviewRun:
             "with_model": row.with_model,
             "request_id": row.request_id,
             "max_seconds": self._parts.settings.max_seconds,
-            "deployment": asdict(await self._parts.deployment()) if row.with_model else None,
+            "deployment": deployment_json(await self._parts.deployment()) if row.with_model else None,
             "engines": {engine.name: engine.version for engine in self._parts.engines},
         }
 
@@ -246,7 +246,7 @@ class ReviewRun:
                 "total": round((now - row.created_at).total_seconds(), 3),
             },
             engines=begun["engines"],
-            deployment=Deployment(**begun["deployment"]) if begun["deployment"] else None,
+            deployment=deployment_from_json(begun["deployment"]) if begun["deployment"] else None,
         )
         await self._parts.reviews.finish(self._id, result_json(result), now)
         self._parts.observe(ReviewState.DONE)

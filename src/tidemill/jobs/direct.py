@@ -1,10 +1,10 @@
 """The scripted adapter of durable work: runs each workflow at once, in memory; nothing survives the process."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from tidemill.core.context import Priority
 from tidemill.core.json import Json
-from tidemill.jobs.port import Workflow
+from tidemill.jobs.port import Strays, Workflow
 
 
 class DirectJobs:
@@ -18,7 +18,8 @@ class DirectJobs:
         self._workflows: dict[str, Workflow] = {}
         self._stop_after = set(stop_after or ())
         self.results: dict[str, dict[str, Json]] = {}
-        self._broken: list[str] = []
+        self._broken: set[str] = set()
+        self._ended: set[str] = set()
 
     def register(self, name: str, workflow: Workflow, *, concurrency: int | None = None) -> None:
         """As the port says."""
@@ -32,14 +33,16 @@ class DirectJobs:
         """
         results = self.results.setdefault(f"{name}:{subject}", {})
         await self._workflows[name](_RememberedSteps(results, self._stop_after), subject)
+        self._ended.add(f"{name}:{subject}")
 
     def break_off(self, subject: str) -> None:
-        """Has `broken` name this subject, as after an error that its workflow did not handle."""
-        self._broken.insert(0, subject)
+        """Has `strays` name this subject, as after an error that its workflow did not handle."""
+        self._broken.add(subject)
 
-    async def broken(self, name: str) -> list[str]:
-        """As the port says."""
-        return self._broken
+    async def strays(self, name: str, subjects: Sequence[str]) -> Strays:
+        """As the port says. What was interrupted has no workflow: nothing runs outside of `submit`."""
+        broken = self._broken & {*subjects}
+        return Strays(frozenset(broken), frozenset(one for one in subjects if f"{name}:{one}" not in self._ended))
 
 
 class Interrupted(BaseException):

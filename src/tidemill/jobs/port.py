@@ -1,6 +1,7 @@
 """Durable work: a workflow is an async function whose steps, once finished, are never run again."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from tidemill.core.context import Priority
@@ -23,6 +24,19 @@ Workflow = Callable[[Steps, str], Awaitable[None]]
 """A workflow: its steps, and the id of the thing that it works on."""
 
 
+@dataclass(frozen=True, slots=True)
+class Strays:
+    """Subjects that no workflow brings to their end.
+
+    Attributes:
+        broken: their workflow ended by an error that it did not handle.
+        missing: they have none.
+    """
+
+    broken: frozenset[str]
+    missing: frozenset[str]
+
+
 class Jobs(Protocol):
     """Runs workflows, each at most once for an id, and to their end whatever is killed meanwhile."""
 
@@ -40,6 +54,6 @@ class Jobs(Protocol):
         """
         ...
 
-    async def broken(self, name: str) -> list[str]:
-        """The subjects whose workflow of this name ended by an error that it did not handle, newest first."""
+    async def strays(self, name: str, subjects: Sequence[str]) -> Strays:
+        """Those of these subjects that no workflow of this name brings to their end."""
         ...

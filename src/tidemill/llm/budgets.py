@@ -36,7 +36,7 @@ from tidemill.llm.embeddings import Embedder
 from tidemill.llm.port import ChatModel
 from tidemill.llm.remembered import Remembered
 from tidemill.llm.upper_bound import bounded, texts_bound
-from tidemill.store.budgets import BudgetRepository, Reservation
+from tidemill.store.budgets import BudgetRepository, Reservation, Reserved
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +125,8 @@ class Spending:
     async def reserve(self, budgets: list[Budget], facts: ModelFacts, usage: Usage) -> Reservation:
         """Holds back from each budget what this use costs.
 
+        A budget that does not hold it is looked at again when this process has settled whatever it had left for later.
+
         Raises:
             BudgetExceeded: one of them does not hold it.
             PriceUnknown: nobody can say what it costs.
@@ -138,41 +140,54 @@ class Spending:
             amount_usd=min(facts.price.of(usage), MOST_USD),
             expires_at=now + RESERVED_FOR,
         )
-        reserving = asyncio.ensure_future(self._rows.reserve(reserved))
-        try:
-            short = await asyncio.shield(reserving)
-        except asyncio.CancelledError:
-            await asyncio.shield(self._release(reserving, reserved))
-            raise
-        if short:
+        found = await self._hold(reserved)
+        if found.short and await self._rows.settled():
+            found = await self._hold(reserved)
+        if short := found.short:
             state = min(short, key=lambda one: one.left_usd)
             renews_at = state.budget.period.renews_at(now)
             raise _exceeded(
                 state, reserved.amount_usd, None if renews_at is None else f"{renews_at:%Y-%m-%d %H:%M} UTC"
             )
-        return reserved
+        return replace(reserved, settled_at_once=found.nearly_used_up)
+
+    async def _hold(self, reserved: Reservation) -> Reserved:
+        reserving = asyncio.ensure_future(self._rows.reserve(reserved))
+        try:
+            return await asyncio.shield(reserving)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._release(reserving, reserved))
+            raise
 
     async def settle(self, reserved: Reservation | None, cost_usd: float | None) -> None:
         """Puts the real cost in the place of what was reserved; what is not known costs all of that.
 
-        Goes on where the caller is cancelled. Where the database does not take it, the reservation stays, and counts
-        as spent.
+        Nobody waits for it, save where a budget is nearly used up: there the next request may need what is left over.
+        Goes on where the caller is cancelled. Where the database does not take it, or the process is killed before,
+        the reservation stays, and counts as spent.
         """
         if reserved is None:
             return
         cost = reserved.amount_usd if cost_usd is None else cost_usd
+        if not reserved.settled_at_once:
+            await self._rows.settle_later(reserved, cost)
+            return
         try:
             await asyncio.shield(self._rows.settle(reserved, cost))
         except TidemillError as error:
             log.warning("What a request really cost is not in its budgets, which count what was reserved: %s", error)
 
-    async def _release(self, reserving: "asyncio.Future[list[BudgetState]]", reserved: Reservation) -> None:
+    async def settled(self) -> None:
+        """Settles at once what was left for later."""
+        await self._rows.settled()
+
+    async def _release(self, reserving: "asyncio.Future[Reserved]", reserved: Reservation) -> None:
         """Gives back what was reserved for a request that ended before it was sent."""
         try:
-            short = await reserving
+            found = await reserving
         except TidemillError:
             return  # nothing was reserved
-        if not short:
+        if not found.short:
             await self.settle(reserved, 0.0)
 
 

@@ -157,6 +157,7 @@ class RecordedEmbedder:
             await record_failure(
                 error,
                 lambda status, code: self._write(request, status, started, error_code=code, cost_usd=cost),
+                _context(request).inference_id,
                 what="An embedding",
             )
             raise

@@ -69,8 +69,12 @@ def decode_completion(body: bytes, request: ModelRequest) -> ChatCompletion:
         ModelFailed: it is no JSON object with as many choices as were asked for, or a tool call in it has no name or
             arguments that are not JSON.
     """
+    return completion_of(read_object(body, request.model), request)
+
+
+def completion_of(answer: dict[str, Any], request: ModelRequest) -> ChatCompletion:
+    """The same of an answer that was read; see `decode_completion`."""
     name = request.model
-    answer = _object(body, name)
     if isinstance(request, TextRequest) and is_infill(answer):
         return ChatCompletion([infill_choice(answer)], infill_usage(answer))
     choices = answer.get("choices")
@@ -102,8 +106,12 @@ def decode_chunk(data: bytes, request: ModelRequest) -> ChatChunk:
         ModelFailed: it is no JSON object with choices.
         TidemillError: it is an error that the server reports in the middle; see `classify_error`.
     """
+    return chunk_of(read_object(data, request.model), request)
+
+
+def chunk_of(event: dict[str, Any], request: ModelRequest) -> ChatChunk:
+    """The same of an event that was read; see `decode_chunk`."""
     name = request.model
-    event = _object(data, name)
     if isinstance(request, TextRequest) and is_infill(event):
         return ChatChunk([infill_choice(event)], infill_usage(event) if event["stop"] else None)
     choices = event.get("choices")
@@ -304,7 +312,12 @@ def _inability(message: str, name: str) -> InvalidInput | None:
     return None
 
 
-def _object(body: bytes, name: str) -> dict[str, Any]:
+def read_object(body: bytes, name: str) -> dict[str, Any]:
+    """An answer's JSON.
+
+    Raises:
+        ModelFailed: it is no object.
+    """
     try:
         answer = ANSWERS.decode(body.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError) as error:

@@ -20,6 +20,7 @@ from tidemill.core.errors import ContentRefused, RateLimited, TidemillError
 from tidemill.core.limits import Allowance, LimitScope, RateLimit, RateStanding
 from tidemill.llm.embeddings import Embedder
 from tidemill.llm.port import ChatModel
+from tidemill.llm.rate_shares import Shares
 from tidemill.llm.remembered import Remembered
 from tidemill.llm.upper_bound import prompt_bound, text_bound
 from tidemill.settings.limits import LimitSettings
@@ -84,7 +85,7 @@ class Pace:
     def __init__(self, rows: RateLimitRepository, settings: LimitSettings, *, clock: Clock) -> None:
         self._rows = rows
         self._settings = settings
-        self._clock = clock
+        self._shares = Shares(rows, clock=clock)
         self._limits = Remembered[tuple[UUID | None, UUID | None], list[_Limit]](self._look_up)
 
     async def take(self, context: InferenceContext | None, estimate: Callable[[], int]) -> Taken:
@@ -100,11 +101,9 @@ class Pace:
             return NOTHING
         tokens = estimate()
         draws = [draw for limit in limits for draw in limit.draws(tokens)]
-        now = self._clock()
-        levels = await self._rows.take(draws, now)
-        if len(levels) < len(draws):
-            back = [replace(draw, amount=-draw.amount if draw.bucket in levels else 0.0) for draw in draws]
-            raise _refused(limits, draws, await self._rows.correct(back, now))
+        taken, levels = await self._shares.take(draws)
+        if not taken:
+            raise _refused(limits, draws, levels)
         return Taken(draws, _standing(draws, levels))
 
     async def correct(self, taken: Taken, tokens: int) -> None:
@@ -113,9 +112,13 @@ class Pace:
         if not any(draw.amount for draw in changes):
             return
         try:
-            await asyncio.shield(self._rows.correct(changes, self._clock()))
+            await asyncio.shield(self._shares.correct(changes))
         except TidemillError as error:
             log.warning("The tokens that a request really used are not in its rate limit: %s", error.message)
+
+    async def aclose(self) -> None:
+        """Gives back what was taken in advance."""
+        await self._shares.aclose()
 
     async def _look_up(self, asker: tuple[UUID | None, UUID | None]) -> list[_Limit]:
         key_id, user_id = asker

@@ -4,10 +4,10 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Protocol, cast
 from uuid import UUID
 
@@ -67,12 +67,10 @@ class TextPolicy:
 
 
 class Remember(Protocol):
-    """Keeps what a stored text is known by, so that it is not repeated to who may not see it."""
+    """Has what stored texts are known by kept, so that they are not repeated to who may not see them."""
 
-    async def __call__(
-        self, inference_id: UUID, owner_id: UUID | None, level: Level, texts: Sequence[str], expires_at: datetime, /
-    ) -> None:
-        """Called after the text is committed."""
+    def __call__(self) -> None:
+        """Called after a text above internal is committed."""
         ...
 
 
@@ -85,7 +83,7 @@ class RecordedModel:
         clock: gives their time.
         texts: how long what was said is kept.
         observe: is told of each inference after its row is committed.
-        remember: keeps what each stored text is known by.
+        remember: is told of each text that not everyone may see, after its row is committed.
         is_free: whether a deployment's answers cost nothing, also those that nobody waited for.
     """
 
@@ -205,7 +203,10 @@ class _Entry:
         elif self._model._is_free(self.context.deployment):
             self.spent_on_failure = 0.0
         await record_failure(
-            error, lambda status, code: self._write(status, choices, usage or Usage(), code), what="An inference"
+            error,
+            lambda status, code: self._write(status, choices, usage or Usage(), code),
+            self.context.inference_id,
+            what="An inference",
         )
 
     async def _write(self, status: InferenceStatus, choices: object, usage: Usage, error_code: str | None) -> None:
@@ -232,15 +233,14 @@ class _Entry:
             expires_at = now + timedelta(days=model._texts.days)
             await model._inferences.add(inference, text, expires_at if text else None)
             if level is not None and level.rank > Level.INTERNAL.rank and model._remember is not None:
-                said = [*said_in(self._asked), *texts_in(cast(Json, choices))]
-                context = self.context
-                await model._remember(context.inference_id, context.owner_id, level, said, expires_at)
+                model._remember()
         model._observe(inference)
 
 
 async def record_failure(
     error: BaseException,
     write: Callable[[InferenceStatus, str | None], Coroutine[Any, Any, None]],
+    inference_id: UUID,
     *,
     what: str,
 ) -> None:
@@ -249,6 +249,7 @@ async def record_failure(
     Args:
         error: an error, or that nobody waits for the answer any more.
         write: commits the row, given its status and the error's code. It goes on where the caller is cancelled.
+        inference_id: the row's; the error names it from then on.
         what: what ended, for the log.
     """
     gone = isinstance(error, asyncio.CancelledError | GeneratorExit)
@@ -258,6 +259,9 @@ async def record_failure(
         await asyncio.shield(write(status, None if gone else code))
     except TidemillError as unrecorded:
         log.warning("%s that ended as %s left no row: %s", what, status, unrecorded.message)
+        return
+    if isinstance(error, TidemillError):
+        error.inference_id = inference_id
 
 
 def _finish_reason(choices: object) -> str | None:

@@ -4,26 +4,23 @@ import asyncio
 import ssl
 from collections.abc import Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import httpcore
 import httpx
 
 from tidemill.core.errors import InvalidInput, Unavailable
-from tidemill.outbound.connecting import CheckedBackend, Refused, Resolve, checked_addresses, system_resolve
+from tidemill.outbound.connecting import Connector, Refused, Resolve, checked_addresses, system_resolve
+from tidemill.outbound.plain import PlainRequests
 from tidemill.outbound.policy import Policy
+from tidemill.outbound.pool import Pool
 from tidemill.outbound.transport import Body, CheckedTransport
 
 if TYPE_CHECKING:
     import httpx2
 
-    from tidemill.outbound.sdk import SdkTransport
-
 MAX_BYTES = 64_000_000
 CONNECT_SECONDS = 10.0
-KEPT_CONNECTIONS = 64
-KEPT_SECONDS = 30.0
 
 
 class Outbound:
@@ -56,7 +53,7 @@ class Outbound:
             host, usable = parts.hostname, parts.scheme in {"http", "https"} and (parts.port or 1) > 0
         except ValueError:
             host, usable = None, False
-        if not host or not usable or any(letter.isspace() or letter == "\\" for letter in url):
+        if not host or not usable or any(letter in " \\" or not letter.isprintable() for letter in url):
             raise InvalidInput(
                 "An address begins with http:// or https:// and a host's name. This one does not.", param=param
             )
@@ -90,50 +87,31 @@ class Outbound:
             allow_private: whether loopback, private and shared addresses may be asked.
             max_bytes: a longer answer is broken off.
         """
-        pool = self._pool(httpcore, allow_private=allow_private)
-        return httpx.AsyncClient(
-            transport=_Transport(httpx, httpcore, pool, _Body, max_bytes=max_bytes),
-            timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
-            trust_env=False,
-        )
-
-    def sdk_transport(self, *, allow_private: bool = False, max_bytes: int = MAX_BYTES) -> "SdkTransport":
-        """The transport for the official SDKs of OpenAI, Anthropic and Google, all of which build on httpx2."""
-        import httpcore2  # noqa: PLC0415 - a second HTTP library, which a hub without providers need not load
-        import httpx2  # noqa: PLC0415
-
-        from tidemill.outbound.sdk import SdkBody, SdkTransport  # noqa: PLC0415
-
-        pool = self._pool(httpcore2, allow_private=allow_private)
-        return SdkTransport(httpx2, httpcore2, pool, SdkBody, max_bytes=max_bytes)
+        pool = self._pool(httpx, allow_private=allow_private)
+        transport = _Transport(httpx, pool, _Body, max_bytes=max_bytes)
+        return _Client(httpx, transport, timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)))
 
     def sdk_client(
         self, *, timeout: float, allow_private: bool = False, max_bytes: int = MAX_BYTES
     ) -> "httpx2.AsyncClient":
-        """A client around that transport; see `client`."""
-        import httpx2  # noqa: PLC0415 - as above
+        """A client for the official SDKs, all three of which build on httpx2; see `client`."""
+        import httpx2  # noqa: PLC0415 - a second HTTP library, which a hub without providers need not load
 
-        return httpx2.AsyncClient(
-            transport=self.sdk_transport(allow_private=allow_private, max_bytes=max_bytes),
-            timeout=httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
-            trust_env=False,
-        )
+        from tidemill.outbound.sdk import SdkBody, SdkClient, SdkTransport  # noqa: PLC0415
+
+        pool = self._pool(httpx2, allow_private=allow_private)
+        transport = SdkTransport(httpx2, pool, SdkBody, max_bytes=max_bytes)
+        limits = httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS))
+        return SdkClient(httpx2, transport, timeout=limits)
 
     def _policy(self, *, allow_private: bool) -> Policy:
         return Policy.of(self._allow, allow_private=allow_private)
 
-    def _pool(self, core: ModuleType, *, allow_private: bool) -> Any:
+    def _pool(self, http: ModuleType, *, allow_private: bool) -> Pool:
         if self._verify is None:
             self._verify = httpx.create_ssl_context()
-        failed = (core.ConnectError, core.ConnectTimeout)
-        policy = self._policy(allow_private=allow_private)
-        return core.AsyncConnectionPool(
-            ssl_context=self._verify,
-            max_connections=None,
-            max_keepalive_connections=KEPT_CONNECTIONS,
-            keepalive_expiry=KEPT_SECONDS,
-            network_backend=CheckedBackend(core.AnyIOBackend(), failed, policy, self._resolve),
-        )
+            self._verify.set_alpn_protocols(["http/1.1"])
+        return Pool(http, Connector(self._policy(allow_private=allow_private), self._resolve, self._verify))
 
 
 class _Transport(CheckedTransport, httpx.AsyncBaseTransport):
@@ -142,3 +120,7 @@ class _Transport(CheckedTransport, httpx.AsyncBaseTransport):
 
 class _Body(Body, httpx.AsyncByteStream):
     """An answer's body as httpx wants it."""
+
+
+class _Client(PlainRequests, httpx.AsyncClient):
+    """The client as httpx has it."""

@@ -2,24 +2,35 @@
 
 The check stands where the connection is made, so nothing that happens before it can lead around it: no unusual way of
 writing an address, no name that resolves differently the second time, no redirect. TLS is still verified against the
-name, since the caller's HTTP library does that and is not told of the address.
+name, while the connection is made to the address.
 """
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import ip_address
-from typing import Any
+from types import ModuleType
+from typing import NamedTuple
 
 from tidemill.analysis.addresses import Address, is_metadata_name, literal_address
 from tidemill.core.errors import Configuration, Unavailable
 from tidemill.core.failure import Failure
+from tidemill.outbound.exchange import Exchange
 from tidemill.outbound.policy import Policy
 
 Resolve = Callable[[str], Awaitable[Sequence[str]]]
 """A host's addresses, best first. Raises `OSError` where it has none."""
 MOST_ADDRESSES = 4
 """How many of a host's addresses are tried."""
+
+
+class Origin(NamedTuple):
+    """What a connection leads to: a host by its name or its address, its port, and whether it speaks TLS."""
+
+    host: str
+    port: int
+    tls: bool
 
 
 class Refused(Configuration):
@@ -69,56 +80,62 @@ def unknown_host(host: str) -> Unavailable:
     )
 
 
-class CheckedBackend:
-    """The part of httpcore and of httpcore2 that makes connections, with the check before it.
+class Connector:
+    """Makes connections, with the check before each.
 
     Args:
-        inner: the library's own backend, which is given addresses only.
-        failed: the library's errors for a connection that can't be made.
         policy: which addresses may be asked.
         resolve: looks hosts up.
+        verify: what TLS certificates are held to.
     """
 
-    def __init__(self, inner: Any, failed: tuple[type[Exception], ...], policy: Policy, resolve: Resolve) -> None:
-        self._inner = inner
-        self._failed = failed
+    def __init__(self, policy: Policy, resolve: Resolve, verify: ssl.SSLContext) -> None:
         self._policy = policy
         self._resolve = resolve
+        self._verify = verify
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - the library's own signature
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> Any:
-        """A connection to the first of the host's addresses that takes one."""
+    async def connect(self, http: ModuleType, origin: Origin, seconds: float | None) -> Exchange:
+        """A connection to the first of the host's addresses that takes one.
+
+        Args:
+            http: `httpx` or `httpx2`, whose errors are raised for connections that can't be made.
+            origin: what is asked.
+            seconds: for looking the host up, and again for connecting.
+
+        Raises:
+            Refused: the host may not be asked.
+            Unavailable: no address of the host can be found.
+        """
         try:
-            async with asyncio.timeout(timeout):
-                addresses = await checked_addresses(host, self._policy, self._resolve)
+            async with asyncio.timeout(seconds):
+                addresses = await checked_addresses(origin.host, self._policy, self._resolve)
         except TimeoutError as error:
-            raise unknown_host(host) from error
+            raise unknown_host(origin.host) from error
         addresses = addresses[:MOST_ADDRESSES]
-        share = None if timeout is None else timeout / len(addresses)
+        share = None if seconds is None else seconds / len(addresses)
         last: Exception | None = None
         for address in addresses:
             try:
-                return await self._inner.connect_tcp(
-                    str(address), port, timeout=share, local_address=local_address, socket_options=socket_options
-                )
-            except self._failed as error:
-                last = error
+                async with asyncio.timeout(share):
+                    return await self._connected(http, origin, address)
+            except TimeoutError as error:
+                last = http.ConnectTimeout(str(error))
+                last.__cause__ = error
+            except OSError as error:
+                last = http.ConnectError(str(error))
+                last.__cause__ = error
         assert last is not None  # noqa: S101 - there was an address, and it failed
         raise last
 
-    async def connect_unix_socket(self, path: str, timeout: Any = None, socket_options: Any = None) -> Any:  # noqa: ASYNC109
-        """Refused: nobody's address leads to a socket of this machine."""
-        raise Refused("An address can't be a socket of this machine.")
-
-    async def sleep(self, seconds: float) -> None:
-        """Waits."""
-        await asyncio.sleep(seconds)
+    async def _connected(self, http: ModuleType, origin: Origin, address: Address) -> Exchange:
+        _, exchange = await asyncio.get_running_loop().create_connection(
+            lambda: Exchange(http),
+            str(address),
+            origin.port,
+            ssl=self._verify if origin.tls else None,
+            server_hostname=origin.host if origin.tls else None,
+        )
+        return exchange
 
 
 def _said(host: str, what: str) -> str:

@@ -4,13 +4,16 @@ Asks for answers without compression and refuses others: a small answer could un
 """
 
 from collections.abc import AsyncIterator
-from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
 from tidemill.core.errors import ModelFailed
+from tidemill.outbound.connecting import Origin
+from tidemill.outbound.exchange import Exchange, head_of
+from tidemill.outbound.pool import Pool
 
-PLAIN = frozenset({"", "identity"})
+PLAIN = frozenset({b"", b"identity"})
+PORTS = {"http": 80, "https": 443}
 
 
 class CheckedTransport:
@@ -20,15 +23,13 @@ class CheckedTransport:
 
     Args:
         http: `httpx` or `httpx2`.
-        core: `httpcore` or `httpcore2`, whichever the first builds on.
-        pool: a connection pool of the second.
-        stream: a class of answers' bodies that is also the first one's `AsyncByteStream`.
+        pool: connections that raise its errors.
+        stream: a class of answers' bodies that is also its `AsyncByteStream`.
         max_bytes: a longer answer is broken off.
     """
 
-    def __init__(self, http: ModuleType, core: ModuleType, pool: Any, stream: type["Body"], *, max_bytes: int) -> None:
+    def __init__(self, http: ModuleType, pool: Pool, stream: type["Body"], *, max_bytes: int) -> None:
         self._http = http
-        self._core = core
         self._pool = pool
         self._stream = stream
         self._max_bytes = max_bytes
@@ -36,79 +37,75 @@ class CheckedTransport:
     async def handle_async_request(self, request: Any) -> Any:
         """Sends a request and returns the answer with its body unread.
 
+        A body that is a stream is read to its end before anything is sent.
+
         Raises:
             Refused: the host may not be asked.
             Unavailable: no address of the host can be found.
             ModelFailed: the answer is longer than `max_bytes` says it to be, or compressed.
         """
-        request.headers["accept-encoding"] = "identity"
-        with in_words_of(self._http, self._core):
-            answer = await self._pool.handle_async_request(self._translated(request))
-        body = self._stream(self._http, self._core, answer.stream, request.url.host, self._max_bytes)
-        response = self._http.Response(answer.status, headers=answer.headers, stream=body, extensions=answer.extensions)
+        url, method = request.url, request.method.encode("ascii", "replace")
+        if url.scheme not in PORTS:
+            raise self._http.UnsupportedProtocol("An address begins with http:// or https://. This one does not.")
+        body = await request.aread()
+        head = head_of(self._http, method, url.raw_path, request.headers.raw, body)
+        origin = Origin(url.raw_host.decode("ascii"), url.port or PORTS[url.scheme], url.scheme == "https")
+        limits = request.extensions.get("timeout", {})
+        read = limits.get("read")
+        exchange = await self._pool.take(origin, limits.get("connect"))
+        answer = self._stream(exchange, self._pool, origin, read, self._max_bytes)
         try:
-            body.check(response.headers)
-        except ModelFailed:
-            await body.aclose()
+            await exchange.ask(head, body, method=method, write=limits.get("write"), read=read)
+            answer.check(exchange.headers)
+        except BaseException:
+            await answer.aclose()
             raise
-        return response
+        extensions = {"http_version": exchange.version, "reason_phrase": exchange.reason}
+        return self._http.Response(exchange.status, headers=exchange.headers, stream=answer, extensions=extensions)
 
     async def aclose(self) -> None:
         """Closes the connections."""
         await self._pool.aclose()
 
-    def _translated(self, request: Any) -> Any:
-        url = request.url
-        return self._core.Request(
-            method=request.method,
-            url=self._core.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
-            headers=request.headers.raw,
-            content=request.stream,
-            extensions=request.extensions,
-        )
-
 
 class Body:
     """An answer's body, which ends in an error where it grows too long."""
 
-    def __init__(self, http: ModuleType, core: ModuleType, stream: Any, host: str, max_bytes: int) -> None:
-        self._http = http
-        self._core = core
-        self._inner = stream
-        self._host = host
+    def __init__(self, exchange: Exchange, pool: Pool, origin: Origin, read: float | None, max_bytes: int) -> None:
+        self._exchange: Exchange | None = exchange
+        self._pool = pool
+        self._origin = origin
+        self._read = read
         self._max_bytes = max_bytes
 
-    def check(self, headers: Any) -> None:
+    def check(self, headers: list[tuple[bytes, bytes]]) -> None:
         """Goes on only where the answer's head says nothing that rules its body out."""
-        if headers.get("content-encoding", "").strip().lower() not in PLAIN:
-            raise ModelFailed(f"The server {self._host} answered compressed, although it was asked not to.")
-        length = headers.get("content-length", "")
-        if length.isascii() and length.isdigit() and int(length[:20]) > self._max_bytes:
-            raise self._too_long()
+        for name, value in headers:
+            match name.lower():
+                case b"content-encoding" if value.strip().lower() not in PLAIN:
+                    host = self._origin.host
+                    raise ModelFailed(f"The server {host} answered compressed, although it was asked not to.")
+                case b"content-length" if int(value) > self._max_bytes:
+                    raise self._too_long()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """The body's bytes."""
         count = 0
-        with in_words_of(self._http, self._core):
-            async for part in self._inner:
-                count += len(part)
-                if count > self._max_bytes:
-                    raise self._too_long()
+        while (exchange := self._exchange) is not None:
+            part = exchange.take()
+            count += len(part)
+            if count > self._max_bytes:
+                raise self._too_long()
+            if part:
                 yield part
+            elif not await exchange.more(self._read):
+                return
 
     async def aclose(self) -> None:
         """Gives the connection back, or ends it where the body was not read to its end."""
-        await self._inner.aclose()
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            self._pool.give_back(self._origin, exchange)
 
     def _too_long(self) -> ModelFailed:
-        return ModelFailed(f"The server {self._host} answered with more than {self._max_bytes:,} bytes.")
-
-
-@contextmanager
-def in_words_of(http: ModuleType, core: ModuleType) -> Any:
-    """Within, the second library's errors become the first one's, which have the same names."""
-    errors = (core.TimeoutException, core.NetworkError, core.ProtocolError, core.ProxyError, core.UnsupportedProtocol)
-    try:
-        yield
-    except errors as error:
-        raise getattr(http, type(error).__name__)(str(error)) from error
+        return ModelFailed(f"The server {self._origin.host} answered with more than {self._max_bytes:,} bytes.")

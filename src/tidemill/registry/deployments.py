@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tidemill.core.deployment import Deployment, Route, Task
@@ -177,9 +177,15 @@ class Deployments:
     async def _route_version(self, route: Route) -> str:
         """A digest of how the route chooses, and of which exact models."""
         made = [f"{target.weight} {target.max_complexity} {target.min_budget_usd}" for target in route.targets]
-        versions = [await asyncio.to_thread(self._target_version, target.model) for target in route.targets]
         models = [target.model for target in route.targets]
+        if all(self._providers.find(model) is not None for model in models):
+            versions = self._target_versions(models)
+        else:  # a local model's file may have to be read
+            versions = await asyncio.to_thread(self._target_versions, models)
         return f"route:{digest(route.strategy, *route.fallbacks, *models, *made, *versions)[:32]}"
+
+    def _target_versions(self, names: Sequence[str]) -> list[str]:
+        return [self._target_version(name) for name in names]
 
     def _target_version(self, name: str) -> str:
         try:

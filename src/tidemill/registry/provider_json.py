@@ -20,12 +20,17 @@ def provider_json(provider: Provider, health: Health) -> dict[str, Any]:
         "outside": provider.outside,
         "timeout": provider.timeout,
         "configured": provider.configured,
-        "health": {
-            "state": health.state,
-            "latency_ms": health.latency_ms,
-            "whole": _state(health.whole) if health.whole else None,
-            "models": [_state(one) for one in health.models],
-        },
+        "health": health_json(health),
+    }
+
+
+def health_json(health: Health) -> dict[str, Any]:
+    """How a provider or an endpoint is doing."""
+    return {
+        "state": health.state,
+        "latency_ms": health.latency_ms,
+        "whole": _state(health.whole) if health.whole else None,
+        "models": [_state(one) for one in health.models],
     }
 
 

@@ -223,11 +223,12 @@ class ProviderRegistry:
             return await probe(client, provider, key)
 
     async def health(self) -> Mapping[str, Health]:
-        """How each provider is doing, by its name."""
+        """How each provider and each endpoint is doing, by its name; a provider's name is no endpoint's."""
         found: dict[str, list[ProviderState]] = {}
         for state in await self._states.all():
             found.setdefault(state.provider, []).append(state)
-        return {one.name: self._health(found.get(one.name, [])) for one in self.known.all()}
+        names = [*self.known.endpoints(), *(one.name for one in self.known.all())]
+        return {name: self._health(found.get(name, [])) for name in names}
 
     async def check_settings(self) -> None:
         """Goes on where the addresses of providers in the settings may be asked, as far as they themselves say.

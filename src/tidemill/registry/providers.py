@@ -67,6 +67,8 @@ class Providers:
         self._keys: dict[str, str] = {}
         self._local: dict[str, ModelEntry] = {}
         self._local_facts: dict[str, ModelFacts] = {}
+        self._remote_facts: dict[str, tuple[Provider, ModelFacts]] = {}
+        self._files: dict[str, tuple[tuple[int, ...], str]] = {}
         self._looked: float | None = None
 
     async def refresh(self) -> None:
@@ -75,6 +77,7 @@ class Providers:
         known = {**rows, **self._configured}
         self._known = {name: self._same(known[name]) for name in sorted(known)}
         self._keys.clear()
+        self._remote_facts.clear()
 
     def all(self) -> list[Provider]:
         """Every provider, by name."""
@@ -90,6 +93,10 @@ class Providers:
         if found is None:
             raise NotFound(f"There is no provider {name!r}. `tidemill providers list` shows the names.")
         return found
+
+    def endpoints(self) -> dict[str, str]:
+        """The addresses of the endpoints that the settings name, by name."""
+        return {name: one.url for name, one in self._settings.models.endpoints.items()}
 
     def configured(self, name: str) -> bool:
         """Whether a provider stands in the settings."""
@@ -120,7 +127,10 @@ class Providers:
         if found is None:
             self.check_prefix(wanted)
             return self._facts_of(find_model(self._settings, wanted))
-        return _provider_facts(*found)
+        known = self._remote_facts.get(wanted)
+        if known is None or known[0] is not found[0]:
+            known = self._remote_facts[wanted] = found[0], _provider_facts(*found)
+        return known[1]
 
     def local(self, name: str) -> ModelEntry | None:
         """The local model or endpoint of this name that can be asked now."""
@@ -136,7 +146,7 @@ class Providers:
             found = os.environ.get(provider.key_env, "").strip()
             where = f"the environment variable {provider.key_env}"
         elif provider.key_file is not None:
-            found = await asyncio.to_thread(_read_key, provider)
+            found = await self._key_in_file(provider)
             where = f"the file {provider.key_file}"
         elif provider.key_secret is not None:
             known = self._keys.get(provider.key_secret)
@@ -152,6 +162,17 @@ class Providers:
                 f"The provider {provider.name} has its key in {where}, and what is there is no key: it holds a space, "
                 f"a letter that no key has, or more than {LARGEST_KEY} characters."
             )
+        return found
+
+    async def _key_in_file(self, provider: Provider) -> str:
+        """What a key's file holds, which is read again when it was written."""
+        path = provider.key_file or ""
+        state, known = _state_of(path), self._files.get(path)
+        if state is not None and known is not None and known[0] == state:
+            return known[1]
+        found = await asyncio.to_thread(_read_key, provider)
+        if state is not None:
+            self._files[path] = state, found
         return found
 
     def _same(self, provider: Provider) -> Provider:
@@ -225,6 +246,15 @@ def _price(provider: Provider, model: ProviderModel) -> Price | None:
     if model.price is not None or provider.kind not in ONES_OWN_KINDS:
         return model.price
     return FREE if all(is_inside(url_host(url)) for url in provider.base_urls) else None
+
+
+def _state_of(path: str) -> tuple[int, ...] | None:
+    """What changes when a file is written, or another put in its place; `None` where there is none."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_dev, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _read_key(provider: Provider) -> str:

@@ -6,12 +6,11 @@ The JSON is a contract: docs/review.md describes it, and fields are only ever ad
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any, cast
+from typing import Any
 
-from tidemill.core.deployment import Deployment, Task
+from tidemill.core.deployment import deployment_from_json, deployment_json
 from tidemill.core.finding import Finding, Necessity, Severity
-from tidemill.core.json import Json, JsonObject
+from tidemill.core.json import JsonObject
 from tidemill.core.review import ReadHunk, Rejected, ReviewResult, ReviewState, SkippedFile, by_weight
 from tidemill.review.sarif import sarif_document
 
@@ -62,7 +61,7 @@ def result_json(result: ReviewResult) -> JsonObject:
         "rejected": [{"reason": one.reason, "comment": one.comment} for one in result.rejected],
         "timings": dict(result.timings),
         "engines": dict(result.engines),
-        "deployment": cast(Json, asdict(result.deployment)) if result.deployment else None,
+        "deployment": deployment_json(result.deployment) if result.deployment else None,
         "error": result.error,
     }
 
@@ -102,7 +101,7 @@ def result_from_json(document: Mapping[str, Any]) -> ReviewResult:
         rejected=tuple(Rejected(**one) for one in document["rejected"]),
         timings=document["timings"],
         engines=document["engines"],
-        deployment=Deployment(**{**deployment, "task": Task(deployment["task"])}) if deployment else None,
+        deployment=deployment_from_json(deployment) if deployment else None,
         error=document["error"],
     )
 

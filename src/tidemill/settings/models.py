@@ -7,7 +7,7 @@ from typing import Annotated, Self, TypeVar
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, model_validator
 
 from tidemill.core.provider import Price
-from tidemill.settings.section import AbsolutePath, Dollars, Section, http_url
+from tidemill.settings.section import AbsolutePath, Section, TokenPrice, http_url
 
 T = TypeVar("T")
 HUB_FILE = re.compile(
@@ -71,9 +71,9 @@ class ServerSettings(Section):
 class EndpointSettings(ServerSettings):
     """A model for chats and texts behind an OpenAI-compatible URL, such as vLLM or another hub."""
 
-    price_input: Dollars | None = Field(None, description="US dollars for a million tokens of the prompt.")
-    price_output: Dollars | None = Field(None, description="US dollars for a million tokens of the answer.")
-    price_cached: Dollars | None = Field(
+    price_input: TokenPrice | None = Field(None, description="US dollars for a million tokens of the prompt.")
+    price_output: TokenPrice | None = Field(None, description="US dollars for a million tokens of the answer.")
+    price_cached: TokenPrice | None = Field(
         None,
         description="US dollars for a million tokens of the prompt that it had cached; as `price_input` when absent.",
     )
@@ -150,7 +150,7 @@ class EmbeddingEndpointSettings(ServerSettings):
 
     query_prefix: str | None = Field(None, description="What the model wants before a query, such as `query: `.")
     passage_prefix: str | None = Field(None, description="What the model wants before a passage.")
-    price_input: Dollars | None = Field(None, description="US dollars for a million tokens; unknown when absent.")
+    price_input: TokenPrice | None = Field(None, description="US dollars for a million tokens; unknown when absent.")
 
 
 class EmbeddingSettings(Section):

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from tidemill.core.deployment import Fallback, Route, Strategy, Target, Task
 from tidemill.core.provider import LOCAL, Price, Provider, ProviderKind, ProviderModel
 from tidemill.settings.models import RESERVED_MODEL_NAMES, EndpointSettings
-from tidemill.settings.section import AbsolutePath, Dollars, Section, http_url
+from tidemill.settings.section import AbsolutePath, Dollars, Section, TokenPrice, http_url
 
 T = TypeVar("T")
 PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -71,9 +71,9 @@ def _tasks(tasks: dict[Task, T]) -> dict[Task, T]:
 class ProviderModelSettings(Section):
     """What is known of one of a provider's models. A price that is not given is unknown, which is not the same as 0."""
 
-    input: Dollars | None = Field(None, description="US dollars for a million tokens of the prompt.")
-    output: Dollars | None = Field(None, description="US dollars for a million tokens of the answer.")
-    cached: Dollars | None = Field(
+    input: TokenPrice | None = Field(None, description="US dollars for a million tokens of the prompt.")
+    output: TokenPrice | None = Field(None, description="US dollars for a million tokens of the answer.")
+    cached: TokenPrice | None = Field(
         None, description="US dollars for a million tokens of the prompt that it had cached; as `input` when absent."
     )
     context_tokens: int | None = Field(None, ge=1, description="Tokens that its context holds.")

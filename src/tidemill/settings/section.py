@@ -13,6 +13,9 @@ AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().abs
 
 Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """An amount of US dollars."""
+HIGHEST_PRICE = 10_000.0
+TokenPrice = Annotated[Dollars, Field(le=HIGHEST_PRICE)]
+"""US dollars for a million tokens; what is dearer than any is a slip, and its costs could not be kept."""
 
 
 def http_url(url: str) -> str:
@@ -22,7 +25,7 @@ def http_url(url: str) -> str:
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
         usable = False
-    if not usable or re.search(r"[\s\\]", url):
+    if not usable or re.search(r"[\s\\\x00-\x1f\x7f-\x9f]", url):
         raise ValueError("must be an address that begins with http:// or https:// and a host's name")
     if "@" in parts.netloc:
         raise ValueError(

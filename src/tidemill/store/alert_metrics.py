@@ -47,7 +47,8 @@ METRICS: Mapping[str, LiteralString] = MappingProxyType(
             "AND ended_at > %(since)s AND ended_at <= %(now)s"
         ),
         "jobs_waiting_seconds": (
-            "SELECT extract(epoch FROM %(now)s - min(created_at)) AS value FROM generation_jobs WHERE state = 'queued'"
+            "SELECT extract(epoch FROM %(now)s - min(created_at)) AS value FROM generation_jobs "
+            "WHERE state = 'queued' AND tries = 0"
         ),
         "reviews_failed": (
             "SELECT count(*) AS value FROM reviews WHERE state = 'failed' "

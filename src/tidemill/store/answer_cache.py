@@ -2,7 +2,7 @@
 
 import asyncio
 from array import array
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import LiteralString
@@ -10,9 +10,12 @@ from uuid import UUID
 
 from tidemill.store.answer_files import AnswerFiles
 from tidemill.store.database import Pool
+from tidemill.store.groups import Grouped
 
 TOUCH = timedelta(minutes=1)
 """The last use of a row is at most so far behind, so that not every hit writes."""
+SECONDS = 0.05
+"""How long answers are gathered that are put in one statement."""
 LOCK = 7304771242
 """Advisory: one process at a time looks after the bounds."""
 
@@ -23,16 +26,25 @@ WITH touched AS (
 SELECT value, blob, owner_id, expires_at FROM answer_cache WHERE key = %(key)s AND expires_at > %(now)s
 """
 PUT = """
-WITH before AS (SELECT blob FROM answer_cache WHERE key = %(key)s)
-INSERT INTO answer_cache (key, task, config_hash, access, owner_id, value, blob, size, semantic_scope,
-    embedding_version, embedding, created_at, used_at, expires_at)
-VALUES (%(key)s, %(task)s, %(config_hash)s, %(access)s, %(owner_id)s, %(value)s, %(blob)s, %(size)s, %(scope)s,
-    %(version)s, %(embedding)s::vector, %(now)s, %(now)s, %(expires_at)s)
-ON CONFLICT (key) DO UPDATE SET value = excluded.value, blob = excluded.blob, size = excluded.size,
-    owner_id = excluded.owner_id, semantic_scope = excluded.semantic_scope,
-    embedding_version = excluded.embedding_version, embedding = excluded.embedding,
-    created_at = excluded.created_at, used_at = excluded.used_at, expires_at = excluded.expires_at
-RETURNING (SELECT blob FROM before) AS old
+WITH given AS (
+    SELECT * FROM unnest(%(keys)s::bytea[], %(tasks)s::text[], %(configs)s::text[], %(accesses)s::text[],
+        %(owners)s::uuid[], %(values)s::bytea[], %(blobs)s::text[], %(sizes)s::integer[], %(scopes)s::bytea[],
+        %(versions)s::text[], %(embeddings)s::text[], %(times)s::timestamptz[], %(ends)s::timestamptz[])
+        AS g (key, task, config_hash, access, owner_id, value, blob, size, semantic_scope, embedding_version,
+        embedding, at, expires_at)
+), before AS (SELECT key, blob FROM answer_cache WHERE key = ANY(%(keys)s::bytea[]) AND blob IS NOT NULL),
+put AS (
+    INSERT INTO answer_cache (key, task, config_hash, access, owner_id, value, blob, size, semantic_scope,
+        embedding_version, embedding, created_at, used_at, expires_at)
+    SELECT key, task, config_hash, access, owner_id, value, blob, size, semantic_scope, embedding_version,
+        embedding::vector, at, at, expires_at FROM given ORDER BY key
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value, blob = excluded.blob, size = excluded.size,
+        owner_id = excluded.owner_id, semantic_scope = excluded.semantic_scope,
+        embedding_version = excluded.embedding_version, embedding = excluded.embedding,
+        created_at = excluded.created_at, used_at = excluded.used_at, expires_at = excluded.expires_at
+)
+SELECT before.blob AS old FROM before JOIN given ON given.key = before.key
+WHERE given.blob IS DISTINCT FROM before.blob
 """
 NEAREST = """
 SELECT key, value, blob, owner_id, expires_at, 1 - (embedding <=> %(embedding)s::vector) AS similarity
@@ -89,6 +101,16 @@ class Amount:
     bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Put:
+    """An answer on its way to becoming a row; `blob` names its file, where it is large."""
+
+    answer: KeptAnswer
+    blob: str | None
+    at: datetime
+    expires_at: datetime
+
+
 class AnswerCacheRepository:
     """Kept answers, which processes on one database share; files only those that share a data folder, too.
 
@@ -96,16 +118,19 @@ class AnswerCacheRepository:
         pool: the database.
         files: holds large answers.
         over: bytes from which on an answer is a large one.
+        fast: for finding and putting. Commits there need not wait for the disk: what is lost is made again.
     """
 
-    def __init__(self, pool: Pool, files: AnswerFiles, *, over: int) -> None:
+    def __init__(self, pool: Pool, files: AnswerFiles, *, over: int, fast: Pool | None = None) -> None:
         self._pool = pool
+        self._fast = fast or pool
         self._files = files
         self._over = over
+        self._putting = Grouped(self._put_all, seconds=SECONDS)
 
     async def find(self, key: bytes, now: datetime) -> StoredAnswer | None:
         """The answer, where its time is not over and its file is there. Notes its use."""
-        async with self._pool.connection() as connection:
+        async with self._fast.connection() as connection:
             cursor = await connection.execute(FIND, {"key": key, "now": now, "touch": now - TOUCH})
             row = await cursor.fetchone()
         return None if row is None else await self._stored(row)
@@ -118,7 +143,7 @@ class AnswerCacheRepository:
             "embedding": _vector(meaning.vector),
             "now": now,
         }
-        async with self._pool.connection() as connection:
+        async with self._fast.connection() as connection:
             row = await (await connection.execute(NEAREST, values)).fetchone()
             if row is None or float(str(row["similarity"])) < at_least:
                 return None
@@ -130,30 +155,38 @@ class AnswerCacheRepository:
         return len(value) > self._over
 
     async def put(self, answer: KeptAnswer, now: datetime, expires_at: datetime) -> None:
-        """Keeps an answer in the place of one of its key. A file is there before the row that names it."""
+        """Keeps an answer in the place of one of its key, a moment later, with others that come until then.
+
+        A file is there before the row that names it.
+        """
         large = self.is_large(answer.value)
         blob = await asyncio.to_thread(self._files.put, answer.key, answer.value) if large else None
-        meaning = answer.meaning
+        await self._putting.add(_Put(answer, blob, now, expires_at))
+
+    async def _put_all(self, group: Sequence["_Put"]) -> list[None]:
+        """Writes a group in one statement; of two answers of one key the later."""
+        rows = list({one.answer.key: one for one in group}.values())
+        meanings = [one.answer.meaning for one in rows]
         values = {
-            "key": answer.key,
-            "task": answer.task,
-            "config_hash": answer.config_hash,
-            "access": answer.access,
-            "owner_id": answer.owner_id,
-            "value": None if large else answer.value,
-            "blob": blob,
-            "size": len(answer.value),
-            "scope": meaning.scope if meaning else None,
-            "version": meaning.version if meaning else None,
-            "embedding": _vector(meaning.vector) if meaning else None,
-            "now": now,
-            "expires_at": expires_at,
+            "keys": [one.answer.key for one in rows],
+            "tasks": [one.answer.task for one in rows],
+            "configs": [one.answer.config_hash for one in rows],
+            "accesses": [one.answer.access for one in rows],
+            "owners": [one.answer.owner_id for one in rows],
+            "values": [one.answer.value if one.blob is None else None for one in rows],
+            "blobs": [one.blob for one in rows],
+            "sizes": [len(one.answer.value) for one in rows],
+            "scopes": [meaning.scope if meaning else None for meaning in meanings],
+            "versions": [meaning.version if meaning else None for meaning in meanings],
+            "embeddings": [_vector(meaning.vector) if meaning else None for meaning in meanings],
+            "times": [one.at for one in rows],
+            "ends": [one.expires_at for one in rows],
         }
-        async with self._pool.connection() as connection:
-            row = await (await connection.execute(PUT, values)).fetchone()
-        old = row["old"] if row else None
-        if old is not None and old != blob:
-            await asyncio.to_thread(self._files.delete, [str(old)])
+        async with self._fast.connection() as connection:
+            found = await (await connection.execute(PUT, values)).fetchall()
+        if found:
+            await asyncio.to_thread(self._files.delete, [str(row["old"]) for row in found])
+        return [None] * len(group)
 
     async def forget(self, before: datetime) -> int:
         """Deletes what ended by then; returns how many there were."""

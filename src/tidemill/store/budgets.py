@@ -2,16 +2,26 @@
 
 # ruff: noqa: S608 - the statements are put together from parts of this module alone
 
+import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, LiteralString
 from uuid import UUID
 
+import psycopg
+
+from tidemill.core.errors import TidemillError
 from tidemill.core.limits import Budget, BudgetState, LimitScope, Period
 from tidemill.store.database import Connection, Pool
+from tidemill.store.deferred import Deferred
 from tidemill.store.groups import Grouped
 
+log = logging.getLogger(__name__)
+
+MOST_UNSETTLED = 1000
+"""Requests whose cost waits to be settled; who ends after that waits for the writer."""
 COLUMNS: LiteralString = "b.id, b.scope, b.subject, b.period, b.limit_usd, b.created_at"
 APPLIES: LiteralString = (
     "b.scope = 'all' OR b.scope = 'task' AND b.subject = %(task)s "
@@ -22,6 +32,8 @@ APPLIES: LiteralString = (
 )
 """A budget counts for a key whatever it is rotated into, and for whoever is in a team now."""
 
+SPARE: LiteralString = "16"
+"""A budget that holds fewer requests like this one is nearly used up: what it really cost is settled at once."""
 PERIODS: LiteralString = "unnest(%(budgets)s::uuid[], %(starts)s::date[]) AS p (budget_id, period_start)"
 STATE: LiteralString = (
     f"SELECT {COLUMNS}, p.period_start, "
@@ -33,12 +45,12 @@ STATE: LiteralString = (
 )
 LOCK: LiteralString = "SELECT id FROM budgets WHERE id = ANY(%(budgets)s) ORDER BY id FOR NO KEY UPDATE"
 RESERVE: LiteralString = (
-    f"WITH state AS ({STATE}), held AS ("
-    "INSERT INTO budget_reservations (id, budget_id, period_start, amount_usd, expires_at) "
-    "SELECT %(id)s, id, period_start, %(amount)s::numeric, %(expires_at)s FROM state "
-    "WHERE NOT EXISTS (SELECT FROM state WHERE spent_usd + reserved_usd + %(amount)s::numeric > limit_usd)) "
-    "SELECT state.*, spent_usd + reserved_usd + %(amount)s::numeric <= limit_usd AS fits FROM state ORDER BY id"
+    "SELECT wanted.place, held.* FROM unnest(%(ids)s::uuid[], %(amounts)s::numeric[], %(ends)s::timestamptz[]) "
+    "WITH ORDINALITY AS wanted (id, amount, expires_at, place), LATERAL reserve_budgets("
+    "wanted.id, %(budgets)s::uuid[], %(starts)s::date[], wanted.amount, wanted.expires_at, "
+    f"{SPARE}) AS held"
 )
+"""Locks the budgets, looks for each in turn and holds its amount back; gives budgets that are short or nearly so."""
 SPEND: LiteralString = (
     "ON CONFLICT (budget_id, period_start) DO UPDATE SET spent_usd = s.spent_usd + excluded.spent_usd"
 )
@@ -66,12 +78,30 @@ EXPIRE: LiteralString = (
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """What one request may cost at most, held back from each budget in the period in which it was asked."""
+    """What one request may cost at most, held back from each budget in the period in which it was asked.
+
+    Attributes:
+        settled_at_once: whether the next request may need what is left over.
+    """
 
     id: UUID
     periods: Mapping[UUID, date]
     amount_usd: float
     expires_at: datetime
+    settled_at_once: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """What came of a reservation.
+
+    Attributes:
+        short: the budgets that do not hold it, as they stand; none where it is reserved.
+        nearly_used_up: whether one of them holds but few more of its size.
+    """
+
+    short: Sequence[BudgetState]
+    nearly_used_up: bool
 
 
 class BudgetRepository:
@@ -90,6 +120,7 @@ class BudgetRepository:
         self._fast = fast
         self._reserving = Grouped(self._reserve_all)
         self._settling = Grouped(self._settle_all)
+        self._settling_later = Deferred(self._settle_later, most=MOST_UNSETTLED)
 
     async def applicable(self, *, key_id: UUID | None, user_id: UUID | None, task: str) -> list[Budget]:
         """The budgets that a request of this key, this person and for this task counts towards."""
@@ -98,28 +129,53 @@ class BudgetRepository:
             cursor = await connection.execute(query, {"key": key_id, "user": user_id, "task": task})
             return [budget_of(row) for row in await cursor.fetchall()]
 
-    async def reserve(self, wanted: Reservation) -> list[BudgetState]:
-        """Holds the amount back from all of the budgets, or from none.
-
-        Returns the budgets that do not hold it, as they stand; none where it is reserved. Budgets that are not there
-        any more are left out.
-        """
+    async def reserve(self, wanted: Reservation) -> Reserved:
+        """Holds the amount back from all of the budgets, or from none. Budgets that are gone are left out."""
         return await self._reserving.add(wanted)
 
     async def settle(self, reserved: Reservation, cost_usd: float) -> None:
         """Puts what was really spent in the place of a reservation, also of one that has expired meanwhile."""
         await self._settling.add((reserved, cost_usd))
 
-    async def _reserve_all(self, wanted: Sequence[Reservation]) -> list[list[BudgetState]]:
-        """In turn; each sees what those before it have reserved."""
-        budgets = sorted({budget_id for one in wanted for budget_id in one.periods})
-        async with self._fast.connection() as connection, connection.pipeline():
-            async with connection.transaction():
-                await connection.execute("SET LOCAL synchronous_commit = on")
-                await connection.execute(LOCK, {"budgets": budgets})
-                cursors = [await connection.execute(RESERVE, _reservation(one)) for one in wanted]
-            found = [await cursor.fetchall() for cursor in cursors]
-        return [[_state(row) for row in rows if not row["fits"]] for rows in found]
+    async def settle_later(self, reserved: Reservation, cost_usd: float) -> None:
+        """The same a moment later, together with others'. It is certain to be tried when this has begun."""
+        await self._settling_later.add((reserved, cost_usd))
+
+    async def settled(self) -> bool:
+        """Settles at once what was left for later; whether there was anything."""
+        return await self._settling_later.written()
+
+    async def _reserve_all(self, wanted: Sequence[Reservation]) -> list[Reserved]:
+        """In turn; each sees what those before it have reserved. Those of the same budgets are one statement."""
+        parts: dict[tuple[tuple[UUID, date], ...], list[Reservation]] = {}
+        for one in wanted:
+            parts.setdefault(tuple(one.periods.items()), []).append(one)
+        async with self._fast.connection() as connection:
+            if len(parts) == 1:
+                cursors = [await connection.execute(RESERVE, _reservations(wanted))]
+            else:
+                budgets = sorted({budget_id for one in wanted for budget_id in one.periods})
+                async with connection.pipeline(), connection.transaction():
+                    await connection.execute(LOCK, {"budgets": budgets})
+                    cursors = [await connection.execute(RESERVE, _reservations(part)) for part in parts.values()]
+            found: dict[UUID, list[dict[str, Any]]] = {one.id: [] for one in wanted}
+            for part, cursor in zip(parts.values(), cursors, strict=True):
+                for row in await cursor.fetchall():
+                    found[part[int(str(row["place"])) - 1].id].append(row)
+        return [Reserved([_state(row) for row in rows if not row["fits"]], bool(rows)) for rows in found.values()]
+
+    async def _settle_later(self, settled: Sequence[tuple[Reservation, float]]) -> None:
+        ended = await asyncio.gather(*(self.settle(*one) for one in settled), return_exceptions=True)
+        failures = [one for one in ended if isinstance(one, BaseException)]
+        for failure in failures:
+            if not isinstance(failure, TidemillError | psycopg.Error):
+                raise failure
+        if failures:
+            log.warning(
+                "What %d requests really cost is not in their budgets, which count what was reserved: %s",
+                len(failures),
+                failures[0],
+            )
 
     async def _settle_all(self, settled: Sequence[tuple[Reservation, float]]) -> list[None]:
         parts = [(one, cost, *period) for one, cost in settled for period in one.periods.items()]
@@ -145,6 +201,7 @@ class BudgetRepository:
 
     async def states(self, budgets: Sequence[Budget], now: datetime) -> list[BudgetState]:
         """How much of each is used in the period of this moment."""
+        await self.settled()
         parameters = _periods({budget.id: budget.period.start(now) for budget in budgets})
         query: LiteralString = f"{STATE} ORDER BY b.scope, b.subject, b.period"
         async with self._pool.connection() as connection:
@@ -195,12 +252,13 @@ def _dollars(amount: float) -> str:
     return f"{amount:.9f}"
 
 
-def _reservation(one: Reservation) -> dict[str, Any]:
+def _reservations(wanted: Sequence[Reservation]) -> dict[str, Any]:
+    """Those of the same budgets and periods."""
     return {
-        **_periods(one.periods),
-        "id": one.id,
-        "amount": _dollars(one.amount_usd),
-        "expires_at": one.expires_at,
+        **_periods(wanted[0].periods),
+        "ids": [one.id for one in wanted],
+        "amounts": [_dollars(one.amount_usd) for one in wanted],
+        "ends": [one.expires_at for one in wanted],
     }
 
 

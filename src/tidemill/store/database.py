@@ -1,5 +1,7 @@
 """The pool of connections."""
 
+import select
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,7 +11,15 @@ from psycopg_pool import AsyncConnectionPool
 
 from tidemill.core.errors import Configuration, Unavailable
 
-Connection = psycopg.AsyncConnection[dict[str, object]]
+TRUSTED_SECONDS = 5.0
+"""A connection that was used so recently is asked for no sign of life, unless its server sent something since."""
+
+
+class Connection(psycopg.AsyncConnection[dict[str, object]]):
+    """A connection that knows when it was last used."""
+
+    used_at = 0.0
+    """By `time.monotonic()`."""
 
 
 class Pool(AsyncConnectionPool[Connection]):
@@ -24,7 +34,10 @@ class Pool(AsyncConnectionPool[Connection]):
         """
         try:
             async with super().connection(timeout) as connection:
-                yield connection
+                try:
+                    yield connection
+                finally:
+                    connection.used_at = time.monotonic()
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise Unavailable("The database does not answer. Try again in a moment.") from error
 
@@ -66,6 +79,7 @@ def make_pool(url: str, *, size: int, synchronous_commit: bool = True) -> Pool:
     """
     return Pool(
         url,
+        connection_class=Connection,
         min_size=1,
         max_size=size,
         open=False,
@@ -75,8 +89,20 @@ def make_pool(url: str, *, size: int, synchronous_commit: bool = True) -> Pool:
             "row_factory": dict_row,
             "options": f"-c synchronous_commit={'on' if synchronous_commit else 'off'}",
         },
-        check=Pool.check_connection if synchronous_commit else None,
+        check=_is_there,
     )
+
+
+async def _is_there(connection: Connection) -> None:
+    """Goes on where the connection can be used. A server that goes away says so, or ends it: both can be read.
+
+    Raises:
+        psycopg.OperationalError: the server ended it, or does not answer.
+    """
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    if time.monotonic() - connection.used_at > TRUSTED_SECONDS or waiting.poll(0):
+        await Pool.check_connection(connection)
 
 
 def sqlalchemy_url(url: str) -> str:

@@ -7,13 +7,13 @@ from uuid import UUID
 
 from tidemill.core.classification import Level
 from tidemill.core.context import CacheUse, Priority
-from tidemill.core.generation import Callback, CallbackState, GenerationJob, JobState, Maker
+from tidemill.core.generation import Callback, CallbackState, GenerationJob, JobState, Maker, OpenJob
 from tidemill.store.database import Pool
 
 HEAD: LiteralString = (
     "id, owner_id, key_id, user_id, level, priority, endpoint, state, error::text AS error, callback_url, "
     "callback_state, callback_attempts, callback_delivery_id, callback_error, request_id, trace_id, cache, language, "
-    "max_cost_usd, created_at, started_at, ended_at, expires_at"
+    "max_cost_usd, created_at, started_at, ended_at, expires_at, tries, failing_since"
 )
 """All but what may be large."""
 SHOWN: LiteralString = f"{HEAD}, result::text AS result"
@@ -61,14 +61,28 @@ class GenerationJobRepository:
             {"owner": owner_id, "after": after, "limit": limit},
         )
 
-    async def unfinished(self) -> list[GenerationJob]:
-        """Every job that is queued or running, without requests."""
-        return await self._all(f"SELECT {HEAD} FROM generation_jobs WHERE {UNFINISHED}", {})  # noqa: S608
+    async def open(self, now: datetime, before: datetime) -> list[OpenJob]:
+        """Jobs that are running, are due for another try, or are queued since before this time."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT id, priority, tries FROM generation_jobs WHERE state = 'running' "
+                "OR state = 'queued' AND (due_at <= %(now)s OR due_at IS NULL AND created_at < %(before)s)",
+                {"now": now, "before": before},
+            )
+            rows: list[dict[str, Any]] = await cursor.fetchall()
+        return [OpenJob(row["id"], Priority(row["priority"]), row["tries"]) for row in rows]
 
-    async def count_unfinished(self, owner_id: UUID) -> int:
-        """How many jobs of an owner are queued or running."""
-        query = f"SELECT 1 FROM generation_jobs WHERE owner_id = %(owner)s AND {UNFINISHED}"  # noqa: S608 - constants
-        return await self._change(query, {"owner": owner_id})
+    async def unfinished(self, owner_id: UUID) -> tuple[int, int]:
+        """How many jobs of an owner are queued or running, and the bytes of their requests."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT count(*) AS jobs, coalesce(sum(octet_length(request::text)), 0) AS bytes "  # noqa: S608
+                f"FROM generation_jobs WHERE owner_id = %(owner)s AND {UNFINISHED}",
+                {"owner": owner_id},
+            )
+            row: dict[str, Any] | None = await cursor.fetchone()
+        assert row is not None  # noqa: S101 - an aggregate has a row
+        return int(row["jobs"]), int(row["bytes"])
 
     async def state(self, job_id: UUID) -> JobState | None:
         """How far a job is; `None` where it is gone."""
@@ -78,14 +92,23 @@ class GenerationJobRepository:
             ).fetchone()
         return JobState(str(row["state"])) if row else None
 
-    async def begin(self, job_id: UUID, now: datetime) -> bool:
-        """Notes that a job is worked on; whether it is there and has not ended."""
+    async def begin(self, job_id: UUID, tries: int, now: datetime) -> bool:
+        """Notes that a job is worked on; whether it is there, has not ended, and this is its try."""
         changed = await self._change(
             "UPDATE generation_jobs SET state = 'running', started_at = coalesce(started_at, %(now)s) "  # noqa: S608
-            f"WHERE id = %(id)s AND {UNFINISHED}",
-            {"id": job_id, "now": now},
+            f"WHERE id = %(id)s AND tries = %(tries)s AND {UNFINISHED}",
+            {"id": job_id, "tries": tries, "now": now},
         )
         return changed > 0
+
+    async def postpone(self, job_id: UUID, tries: int, due_at: datetime, now: datetime) -> None:
+        """Puts a job that is running off: it is queued again, for another try from then on."""
+        await self._change(
+            "UPDATE generation_jobs SET state = 'queued', tries = tries + 1, due_at = %(due)s, "
+            "failing_since = coalesce(failing_since, %(now)s) "
+            "WHERE id = %(id)s AND tries = %(tries)s AND state = 'running'",
+            {"id": job_id, "tries": tries, "due": due_at, "now": now},
+        )
 
     async def finish(self, job_id: UUID, result: str, now: datetime) -> None:
         """Keeps the answer; nothing happens where the job ended in another way meanwhile."""
@@ -191,4 +214,6 @@ def _job(row: Mapping[str, Any]) -> GenerationJob:
         error=row["error"],
         started_at=row["started_at"],
         ended_at=row["ended_at"],
+        tries=row["tries"],
+        failing_since=row["failing_since"],
     )

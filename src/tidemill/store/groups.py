@@ -19,11 +19,15 @@ class Grouped(Generic[T, R]):
     Args:
         write: commits a group, and gives a result for each item of it, or fails as a whole.
         most: the most items of one group.
+        seconds: how long a group is waited for, where nobody minds.
     """
 
-    def __init__(self, write: Callable[[Sequence[T]], Awaitable[Sequence[R]]], *, most: int = 100) -> None:
+    def __init__(
+        self, write: Callable[[Sequence[T]], Awaitable[Sequence[R]]], *, most: int = 100, seconds: float = 0.0
+    ) -> None:
         self._write = write
         self._most = most
+        self._seconds = seconds
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
         self._writer: asyncio.Task[None] | None = None
 
@@ -37,6 +41,8 @@ class Grouped(Generic[T, R]):
 
     async def _write_all(self) -> None:
         while self._waiting:
+            if self._seconds:
+                await asyncio.sleep(self._seconds)
             group, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
             try:
                 await self._settle(group)

@@ -1,12 +1,25 @@
 """What the guardrails found, and the fingerprints of stored texts that not everyone may see."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
 from tidemill.core.classification import Level
 from tidemill.core.guardrail import Action, Direction, Guardrail, GuardrailEvent
 from tidemill.store.database import Pool
+
+
+@dataclass(frozen=True, slots=True)
+class StoredText:
+    """A stored text above internal of which no fingerprints are kept yet; request and answer are JSON texts."""
+
+    inference_id: UUID
+    owner_id: UUID | None
+    level: Level
+    expires_at: datetime
+    request: str = field(repr=False)
+    response: str = field(repr=False)
 
 
 class GuardrailRepository:
@@ -69,16 +82,41 @@ class GuardrailRepository:
             cursor = await connection.execute("DELETE FROM guardrail_events WHERE created_at < %s", (before,))
             return cursor.rowcount
 
-    async def remember(
-        self, inference_id: UUID, owner_id: UUID | None, level: Level, hashes: Collection[int], expires_at: datetime
-    ) -> None:
-        """Writes the fingerprints of one stored text."""
+    async def unread(self, now: datetime) -> StoredText | None:
+        """A stored text above internal of which no fingerprints are kept yet."""
         async with self._pool.connection() as connection:
-            await connection.execute(
-                "INSERT INTO text_fingerprints (hash, level, inference_id, owner_id, expires_at) "
-                "SELECT hash, %s, %s, %s, %s FROM unnest(%s::bigint[]) AS hash ON CONFLICT DO NOTHING",
-                (level, inference_id, owner_id, expires_at, list(hashes)),
+            cursor = await connection.execute(
+                "SELECT t.inference_id, i.owner_id, t.level, t.expires_at, t.request::text AS request, "
+                "t.response::text AS response FROM inference_texts t JOIN inferences i ON i.id = t.inference_id "
+                "WHERE NOT t.fingerprinted AND t.level IN ('confidential', 'secret') AND t.expires_at > %s "
+                "ORDER BY t.inference_id LIMIT 1",
+                (now,),
             )
+            row = await cursor.fetchone()
+        return None if row is None else StoredText(**{**row, "level": Level(str(row["level"]))})  # type: ignore[arg-type]
+
+    async def keeps(self, hashes: Collection[int], level: Level, owner_id: UUID | None, until: datetime) -> bool:
+        """Whether all of these are kept of one text of this level and owner, for so long."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT FROM text_fingerprints WHERE hash = ANY(%s) AND level = %s AND expires_at >= %s "
+                "AND owner_id IS NOT DISTINCT FROM %s GROUP BY inference_id HAVING count(*) = %s LIMIT 1",
+                (list(hashes), level, until, owner_id, len(hashes)),
+            )
+            return await cursor.fetchone() is not None
+
+    async def remember(self, text: StoredText, hashes: Collection[int], until: datetime) -> None:
+        """Writes the fingerprints of one stored text, where that is still there, and that it has them."""
+        async with self._pool.connection() as connection, connection.transaction():
+            cursor = await connection.execute(
+                "UPDATE inference_texts SET fingerprinted = true WHERE inference_id = %s", (text.inference_id,)
+            )
+            if cursor.rowcount:
+                await connection.execute(
+                    "INSERT INTO text_fingerprints (hash, level, inference_id, owner_id, expires_at) "
+                    "SELECT hash, %s, %s, %s, %s FROM unnest(%s::bigint[]) AS hash ON CONFLICT DO NOTHING",
+                    (text.level, text.inference_id, text.owner_id, until, list(hashes)),
+                )
 
     async def any_of(self, levels: Collection[Level], now: datetime) -> bool:
         """Whether there is a fingerprint of one of these levels."""

@@ -9,6 +9,8 @@ from tidemill.core.errors import TidemillError, Unavailable
 from tidemill.core.inference import Inference, InferenceText
 from tidemill.store.database import Pool
 
+MOST_TOKENS = 2**31 - 1
+"""That a column holds; a sum of what a server said may be more, and must not cost the row."""
 ROW = """
 INSERT INTO inferences (
     id, task, variant, model, model_version, adapter, prompt_version, config_hash, request_hash, key_id, owner_id,
@@ -143,7 +145,7 @@ def _unwritable(cause: Exception) -> TidemillError:
 
 
 def _row(inference: Inference) -> tuple[object, ...]:
-    context = inference.context
+    context, usage = inference.context, inference.usage
     deployment = context.deployment
     served = inference.served
     return (
@@ -164,9 +166,7 @@ def _row(inference: Inference) -> tuple[object, ...]:
         inference.finish_reason,
         inference.error_code,
         inference.streamed,
-        inference.usage.prompt_tokens,
-        inference.usage.completion_tokens,
-        inference.usage.cached_tokens,
+        *(min(count, MOST_TOKENS) for count in (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)),
         inference.cost_usd,
         inference.latency_ms,
         inference.first_token_ms,

@@ -102,14 +102,14 @@ CLOSE: Sequence[Erase] = (
 # A row keeps its owner while it has a text: one that came between the two statements is found the next time.
 TEXTS: Sequence[Erase] = (
     (
-        "text_fingerprints",
-        f"DELETE FROM text_fingerprints WHERE owner_id = ANY(%(owners)s) OR inference_id IN ({INFERENCES})",
-    ),
-    (
         "guardrail_events",
         f"DELETE FROM guardrail_events WHERE owner_id = ANY(%(owners)s) OR inference_id IN ({INFERENCES})",
     ),
     ("inference_texts", f"DELETE FROM inference_texts WHERE inference_id IN ({INFERENCES})"),
+    (  # after the texts, of which none can get any from then on
+        "text_fingerprints",
+        f"DELETE FROM text_fingerprints WHERE owner_id = ANY(%(owners)s) OR inference_id IN ({INFERENCES})",
+    ),
     (
         "inferences_made_anonymous",
         (

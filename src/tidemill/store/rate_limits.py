@@ -26,18 +26,33 @@ FILLED: LiteralString = (
     "least(excluded.capacity, b.level + excluded.rate * "
     "greatest(0, extract(epoch FROM excluded.updated_at - b.updated_at)))"
 )
+SHARED_FROM = 64
+"""Whoever takes from a bucket of such a capacity takes a share of what is left as well."""
+SHARES = 16
+"""How many shares make up what is left."""
+# What stays of what is left: the row that would be inserted has that of its capacity, so it says the amount, too.
+STAYS: LiteralString = f"(CASE WHEN excluded.capacity >= {SHARED_FROM} THEN 1 - 1.0 / {SHARES} ELSE 1 END)::float8"
+TAKEN: LiteralString = f"(excluded.capacity - excluded.level / {STAYS})"
 AMOUNT: LiteralString = "(excluded.capacity - excluded.level)"
-CHANGE: LiteralString = (
+TAKE: LiteralString = (
+    "INSERT INTO rate_buckets AS b (subject, kind, level, capacity, rate, updated_at) "
+    f"SELECT subject, kind, (capacity - amount) * {STAYS.replace('excluded.', '')}, capacity, rate, "
+    "%(now)s::timestamptz "
+    "FROM unnest(%(subjects)s::text[], %(kinds)s::text[], %(capacities)s::float8[], %(rates)s::float8[], "
+    "%(amounts)s::float8[]) AS w (subject, kind, capacity, rate, amount) ORDER BY subject, kind "
+    f"ON CONFLICT (subject, kind) DO UPDATE SET level = ({FILLED} - {TAKEN}) * {STAYS}, "
+    "capacity = excluded.capacity, rate = excluded.rate, updated_at = greatest(b.updated_at, excluded.updated_at) "
+    f"WHERE {FILLED} + 1e-6 >= {TAKEN} RETURNING b.subject, b.kind, b.level"
+)
+CORRECT: LiteralString = (
     "INSERT INTO rate_buckets AS b (subject, kind, level, capacity, rate, updated_at) "
     "SELECT subject, kind, capacity - amount, capacity, rate, %(now)s::timestamptz "
     "FROM unnest(%(subjects)s::text[], %(kinds)s::text[], %(capacities)s::float8[], %(rates)s::float8[], "
     "%(amounts)s::float8[]) AS w (subject, kind, capacity, rate, amount) ORDER BY subject, kind "
     f"ON CONFLICT (subject, kind) DO UPDATE SET level = least(excluded.capacity, {FILLED} - {AMOUNT}), "
-    "capacity = excluded.capacity, rate = excluded.rate, updated_at = greatest(b.updated_at, excluded.updated_at)"
+    "capacity = excluded.capacity, rate = excluded.rate, updated_at = greatest(b.updated_at, excluded.updated_at) "
+    "RETURNING b.subject, b.kind, b.level"
 )
-RETURNED: LiteralString = "RETURNING b.subject, b.kind, b.level"
-TAKE: LiteralString = f"{CHANGE} WHERE {FILLED} >= {AMOUNT} {RETURNED}"
-CORRECT: LiteralString = f"{CHANGE} {RETURNED}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +101,8 @@ class RateLimitRepository:
     async def take(self, draws: Sequence[Draw], now: datetime) -> dict[tuple[str, str], float]:
         """Takes from each bucket that holds enough; one that does not is left as it is, and out of the answer.
 
-        Returns what is left in each that was taken from.
+        From one whose capacity is `SHARED_FROM` or more a share is taken besides: of what is left then, one of
+        `SHARES`. Returns what is left in each that was taken from; the share is one of `SHARES - 1` of that.
         """
         return await self._change(TAKE, draws, now)
 

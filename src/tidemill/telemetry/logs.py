@@ -41,6 +41,9 @@ LONGEST = 8_000
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """What could end a line, or steer a terminal."""
 
+HARMLESS = re.compile(r"[\w./-]{0,12}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+"""A short name or an id, which most fields are: no credential is so short, and none looks like a UUID."""
+
 
 def log_event(logger: logging.Logger, level: int, event: str, **fields: object) -> None:
     """Logs an event with its fields; those that are `None` are left out."""
@@ -164,7 +167,7 @@ def _trace_id() -> str | None:
 
 def _clean(fields: Mapping[str, object], mask: Mask) -> Mapping[str, object]:
     """The fields without credentials: looked through all at once, since there are hardly ever any."""
-    said = "\n".join(value for value in fields.values() if isinstance(value, str))
-    if len(said) <= LONGEST and mask(said) == said:
+    said = "\n".join(one for one in fields.values() if isinstance(one, str) and not HARMLESS.fullmatch(one))
+    if not said or (len(said) <= LONGEST and mask(said) == said):
         return fields
     return {name: masked(value, mask) if isinstance(value, str) else value for name, value in fields.items()}

@@ -8,6 +8,7 @@ import os
 import platform
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.process_collector import ProcessCollector
@@ -63,6 +64,7 @@ class Metrics:
         self._names = ModelNames(known)
         self._provider_of = provider_of
         self._lookups: deque[bool] = deque(maxlen=LOOKUPS)
+        self._hits = 0
         ProcessCollector(registry=self.registry)
         self._declare_generation()
         self._declare_inferences()
@@ -183,8 +185,11 @@ class Metrics:
     def observe_cache(self, *, tier: str, hit: bool) -> None:
         """A lookup of the cache: the tier that had the answer, or `none` for a miss."""
         self._cache.labels(tier, "hit" if hit else "miss").inc()
+        if len(self._lookups) == LOOKUPS:
+            self._hits -= self._lookups[0]
         self._lookups.append(hit)
-        self._hit_rate.set(sum(self._lookups) / len(self._lookups))
+        self._hits += hit
+        self._hit_rate.set(self._hits / len(self._lookups))
 
     def observe_review(self, state: str) -> None:
         """One review that ended in this state."""
@@ -203,14 +208,33 @@ class Metrics:
         """All of it, as it is now."""
         return families_of(self.registry)
 
-    def _counter(self, name: str, text: str, labels: Iterable[str] = ()) -> Counter:
-        return Counter(name, text, labels, registry=self.registry)
+    def _counter(self, name: str, text: str, labels: Iterable[str] = ()) -> "Children[Counter]":
+        return Children(Counter(name, text, labels, registry=self.registry))
 
     def _gauge(self, name: str, text: str, labels: Iterable[str] = ()) -> Gauge:
         return Gauge(name, text, labels, registry=self.registry)
 
-    def _histogram(self, name: str, text: str, labels: Iterable[str] = ()) -> Histogram:
-        return Histogram(name, text, labels, buckets=LATENCY, registry=self.registry)
+    def _histogram(self, name: str, text: str, labels: Iterable[str] = ()) -> "Children[Histogram]":
+        return Children(Histogram(name, text, labels, buckets=LATENCY, registry=self.registry))
+
+
+Child = TypeVar("Child", Counter, Histogram)
+
+
+class Children(Generic[Child]):
+    """A metric's children by their labels, as they were given: a request needs fifteen, and Prometheus' client makes
+    strings of all labels and takes a lock to find one."""
+
+    def __init__(self, metric: Child) -> None:
+        self._metric: Child = metric
+        self._known: dict[tuple[str, ...], Child] = {}
+
+    def labels(self, *labels: str) -> Child:
+        """The child with these labels."""
+        child = self._known.get(labels)
+        if child is None:
+            child = self._known[labels] = self._metric.labels(*labels)
+        return child
 
 
 class InstallationMetrics:

@@ -1,8 +1,7 @@
 """The request on whose behalf something is done: its id, and what other servers are told of it."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 
 from tidemill.core.ids import new_id
@@ -24,14 +23,24 @@ def current_request_id() -> str | None:
     return _current.get()
 
 
-@contextmanager
-def on_behalf_of(request_id: str | None) -> Iterator[None]:
+class _OnBehalf:
+    """The block of `on_behalf_of`; a class, since every request has one and a generator takes three times as long."""
+
+    __slots__ = ("_request_id", "_token")
+
+    def __init__(self, request_id: str | None) -> None:
+        self._request_id = request_id
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._request_id)
+
+    def __exit__(self, *raised: object) -> None:
+        _current.reset(self._token)
+
+
+def on_behalf_of(request_id: str | None) -> AbstractContextManager[None]:
     """What is done in the block, and in tasks that it starts, is done for this request."""
-    token = _current.set(request_id)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+    return _OnBehalf(request_id)
 
 
 def outgoing_headers() -> dict[str, str]:

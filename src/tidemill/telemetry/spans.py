@@ -86,7 +86,7 @@ class Span:
     """One thing that is done. A context manager: what begins within is its child.
 
     Attributes:
-        span_id: 16 hexadecimal digits.
+        span_id: 16 hexadecimal digits, made when somebody first asks.
         parent_id: the span within which it was done; the caller's own for the first; `None` for neither.
         entry: it is the first span of a request here.
         started: nanoseconds by the monotonic clock.
@@ -96,22 +96,34 @@ class Span:
     """
 
     __slots__ = (
-        "_token", "attributes", "ended", "entry", "error", "events", "name", "parent_id", "span_id", "started", "trace"
+        "_id", "_parent", "_token", "attributes", "ended", "entry", "error", "events", "name", "started", "trace"
     )  # fmt: skip
 
-    def __init__(self, name: str, trace: Trace, parent_id: str | None, *, entry: bool = False) -> None:
+    def __init__(self, name: str, trace: Trace, parent: "Span | str | None", *, entry: bool = False) -> None:
         self.name = name
         self.trace = trace
-        self.parent_id = parent_id
         self.entry = entry
-        self.span_id = f"{random.getrandbits(64) or 1:016x}"
         self.attributes: dict[str, Attribute] = {}
         self.events: list[tuple[int, str]] = []
         self.error: str | None = None
         self.ended: int | None = None
+        self._id: str | None = None
+        self._parent = parent
         self._token: Token[Span | None] | None = None
         trace.add(self)
         self.started = time.perf_counter_ns()
+
+    @property
+    def span_id(self) -> str:
+        """What it is called where it is sent; most spans go nowhere."""
+        if self._id is None:
+            self._id = f"{random.getrandbits(64) or 1:016x}"
+        return self._id
+
+    @property
+    def parent_id(self) -> str | None:
+        """What its parent is called."""
+        return self._parent.span_id if isinstance(self._parent, Span) else self._parent
 
     @property
     def traceparent(self) -> str:
@@ -120,7 +132,7 @@ class Span:
 
     def child(self, name: str) -> "Span":
         """A span within this one, which whoever asks for it ends."""
-        return Span(name, self.trace, self.span_id)
+        return Span(name, self.trace, self)
 
     def rename(self, name: str) -> None:
         """Gives it the name that is known now."""

@@ -11,7 +11,7 @@ from tidemill.llm.cache.answer import decoded, encoded, may_be_kept, replayed
 from tidemill.llm.cache.flights import AskAnew, Flight, Flights, Landed
 from tidemill.llm.cache.key import access_of, is_deterministic, key_of
 from tidemill.llm.cache.semantic import SemanticTier
-from tidemill.llm.cache.tiers import Answers
+from tidemill.llm.cache.tiers import Answers, Found
 from tidemill.llm.port import ChatModel
 from tidemill.llm.recording import TextPolicy
 from tidemill.llm.transcript import Transcript
@@ -123,8 +123,7 @@ class CachedModel:
     def _kept(self, wanted: _Wanted) -> ChatCompletion | None:
         """The answer where memory has it."""
         found = self._answers.look(wanted.key) if wanted.may_be_old else None
-        answer = decoded(found.value, found.tier) if found is not None else None
-        if found is None or answer is None:
+        if found is None or (answer := _read(found)) is None:
             return None
         self._answers.count(wanted.key, found.tier)
         return answer
@@ -143,12 +142,12 @@ class CachedModel:
         """The answer from the first tier that has it, else from the model, whose chunks the flight passes on."""
         if wanted.may_be_old:
             found = self._answers.look(wanted.key) or await self._answers.find(wanted.key)
-            if found is not None and (answer := decoded(found.value, found.tier)) is not None:
+            if (answer := _read(found)) is not None:
                 return Landed(answer, kept=True)
         meaning = await self._semantic.meaning(wanted.request, wanted.context)
         if meaning is not None and wanted.may_be_old:
             found = await self._answers.find_like(meaning, self._semantic.threshold)
-            if found is not None and (answer := decoded(found.value, found.tier)) is not None:
+            if (answer := _read(found)) is not None:
                 return Landed(answer, kept=True)
         if flight is None:
             answer = await self._inner.complete(wanted.request)
@@ -185,3 +184,8 @@ class CachedModel:
             return await self._texts.level(wanted.request, answer.choices) is not None
 
         await self._answers.keep(kept, storable)
+
+
+def _read(found: Found | None) -> ChatCompletion | None:
+    """The answer that a tier has, where it has one that can be read."""
+    return decoded(found.value, found.tier) if found is not None else None

@@ -19,7 +19,7 @@ from tidemill.telemetry.logs import log_event
 
 log = logging.getLogger(__name__)
 
-MOST_WRITES = 32
+MOST_WRITES = 128
 """Answers that are being written at a time; who brings another one waits."""
 NONE = "none"
 

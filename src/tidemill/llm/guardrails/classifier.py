@@ -20,6 +20,8 @@ from tidemill.core.errors import Configuration
 WORD = re.compile(r"\b\w\w+\b")
 WORDS_KEPT = 20_000
 """Words whose parts are not looked up again."""
+LONGEST_KEPT = 40
+"""Characters of such a word: a text without spaces is one word, and some thousands of those would fill the memory."""
 
 
 class _Guardian(Protocol):
@@ -43,7 +45,7 @@ class InjectionClassifier:
         self._word, self._char = _Block(guardian.word, 0), _Block(guardian.char, guardian.n_word)
         self._weights = np.ascontiguousarray(np.asarray(guardian.coef, dtype=np.float64).T)
         self._intercept = np.asarray(guardian.intercept, dtype=np.float64)
-        self._pieces = lru_cache(WORDS_KEPT)(lambda word: tuple(self._char.known(_parts(word))))
+        self._pieces_kept = lru_cache(WORDS_KEPT)(self._pieces)
 
     @classmethod
     def load(cls) -> "InjectionClassifier":
@@ -74,7 +76,9 @@ class InjectionClassifier:
         lowered = text.lower()
         scores = self._intercept.copy()
         words = WORD.findall(lowered)
-        pieces = [self._pieces(word) for word in lowered.split()]
+        pieces = [
+            self._pieces_kept(word) if len(word) <= LONGEST_KEPT else self._pieces(word) for word in lowered.split()
+        ]
         for columns, values in (
             self._word.vector(self._word.known([*words, *map(" ".join, pairwise(words))])),
             self._char.vector([column for some in pieces for column in some]),
@@ -86,6 +90,9 @@ class InjectionClassifier:
         attack = 1 - float(likely[self._benign])
         likely[self._benign] = 0
         return attack, self._kinds[int(likely.argmax())]
+
+    def _pieces(self, word: str) -> tuple[int, ...]:
+        return tuple(self._char.known(_parts(word)))
 
 
 class _Block:

@@ -1,6 +1,7 @@
 """All guardrails of an installation, as the settings have them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from tidemill.analysis.privacy import Kind
 from tidemill.analysis.topics import TopicWords
@@ -17,6 +18,31 @@ from tidemill.settings.guardrails import GuardrailSettings
 
 HOLDING = (Action.MASK, Action.REFUSE)
 """Under which a text may not leave before it was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is done for every request of one task, worked out once.
+
+    Attributes:
+        asked: what reads requests.
+        answered: what reads whole answers.
+        holding: those of them whose findings may not pass.
+        flagging: those whose findings are only noted.
+        injection: what follows from prompt injection in a request.
+        toxicity: what follows from it, in each direction.
+        privacy: what follows from what Presidio finds, in each direction.
+        memorised: what follows from a repeated text.
+    """
+
+    asked: Sequence[Finder]
+    answered: Sequence[Finder]
+    holding: Sequence[Finder]
+    flagging: Sequence[Finder]
+    injection: Action
+    toxicity: Mapping[Direction, Action]
+    privacy: Mapping[Direction, Action]
+    memorised: Action
 
 
 class Guards:
@@ -54,6 +80,11 @@ class Guards:
         }
         if topics:
             self._finders[Guardrail.TOPICS] = TopicFinder(topics)
+        self._plans = {task: self._planned(task) for task in Task}
+
+    def plan(self, task: Task) -> Plan:
+        """What is done for a task."""
+        return self._plans[task]
 
     def finders(self, task: Task, direction: Direction, actions: Sequence[Action]) -> dict[Guardrail, Finder]:
         """Those that know where each thing stands, and from which one of these actions follows."""
@@ -62,6 +93,24 @@ class Guards:
             for guardrail, finder in self._finders.items()
             if self.policy.action(task, guardrail, direction) in actions
         }
+
+    def _planned(self, task: Task) -> Plan:
+        def reading(direction: Direction, *actions: Action) -> Sequence[Finder]:
+            return list(self.finders(task, direction, actions).values())
+
+        def action(guardrail: Guardrail, direction: Direction) -> Action:
+            return self.policy.action(task, guardrail, direction)
+
+        return Plan(
+            asked=reading(Direction.INPUT, Action.FLAG, *HOLDING),
+            answered=reading(Direction.OUTPUT, Action.FLAG, *HOLDING),
+            holding=reading(Direction.OUTPUT, *HOLDING),
+            flagging=reading(Direction.OUTPUT, Action.FLAG),
+            injection=action(Guardrail.INJECTION, Direction.INPUT),
+            toxicity={direction: action(Guardrail.TOXICITY, direction) for direction in Direction},
+            privacy={direction: action(Guardrail.PRIVACY, direction) for direction in Direction},
+            memorised=action(Guardrail.MEMORISED, Direction.OUTPUT),
+        )
 
     def close(self) -> None:
         """Ends the threads."""

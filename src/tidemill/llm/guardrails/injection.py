@@ -21,6 +21,8 @@ LONGEST = 4_000
 orders in source code (see docs/guardrails.md)."""
 SHORT = 2_000
 """Characters up to which the rules alone are quicker than a thread."""
+QUICK = 300
+"""Characters up to which the classifier is as quick as a thread, once it is loaded."""
 
 
 def _load() -> "InjectionClassifier":
@@ -46,20 +48,32 @@ class InjectionGuard:
 
     async def find(self, texts: Sequence[str]) -> list[tuple[Found, ...]]:
         """What is found in each text, at its places in the plain text; those of texts that were seen before at once."""
-        keys = [self._seen.key(text, "injection") for text in texts]
-        found = [self._seen.known(key) for key in keys]
+        keys, found = self._known(texts)
         new = [at for at, one in enumerate(found) if one is None]
-        if new:
-            some = [texts[at] for at in new]
-            if self._min_score is None and sum(map(len, some)) <= SHORT:
-                read = [self.read(text) for text in some]
-            else:
-                loop = asyncio.get_running_loop()
-                read = await loop.run_in_executor(self._thread, lambda: [self.read(text) for text in some])
-            for at, one in zip(new, read, strict=True):
-                found[at] = one
-                self._seen.keep(keys[at], one)
+        some = [texts[at] for at in new]
+        if self._is_quick(some):
+            read = [self.read(text) for text in some]
+        else:
+            loop = asyncio.get_running_loop()
+            read = await loop.run_in_executor(self._thread, lambda: [self.read(text) for text in some])
+        for at, one in zip(new, read, strict=True):
+            found[at] = one
+            self._seen.keep(keys[at], one)
         return [one or () for one in found]
+
+    def is_quick(self, texts: Sequence[str]) -> bool:
+        """Whether `find` takes no thread for these, but reads them at once."""
+        _, found = self._known(texts)
+        return self._is_quick([text for text, one in zip(texts, found, strict=True) if one is None])
+
+    def _known(self, texts: Sequence[str]) -> tuple[list[bytes], list[tuple[Found, ...] | None]]:
+        keys = [self._seen.key(text, "injection") for text in texts]
+        return keys, [self._seen.known(key) for key in keys]
+
+    def _is_quick(self, new: Sequence[str]) -> bool:
+        if self._min_score is None:
+            return sum(map(len, new)) <= SHORT
+        return not new or (self._classifier is not None and sum(map(len, new)) <= QUICK)
 
     def read(self, text: str) -> tuple[Found, ...]:
         """What is found in one text, on this thread."""

@@ -15,7 +15,7 @@ from tidemill.core.json import JsonObject
 from tidemill.core.served import Served
 from tidemill.llm.guardrails.answer_passing import AnswerInPassing
 from tidemill.llm.guardrails.finding import Finder, Found, PlaceholderFinder
-from tidemill.llm.guardrails.guards import HOLDING, Guards
+from tidemill.llm.guardrails.guards import Guards
 from tidemill.llm.guardrails.ledger import Ledger
 from tidemill.llm.guardrails.length import request_tokens, shortened, with_answer_limit
 from tidemill.llm.guardrails.masks import Masks
@@ -59,6 +59,7 @@ class Watch:
         self._request = request
         self._context = request.context
         self._task = request.context.deployment.task
+        self._plan = guards.plan(self._task)
         self._clock = clock
         self._ledger = Ledger(request.context, guards.policy)
         self._masks = Masks()
@@ -88,14 +89,13 @@ class Watch:
         """
         request = self._fitted()
         self._asked = texts_of(request)
-        finders = list(self._guards.finders(self._task, IN, (Action.FLAG, *HOLDING)).values())
         extra = await self._injected()
         await self._judged_input()
         texts: list[str] = []
         for at, one in enumerate(self._asked):
-            found = [*await self._found(one, finders, IN), *await self._presidio(one, IN), *extra.get(at, ())]
+            found = [*await self._found(one, self._plan.asked, IN), *await self._presidio(one, IN), *extra.get(at, ())]
             texts.append(self._edited(one.text, one.of_json, found, IN))
-        if all(new == one.text for new, one in zip(texts, self._asked, strict=True)):
+        if _same(texts, self._asked):
             return request
         return with_texts(request, texts)
 
@@ -112,11 +112,16 @@ class Watch:
 
     async def _injected(self) -> dict[int, tuple[Found, ...]]:
         """Prompt injection by the number of the text; where it is only flagged, it is looked for beside the model."""
-        action = self._ledger.action(Guardrail.INJECTION, IN)
+        action = self._plan.injection
+        if action is Action.ALLOW:
+            return {}
         places = [at for at, one in enumerate(self._asked) if one.untrusted and one.text]
-        if action is Action.ALLOW or not places:
+        if not places:
             return {}
         texts = [self._asked[at].text for at in places]
+        if action is Action.FLAG and self._guards.injection.is_quick(texts):
+            await self._flag_injection(texts)
+            return {}
         if action is Action.FLAG:
             self._beside.append(asyncio.create_task(self._flag_injection(texts)))
             return {}
@@ -128,7 +133,9 @@ class Watch:
                 self._ledger.note(Guardrail.INJECTION, IN, Action.FLAG, one.rule)
 
     async def _judged_input(self) -> None:
-        action = self._ledger.action(Guardrail.TOXICITY, IN)
+        action = self._plan.toxicity[IN]
+        if action is Action.ALLOW:
+            return
         texts = [one.text for one in self._asked if one.untrusted]
         if action is Action.FLAG:
             self._beside.append(asyncio.create_task(self._judge(texts, IN)))
@@ -136,7 +143,7 @@ class Watch:
             await self._judge(texts, IN)
 
     async def _judge(self, texts: Sequence[str], direction: Direction) -> None:
-        guard, action = self._guards.toxicity, self._ledger.action(Guardrail.TOXICITY, direction)
+        guard, action = self._guards.toxicity, self._plan.toxicity[direction]
         if guard is not None and action is not Action.ALLOW and await guard.is_toxic(texts):
             self._ledger.note(Guardrail.TOXICITY, direction, action, TOXIC)
 
@@ -148,7 +155,7 @@ class Watch:
         Raises:
             ContentRefused: a guardrail does not let it pass.
         """
-        finders = self._answer_finders((Action.FLAG, *HOLDING))
+        finders = self._with_placeholders(self._plan.answered)
         out: list[JsonObject] = []
         for choice in choices:
             texts = answered_texts(choice)
@@ -157,17 +164,20 @@ class Watch:
             for one in texts:
                 found = [*await self._found(one, finders, OUT), *await self._presidio(one, OUT)]
                 new.append(self._edited(one.text, one.of_json, found, OUT))
-            left = iter(new)
-            out.append(with_answered_texts(choice, lambda text, of_json, left=left: next(left)))  # type: ignore[misc]
+            if _same(new, texts):
+                out.append(choice)
+            else:
+                left = iter(new)
+                out.append(with_answered_texts(choice, lambda text, of_json, left=left: next(left)))  # type: ignore[misc]
             await self._judge([one.text for one in texts], OUT)
         return out
 
     async def passing(self, chunks: AsyncGenerator[ChatChunk, None]) -> AsyncGenerator[ChatChunk, None]:
         """A streamed answer as the asker may see it; see `GuardedModel.stream`."""
-        holding = self._answer_finders(HOLDING)
+        holding = self._with_placeholders(self._plan.holding)
         reader = AnswerInPassing(lambda of_json: self._text(holding, of_json, OUT)) if holding else None
         gate = await self._gate()
-        flagging = self._answer_finders((Action.FLAG,))
+        flagging = self._plan.flagging
         transcript = Transcript() if flagging or self._reads_late() else None
         served: Served | None = None
         async for chunk in chunks:
@@ -194,9 +204,9 @@ class Watch:
             await self._read_late(transcript, flagging)
 
     def _reads_late(self) -> bool:
-        toxicity = self._ledger.action(Guardrail.TOXICITY, OUT) is not Action.ALLOW
-        presidio = self._guards.presidio is not None and self._ledger.action(Guardrail.PRIVACY, OUT) is not Action.ALLOW
-        memory = self._ledger.action(Guardrail.MEMORISED, OUT) is Action.FLAG
+        toxicity = self._plan.toxicity[OUT] is not Action.ALLOW
+        presidio = self._guards.presidio is not None and self._plan.privacy[OUT] is not Action.ALLOW
+        memory = self._plan.memorised is Action.FLAG
         return toxicity or presidio or memory
 
     async def _read_late(self, transcript: Transcript, finders: Sequence[Finder]) -> None:
@@ -206,15 +216,15 @@ class Watch:
             for one in texts:
                 self._edited(one.text, one.of_json, await self._found(one, finders, OUT), OUT)
                 for found in await self._presidio(one, OUT):
-                    action = self._ledger.action(Guardrail.PRIVACY, OUT)
+                    action = self._plan.privacy[OUT]
                     late = Action.REFUSE if action is Action.REFUSE else Action.FLAG  # a mask would come too late
                     self._ledger.note(Guardrail.PRIVACY, OUT, late, found.rule)
-            if self._ledger.action(Guardrail.MEMORISED, OUT) is Action.FLAG:
+            if self._plan.memorised is Action.FLAG:
                 await self._check_memory([one.text for one in texts])
             await self._judge([one.text for one in texts], OUT)
 
     async def _check_memory(self, texts: Sequence[str]) -> None:
-        memory, action = self._guards.memory, self._ledger.action(Guardrail.MEMORISED, OUT)
+        memory, action = self._guards.memory, self._plan.memorised
         context = self._context
         if memory is None or action is Action.ALLOW or not await memory.holds_above(context.level):
             return
@@ -225,16 +235,16 @@ class Watch:
 
     async def _gate(self) -> MemoryGate | None:
         memory = self._guards.memory
-        refuses = self._ledger.action(Guardrail.MEMORISED, OUT) is Action.REFUSE
+        refuses = self._plan.memorised is Action.REFUSE
         if memory is None or not refuses or not await memory.holds_above(self._context.level):
             return None
         return MemoryGate(self._check_memory, memory.min_words)
 
     # Both
 
-    def _answer_finders(self, actions: Sequence[Action]) -> list[Finder]:
-        finders = list(self._guards.finders(self._task, OUT, actions).values())
-        restores = self._guards.settings.unmask and len(self._masks) and Action.MASK in actions
+    def _with_placeholders(self, finders: Sequence[Finder]) -> Sequence[Finder]:
+        """With the one that puts back what was masked in the request."""
+        restores = self._guards.settings.unmask and len(self._masks)
         return [*finders, PlaceholderFinder()] if restores else finders
 
     async def _found(self, one: Asked, finders: Sequence[Finder], direction: Direction) -> Sequence[Found]:
@@ -245,20 +255,19 @@ class Watch:
         def read() -> Sequence[Found]:
             return find_all(plain(one.text, of_json=one.of_json), finders, self._weigh(direction))
 
-        if direction is IN:
-            kind = f"{self._task}.{one.of_json}"
-            key = self._guards.seen.key(one.text, kind) if len(one.text) > SHORT else None
-            found = self._guards.seen.known(key) if key else None
-            if found is None:
-                found = await _off_loop(one.text, read)
-                if key:
-                    self._guards.seen.keep(key, found)
-            return found
-        return await _off_loop(one.text, read)
+        if len(one.text) <= SHORT:
+            return read()
+        # The number tells the finders of one direction apart: those that flag are some of all, and one may be added.
+        key = self._guards.seen.key(one.text, f"{direction}.{self._task}.{one.of_json}.{len(finders)}")
+        found = self._guards.seen.known(key)
+        if found is None:
+            found = await _off_loop(one.text, read)
+            self._guards.seen.keep(key, found)
+        return found
 
     async def _presidio(self, one: Asked, direction: Direction) -> Sequence[Found]:
         presidio = self._guards.presidio
-        if presidio is None or self._ledger.action(Guardrail.PRIVACY, direction) is Action.ALLOW:
+        if presidio is None or self._plan.privacy[direction] is Action.ALLOW:
             return []
         return await presidio.find(plain(one.text, of_json=one.of_json).text)
 
@@ -299,6 +308,10 @@ class Watch:
 
 async def _off_loop(text: str, read: Callable[[], T]) -> T:
     return read() if len(text) <= LARGE else await asyncio.to_thread(read)
+
+
+def _same(texts: Sequence[str], before: Sequence[Asked]) -> bool:
+    return all(new == one.text for new, one in zip(texts, before, strict=True))
 
 
 def _chunks(chunk: ChatChunk, pieces: Sequence[JsonObject], served: Served | None) -> list[ChatChunk]:

@@ -78,7 +78,8 @@ async def with_ends(
                     if choice["finish_reason"] == FILTERED and not said:
                         raise refused(Failure.CONTENT_SAFETY, request.model)
             if chunk.choices:
-                held.append(replace(chunk, usage=None, served=None))
+                plain = chunk.usage is None and chunk.served is None
+                held.append(chunk if plain else replace(chunk, usage=None, served=None))
             if said or finished:
                 for one in held:
                     yield replace(one, served=source.served) if first else one

@@ -43,9 +43,10 @@ class AnthropicModel:
 
         self.errors: tuple[type[Exception], ...] = (anthropic.AnthropicError, httpx2.HTTPError, httpx2.InvalidURL)
         self._sdk = anthropic
+        self._base = base_url.rstrip("/").removesuffix("/v1")
         self._client = anthropic.AsyncAnthropic(
             api_key=key or "",
-            base_url=base_url.rstrip("/").removesuffix("/v1"),
+            base_url=self._base,
             max_retries=0,  # one place decides what follows a failure
             http_client=http,
             open_telemetry=False,  # traces are the hub's own, and hold no texts
@@ -84,7 +85,7 @@ class AnthropicModel:
         message = MessageEvents(request.model)
         async with (
             self._asked(body, request) as answer,
-            aclosing(events(answer.aiter_bytes(), request.model)) as found,
+            aclosing(events(answer.aiter_raw(), request.model)) as found,
         ):
             async for event in found:
                 chunk = message.chunk(_object(event, request.model))
@@ -109,7 +110,7 @@ class AnthropicModel:
         return asked(
             self._sdk,
             self._client,
-            PATH,
+            f"{self._base}{PATH}",
             json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"),
             request=request,
             seconds=seconds_of(request, self._provider, self._timeout),

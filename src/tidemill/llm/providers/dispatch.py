@@ -16,6 +16,7 @@ from tidemill.llm.providers.connections import Connections
 from tidemill.llm.providers.failures import transport_error_of, unusable
 from tidemill.llm.providers.port import ProviderBook
 from tidemill.llm.providers.sdk_http import seconds_of
+from tidemill.llm.providers.silence import Silence
 
 OwnServed = Callable[[str], Served]
 """Who answers for the name of a model of one's own: a local one, or an endpoint."""
@@ -69,8 +70,12 @@ class Backends:
         async with self._connections.to(provider, _endpoint(request)) as model:
             with in_our_words(request.model, model.errors):
                 async with aclosing(model.stream(request)) as pieces:
-                    while (piece := await _next(pieces, seconds)) is not None:
-                        yield piece
+                    silence = Silence(seconds)
+                    try:
+                        while (piece := await silence.next_of(pieces)) is not None:
+                            yield piece
+                    finally:
+                        silence.end()
 
 
 class ProviderEmbedder:
@@ -118,11 +123,6 @@ def _ours(error: BaseException) -> TidemillError | None:
             return cause
         cause = cause.__cause__
     return None
-
-
-async def _next(chunks: AsyncGenerator[ChatChunk, None], seconds: float) -> ChatChunk | None:
-    async with asyncio.timeout(seconds):
-        return await anext(chunks, None)
 
 
 def _endpoint(request: ModelRequest | EmbeddingRequest) -> int:

@@ -12,12 +12,13 @@ from tidemill.core.json import JsonObject
 from tidemill.core.provider import Provider, ProviderKind
 from tidemill.llm.embeddings_http import decode_embeddings, shares
 from tidemill.llm.openai_wire import (
+    chunk_of,
     classify_error,
-    decode_chunk,
-    decode_completion,
+    completion_of,
     decode_error,
     encode_request,
     events,
+    read_object,
 )
 from tidemill.llm.providers.answers import Source, model_there, unfiltered, with_ends
 from tidemill.llm.providers.sdk_http import asked, seconds_of
@@ -60,6 +61,7 @@ class OpenAIModel:
             # taken from the environment, and OpenAI's own
             self._client.organization = self._client.project = None
         self._client._custom_headers = {}  # the environment's, which may hold another server's key
+        self._base = base_url.rstrip("/")
         self._headers = {} if key else {"Authorization": openai.Omit()}
         self._provider = provider
         self._timeout = timeout
@@ -70,9 +72,10 @@ class OpenAIModel:
         body = encode_request(self._plain(request), source.model, stream=False)
         async with self._asked(_path(request), body, request) as answer:
             data = await answer.aread()
-        completion = unfiltered(decode_completion(data, request), request.model)
+        said = read_object(data, request.model)
+        completion = unfiltered(completion_of(said, request), request.model)
         _check_errors(completion.choices, request.model)
-        source.says(_said_model(data))
+        source.says(said.get("model"))
         return replace(completion, served=source.served)
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[ChatChunk, None]:
@@ -106,13 +109,13 @@ class OpenAIModel:
         body = encode_request(self._plain(request), source.model, stream=True)
         async with (
             self._asked(_path(request), body, request) as answer,
-            aclosing(events(answer.aiter_bytes(), request.model)) as found,
+            aclosing(events(answer.aiter_raw(), request.model)) as found,
         ):
             async for event in found:
-                chunk = decode_chunk(event, request)
+                said = read_object(event, request.model)
+                chunk = chunk_of(said, request)
                 _check_errors(chunk.choices, request.model)
-                if source.said is None:
-                    source.says(_said_model(event))
+                source.says(said.get("model"))
                 yield chunk
 
     def _plain(self, request: ModelRequest) -> ModelRequest:
@@ -126,7 +129,7 @@ class OpenAIModel:
         return asked(
             self._sdk,
             self._client,
-            path,
+            f"{self._base}{path}",
             content,
             request=request,
             seconds=seconds,
@@ -152,8 +155,3 @@ def _check_errors(choices: Any, name: str) -> None:
     for choice in choices:
         if isinstance(choice.get("error"), Mapping):
             raise classify_error(choice, 500, name)
-
-
-def _said_model(data: bytes) -> object:
-    """The model that an answer, which has been read before, says it is of."""
-    return json.loads(data).get("model")

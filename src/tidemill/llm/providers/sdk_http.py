@@ -27,7 +27,7 @@ Judge = Callable[[bytes, int, str, Mapping[str, str]], TidemillError]
 async def asked(
     sdk: ModuleType,
     client: Any,
-    path: str,
+    url: str,
     content: bytes,
     *,
     request: ModelRequest | EmbeddingRequest,
@@ -40,7 +40,7 @@ async def asked(
     Args:
         sdk: `openai` or `anthropic`.
         client: its asynchronous one.
-        path: after the client's base URL.
+        url: the whole of it, since the client joins the parts of one dearly.
         content: the request's JSON.
         request: what is asked, for its name and its context.
         seconds: without anything happening after which it fails.
@@ -51,11 +51,12 @@ async def asked(
 
     try:
         answer: httpx2.Response = await client.post(
-            path,
+            url,
             cast_to=httpx2.Response,
             content=content,
             options={
                 "headers": {"content-type": "application/json", **traced(request), **(headers or {})},
+                "max_retries": 0,  # one place decides what follows a failure
                 "timeout": httpx2.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS)),
             },
             stream=True,

@@ -37,7 +37,7 @@ STATEMENTS = (
         PRIMARY KEY (provider, model)
     )
     """,
-    "ALTER TABLE inferences ALTER COLUMN cost_usd DROP NOT NULL",
+    "ALTER TABLE inferences ALTER COLUMN cost_usd DROP NOT NULL, ALTER COLUMN cost_usd TYPE numeric(18, 8)",
     """
     ALTER TABLE inferences
         ADD COLUMN provider text,

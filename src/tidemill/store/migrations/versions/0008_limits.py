@@ -58,6 +58,37 @@ STATEMENTS = (
         PRIMARY KEY (subject, kind)
     )
     """,
+    """
+    CREATE FUNCTION reserve_budgets(
+        reservation uuid, wanted uuid[], starts date[], amount numeric, expiry timestamptz, spare integer
+    ) RETURNS TABLE (
+        id uuid, scope text, subject text, period text, limit_usd numeric, created_at timestamptz, period_start date,
+        spent_usd numeric, reserved_usd numeric, fits boolean
+    ) LANGUAGE plpgsql AS $$
+    #variable_conflict use_column
+    BEGIN
+        PERFORM set_config('synchronous_commit', 'on', true);
+        PERFORM FROM budgets WHERE budgets.id = ANY (wanted) ORDER BY budgets.id FOR NO KEY UPDATE;
+        RETURN QUERY
+        WITH state AS (
+            SELECT b.id, b.scope, b.subject, b.period, b.limit_usd, b.created_at, p.period_start,
+                coalesce((SELECT s.spent_usd FROM budget_spending AS s
+                    WHERE s.budget_id = b.id AND s.period_start = p.period_start), 0) AS spent_usd,
+                coalesce((SELECT sum(r.amount_usd) FROM budget_reservations AS r
+                    WHERE r.budget_id = b.id AND r.period_start = p.period_start), 0) AS reserved_usd
+            FROM budgets AS b JOIN unnest(wanted, starts) AS p (budget_id, period_start) ON p.budget_id = b.id
+        ), held AS (
+            INSERT INTO budget_reservations (id, budget_id, period_start, amount_usd, expires_at)
+            SELECT reservation, state.id, state.period_start, amount, expiry FROM state
+            WHERE NOT EXISTS (
+                SELECT FROM state AS s WHERE s.spent_usd + s.reserved_usd + amount > s.limit_usd
+            )
+        )
+        SELECT state.*, state.spent_usd + state.reserved_usd + amount <= state.limit_usd FROM state
+        WHERE state.spent_usd + state.reserved_usd + amount * spare > state.limit_usd ORDER BY state.id;
+    END
+    $$
+    """,
     "CREATE INDEX budget_reservations_by_period ON budget_reservations (budget_id, period_start)",
     "CREATE INDEX budget_reservations_by_expiry ON budget_reservations (expires_at)",
     "CREATE INDEX rate_buckets_by_time ON rate_buckets (updated_at)",

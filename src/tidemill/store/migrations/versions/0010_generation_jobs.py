@@ -32,6 +32,9 @@ STATEMENTS = (
         max_cost_usd double precision,
         created_at timestamptz NOT NULL,
         started_at timestamptz,
+        tries integer NOT NULL DEFAULT 0,
+        failing_since timestamptz,
+        due_at timestamptz,
         ended_at timestamptz,
         expires_at timestamptz NOT NULL
     )

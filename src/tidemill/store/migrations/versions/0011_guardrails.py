@@ -35,6 +35,11 @@ STATEMENTS = (
     """,
     "CREATE INDEX text_fingerprints_by_expiry ON text_fingerprints (expires_at)",
     "CREATE INDEX text_fingerprints_by_inference ON text_fingerprints (inference_id)",
+    "ALTER TABLE inference_texts ADD COLUMN fingerprinted boolean NOT NULL DEFAULT false",
+    """
+    CREATE INDEX inference_texts_not_fingerprinted ON inference_texts (inference_id)
+    WHERE NOT fingerprinted AND level IN ('confidential', 'secret')
+    """,
 )
 
 
