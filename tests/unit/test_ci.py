@@ -1,4 +1,4 @@
-"""CI fails when a test was not run, and says which."""
+"""CI fails when a test failed or was not run, and says which."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ def verdict(folder, tests):
     command = [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", folder, f"--junitxml={report}", module]
     subprocess.run(command, env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}, capture_output=True)
     return subprocess.run(
-        [sys.executable, str(ROOT / ".ci" / "not_run.py"), str(report)], capture_output=True, text=True
+        [sys.executable, str(ROOT / ".ci" / "verdict.py"), str(report)], capture_output=True, text=True
     )
 
 
@@ -36,6 +36,22 @@ def test_a_module_that_skips_itself_counts_as_not_run(tmp_path):
     result = verdict(tmp_path, "import pytest\npytest.importorskip('a_package_that_nobody_has')\n")
     assert result.returncode == 1
     assert "a_package_that_nobody_has" in result.stderr
+
+
+def test_a_failed_test_is_named_with_its_reason(tmp_path):
+    result = verdict(tmp_path, "def test_runs(): pass\ndef test_adds(): assert 1 + 1 == 3, 'arithmetic'\n")
+    assert result.returncode == 1
+    assert "1 of 2 tests failed" in result.stderr
+    assert "test_adds: AssertionError: arithmetic" in result.stderr
+
+
+def test_a_test_that_can_not_be_set_up_has_failed(tmp_path):
+    result = verdict(
+        tmp_path,
+        "import pytest\n@pytest.fixture\ndef server(): raise OSError('no port left')\ndef test_asks(server): pass\n",
+    )
+    assert result.returncode == 1
+    assert "no port left" in result.stderr
 
 
 def test_an_expected_failure_has_run(tmp_path):
