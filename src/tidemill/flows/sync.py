@@ -137,12 +137,13 @@ class SyncFlow:
         if not unfinished:
             return
         now = self._parts.clock()
-        broken = set(await self._jobs.broken(WORKFLOW))
+        strays = await self._jobs.strays(WORKFLOW, [str(sync.id) for sync in unfinished])
+        lost = now - SETTLING
         for sync in unfinished:
-            if str(sync.id) in broken:
+            if str(sync.id) in strays.broken:
                 await self._parts.syncs.end(sync.id, SyncState.FAILED, now, STRANDED)
                 log.error("The sync %s was stranded and is now marked as failed.", sync.id)
-            elif sync.state is SyncState.QUEUED and sync.created_at < now - SETTLING:
+            elif str(sync.id) in strays.missing and sync.state is SyncState.QUEUED and sync.created_at < lost:
                 await self._jobs.submit(WORKFLOW, str(sync.id), priority=Priority.BATCH)
 
 
