@@ -81,7 +81,7 @@ class ScriptedSearch:
         self.hits = hits
         self.queries: list[str] = []
 
-    async def find(self, query, reader, filters, *, limit, history=()):
+    async def find(self, query, reader, filters, asker, *, limit):
         """As the protocol says."""
         self.queries.append(query)
         return list(self.hits)[:limit]
@@ -100,17 +100,17 @@ def deployment(*models: str, fallbacks: Sequence[Fallback] = ()) -> Deployment:
     return Deployment(Task.ANSWER, "answers", "route:v1", route=route)
 
 
-def answers_of(chat, *, search=None, served_by=None, embedder=None, repository=None, **settings):
+def answers_of(chat, *, search=None, served_by=None, embedder=None, repository=None, chosen=None, **settings):
     """The service, with everything but the model made for tests."""
 
-    async def chosen():
+    async def scripted():
         return served_by or deployment()
 
     return Answers(
         chat,
         search or ScriptedSearch(),
         Grounding(embedder or LikeE5(), lambda: Deployment(Task.EMBED, "like-e5", "v1")),
-        chosen,
+        chosen or scripted,
         ShippedPrompts(),
         repository or InMemory(),
         AnswerSettings(**settings),

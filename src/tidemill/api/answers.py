@@ -19,10 +19,9 @@ from tidemill.api.services import services_of
 from tidemill.api.streaming import ClientGone, EventStream, while_connected
 from tidemill.core.accounts import Right
 from tidemill.core.answer import Answer, AnswerStatus, Citation, Given, Issue, Outcome
-from tidemill.core.context import Asker
-from tidemill.core.errors import NotFound, TidemillError
-from tidemill.core.search import Filters, Reader
-from tidemill.knowledge.answers import Answers, Found, Said
+from tidemill.core.errors import TidemillError
+from tidemill.core.search import Filters
+from tidemill.knowledge.answers import Event, Found, Said
 from tidemill.knowledge.citations import reference
 from tidemill.knowledge.questions import Question, Turn
 
@@ -50,13 +49,16 @@ class QuestionBody(BaseModel):
 
     query: str = Field(description="The question.")
     conversation_history: History = Field([], description="What was said before, oldest first.")
+    conversation_id: UUID | None = Field(
+        None, description="A conversation of yours: what was said before is taken from it, and the answer kept there."
+    )
     filters: FiltersShown = FiltersShown()
     language: Literal["en", "vi"] | None = Field(None, description="Of the answer; the question's when absent.")
     stream: bool = False
 
 
 class SpanShown(BaseModel):
-    """Characters of a passage."""
+    """Characters of a text."""
 
     start: int
     end: int
@@ -65,8 +67,9 @@ class SpanShown(BaseModel):
 class CitationShown(BaseModel):
     """A number of the answer, with the passage as it was then.
 
-    `start` and `end` are the characters of `text` that support what cites it, `used_content` are these, and `spans`
-    those of each sentence that cites it. `chunk_start` says where `text` began in its document.
+    `start` and `end` are the characters of `text` that support what cites it, and `used_content` are these. Each of
+    `spans` supports one sentence that cites it; `sentences` are these, as characters of the answer. `chunk_start` says
+    where `text` began in its document.
     """
 
     number: int
@@ -85,6 +88,7 @@ class CitationShown(BaseModel):
     source: str | None
     chunk_start: int | None
     spans: list[SpanShown]
+    sentences: list[SpanShown]
 
 
 class AnswerShown(BaseModel):
@@ -100,6 +104,7 @@ class AnswerShown(BaseModel):
     language: str
     confidence_score: float
     citations: list[CitationShown]
+    conversation_id: UUID | None
     inference_id: UUID | None
     response_metadata: dict[str, Any]
     created_at: datetime
@@ -121,12 +126,14 @@ async def create_answer(request: Request, body: QuestionBody) -> Response:
         history=[Turn(one.role, one.content) for one in body.conversation_history],
         filters=Filters(**dict(body.filters)),
         language=body.language,
+        conversation_id=body.conversation_id,
     )
-    asker, reader = asker_of(request), await services.readers.of(caller_of(request.scope))
+    caller, asker = caller_of(request.scope), asker_of(request)
+    reader = await services.readers.of(caller)
     if body.stream:
-        return EventStream(events_of(services.questions, question, asker, reader))
+        return EventStream(events_of(services.questions.stream(caller, question, asker, reader)))
     try:
-        answer = await while_connected(request, services.questions.answer(question, asker, reader))
+        answer = await while_connected(request, services.questions.answer(caller, question, asker, reader))
     except ClientGone:
         return Response(status_code=499)
     return Response(shown(answer).model_dump_json(), 200, media_type="application/json")
@@ -135,10 +142,7 @@ async def create_answer(request: Request, body: QuestionBody) -> Response:
 @router.get("/answers/{answer_id}", summary="An answer that was given", dependencies=NEEDS)
 async def get_answer(request: Request, answer_id: UUID) -> AnswerShown:
     """The same text and the same passages as then, also where the documents have changed since."""
-    found = await services_of(request).questions.find(answer_id, caller_of(request.scope).owner_id)
-    if found is None:
-        raise NotFound(f"There is no answer {answer_id}: it was never given to you, or its time is over.")
-    return shown(found)
+    return shown(await services_of(request).questions.find(caller_of(request.scope), answer_id))
 
 
 def shown(answer: Answer) -> AnswerShown:
@@ -153,16 +157,17 @@ def shown(answer: Answer) -> AnswerShown:
         language=answer.language,
         confidence_score=answer.confidence,
         citations=[_citation(one) for one in answer.citations],
+        conversation_id=answer.conversation_id,
         inference_id=answer.inference_id,
         response_metadata=dict(answer.metadata),
         created_at=answer.created_at,
     )
 
 
-async def events_of(answers: Answers, question: Question, asker: Asker, reader: Reader) -> AsyncGenerator[bytes, None]:
+async def events_of(answering: AsyncGenerator[Event, None]) -> AsyncGenerator[bytes, None]:
     """The events of a streamed answer."""
     try:
-        async with aclosing(answers.stream(question, asker, reader)) as events:
+        async with aclosing(answering) as events:
             async for event in events:
                 yield _event_of(event)
     except TidemillError as error:
@@ -182,7 +187,7 @@ class _Sentence(BaseModel):
     citations: list[int]
 
 
-def _event_of(event: Found | Said | Answer) -> bytes:
+def _event_of(event: Event) -> bytes:
     name: str
     value: BaseModel
     if isinstance(event, Found):
@@ -238,4 +243,5 @@ def _citation(one: Citation) -> CitationShown:
         source=one.source,
         chunk_start=one.start,
         spans=[SpanShown(start=span.start, end=span.end) for span in one.spans],
+        sentences=[SpanShown(start=span.start, end=span.end) for span in one.sentences],
     )

@@ -97,14 +97,14 @@ async def generate(request: Request, body: GenerateBody) -> Response:
     level = level_for(caller, told.access_level, services.settings.knowledge.answers)
     question = Question(
         body.query,
-        passages=[_given(one) for one in body.context_chunks],
+        passages=[_given(one, level) for one in body.context_chunks],
         history=[Turn(one.role, one.content) for one in body.conversation_history],
         department=told.department,
         access_level=told.access_level,
     )
     asker = replace(asker_of(request), level=level)
     try:
-        answer = await while_connected(request, services.questions.answer(question, asker, Reader(level)))
+        answer = await while_connected(request, services.questions.answer(caller, question, asker, Reader(level)))
     except ClientGone:
         return Response(status_code=499)
     return Response(_generated(answer).model_dump_json(), 200, media_type="application/json")
@@ -129,7 +129,8 @@ def level_for(caller: Caller, named: str | None, settings: AnswerSettings) -> Le
     return min(wanted, caller.level, key=lambda level: level.rank)
 
 
-def _given(chunk: ContextChunk) -> Given:
+def _given(chunk: ContextChunk, level: Level) -> Given:
+    """A passage of the caller's, who says nothing of its level: an internal text, or of no more than is asked up to."""
     metadata = chunk.metadata
     return Given(
         chunk.chunk_id,
@@ -138,6 +139,7 @@ def _given(chunk: ContextChunk) -> Given:
         metadata.document_id,
         metadata.page,
         score=metadata.confidence_score,
+        level=min(level, Level.INTERNAL, key=lambda one: one.rank),
     )
 
 

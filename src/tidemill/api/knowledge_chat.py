@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any
+from uuid import UUID
 
 from fastapi import Request
 from starlette.responses import Response
@@ -17,23 +18,25 @@ from tidemill.core.accounts import Right
 from tidemill.core.answer import Answer
 from tidemill.core.context import Asker
 from tidemill.core.errors import InvalidInput, TidemillError
-from tidemill.core.search import Reader
-from tidemill.knowledge.answers import Answers, Found
+from tidemill.knowledge.answers import Event, Found
 from tidemill.knowledge.questions import Question, Turn
 
 KNOWLEDGE = "knowledge"
 
 
 async def answer_chat(request: Request, asked: ChatCompletionRequest) -> Response:
-    """The answer to the last message from documents; those before it are the history, system messages are not read."""
+    """The answer to the last message from documents, in the conversation that `metadata.conversation_id` names.
+
+    What was said before is taken from there; without one, from the messages before. System messages are not read.
+    """
     caller = caller_of(request.scope)
     caller.require(Right.KNOWLEDGE_READ)
     services, question = services_of(request), question_of(asked)
     asker, reader = asker_of(request), await services.readers.of(caller)
     if asked.get("stream"):
-        return EventStream(_events(services.questions, question, asker, reader))
+        return EventStream(_events(services.questions.stream(caller, question, asker, reader), asker))
     try:
-        answer = await while_connected(request, services.questions.answer(question, asker, reader))
+        answer = await while_connected(request, services.questions.answer(caller, question, asker, reader))
     except ClientGone:
         return Response(status_code=499)
     choice = {"index": 0, "message": {"role": "assistant", "content": with_sources(answer)}, "finish_reason": "stop"}
@@ -45,12 +48,28 @@ def question_of(asked: ChatCompletionRequest) -> Question:
     """The last message as a question, after those before it.
 
     Raises:
-        InvalidInput: the last message is no text of a user.
+        InvalidInput: the last message is no text of a user, or the conversation's id is none.
     """
     said = [Turn(str(one["role"]), _text(one)) for one in asked["messages"] if one["role"] in ("user", "assistant")]
     if not said or said[-1].role != "user":
         raise InvalidInput("The last of `messages` is to be a user's question, as text.", param="messages")
-    return Question(said[-1].content, history=[turn for turn in said[:-1] if turn.content])
+    conversation_id = _conversation_of(asked)
+    before = [turn for turn in said[:-1] if turn.content] if conversation_id is None else []
+    return Question(said[-1].content, history=before, conversation_id=conversation_id)
+
+
+def _conversation_of(asked: ChatCompletionRequest) -> UUID | None:
+    given: Mapping[str, str] = asked.get("metadata") or {}
+    named = given.get("conversation_id")
+    if named is None:
+        return None
+    try:
+        return UUID(named)
+    except ValueError as error:
+        raise InvalidInput(
+            f"`metadata.conversation_id` is the id of a conversation, and {named[:50]!r} is none.",
+            param="metadata.conversation_id",
+        ) from error
 
 
 def _text(message: Mapping[str, Any]) -> str:
@@ -70,7 +89,7 @@ def _sources(answer: Answer) -> str:
     return "\n\n" + "\n".join(listed) if listed else ""
 
 
-async def _events(answers: Answers, question: Question, asker: Asker, reader: Reader) -> AsyncGenerator[bytes, None]:
+async def _events(answering: AsyncGenerator[Event, None], asker: Asker) -> AsyncGenerator[bytes, None]:
     """Sentences as they are checked. What a template adds to them in the end comes with the last ones."""
     head: dict[str, object] = {"object": "chat.completion.chunk", "created": int(time.time()), "model": KNOWLEDGE}
     head["id"] = f"chatcmpl-{asker.trace_id}"
@@ -80,7 +99,7 @@ async def _events(answers: Answers, question: Question, asker: Asker, reader: Re
         return event_bytes({**head, "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]})
 
     try:
-        async with aclosing(answers.stream(question, asker, reader)) as events:
+        async with aclosing(answering) as events:
             async for event in events:
                 if isinstance(event, Found):
                     yield chunk({"role": "assistant", "content": ""})

@@ -14,10 +14,10 @@ from tidemill.conversations.service import Conversations
 from tidemill.files.service import Files
 from tidemill.flows.data import DataServices
 from tidemill.flows.generation_services import GenerationServices
+from tidemill.flows.questions import Questions
 from tidemill.flows.responses import Responses
 from tidemill.flows.review import ReviewFlow
 from tidemill.flows.sync import SyncFlow
-from tidemill.knowledge.answers import Answers as Questions
 from tidemill.knowledge.search import Search
 from tidemill.knowledge.sources import Sources
 from tidemill.limits.services import Limits

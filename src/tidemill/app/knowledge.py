@@ -1,6 +1,8 @@
 """Answers from documents."""
 
+from tidemill.conversations.service import Conversations
 from tidemill.core.clock import system_clock
+from tidemill.flows.questions import Questions
 from tidemill.knowledge.answers import Answers
 from tidemill.knowledge.grounding.support import Grounding
 from tidemill.knowledge.search import Search
@@ -24,9 +26,10 @@ def questions_of(
     deployments: Deployments,
     embedding_deployments: EmbeddingDeployments,
     prompts: Prompts,
-) -> Answers:
+    conversations: Conversations,
+) -> Questions:
     """The service that answers questions."""
-    return Answers(
+    answers = Answers(
         chat,
         search,
         Grounding(embedder, lambda: embedding_deployments.find(DEFAULT)),
@@ -37,3 +40,4 @@ def questions_of(
         keep_days=settings.retention.conversation_days,
         clock=system_clock,
     )
+    return Questions(answers, conversations)

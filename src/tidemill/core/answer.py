@@ -89,7 +89,8 @@ class Citation:
         number: as it stands in the answer's `[n]`; counted from 1 in the order in which the passages were given.
         reference: such as `[1] Purchasing, page 2`.
         span: the characters of `text` that support the sentence of which that is likeliest.
-        spans: those for every sentence that cites it, in their order in `text`.
+        spans: those for every sentence that cites it, in the answer's order.
+        sentences: these sentences: the characters of the answer of each.
         used_content: these characters.
         confidence: how likely it is that they do, 0 to 1.
     """
@@ -109,6 +110,7 @@ class Citation:
     source: str | None = None
     start: int | None = None
     spans: tuple[Span, ...] = ()
+    sentences: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 The cache is the model port's: an equal question with equal passages is not put to a model twice.
 """
 
-import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -17,13 +16,14 @@ from tidemill.core.clock import Clock
 from tidemill.core.context import Asker, InferenceContext, Passage
 from tidemill.core.deployment import Deployment
 from tidemill.core.document import Span
-from tidemill.core.errors import ContextTooLong, ModelFailed, TidemillError, Unavailable
+from tidemill.core.errors import ContextTooLong, ModelFailed, TidemillError
 from tidemill.core.ids import digest, new_id
 from tidemill.core.json import Json
 from tidemill.core.search import Reader
 from tidemill.core.served import Served
 from tidemill.knowledge.citations import CitationCheck, citation_map, reference
-from tidemill.knowledge.drafting import Draft, drafted
+from tidemill.knowledge.drafting import NO_ANSWER, SEED, Draft, drafted
+from tidemill.knowledge.followups import FollowUps
 from tidemill.knowledge.grounding.support import Grounding, Passages
 from tidemill.knowledge.grounding.words import words_of
 from tidemill.knowledge.packing import Packed, pack
@@ -32,11 +32,9 @@ from tidemill.knowledge.questions import PassageSearch, Question, check_question
 from tidemill.knowledge.texts import (
     LOW_CONFIDENCE,
     NO_CONTEXT,
-    REWRITE,
     SYSTEM_ERROR,
     answer_messages,
     answer_prompt,
-    rewrite_messages,
     template_text,
 )
 from tidemill.llm.port import ChatModel
@@ -46,16 +44,8 @@ from tidemill.store.answers import AnswerRepository
 
 SHOWN_WITHOUT_MODEL = 3
 """Passages that stand in an answer when no model could write one."""
-REWRITE_TOKENS = 160
-LONGEST_REWRITE = 500
 SHRINKINGS = 2
 """How often the passages are halved when a model says that they do not fit."""
-SEED = 7
-"""With one, an answer is the same for the same input, and so may be given again from the cache."""
-NO_ANSWER = (Unavailable, ModelFailed)
-"""Failures after which what was found is shown; others are the asker's, who has to know of them."""
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +94,14 @@ class _Spent:
 
     def add(self, draft: Draft) -> None:
         self.attempts += 1
-        self.count(draft.usage, draft.served)
+        self.count(draft.usage, draft.served, draft.failure)
 
-    def count(self, usage: Usage, served: Served | None) -> None:
-        """Adds one inference."""
+    def count(self, usage: Usage, served: Served | None, failure: TidemillError | None = None) -> None:
+        """Adds one inference, which may have failed."""
         self.prompt_tokens += usage.prompt_tokens
         self.completion_tokens += usage.completion_tokens
-        cost = served.cost_usd if served is not None else None
+        of = served if served is not None else failure
+        cost = of.cost_usd if of is not None else None
         self.cost = None if self.cost is None or cost is None else self.cost + cost
 
 
@@ -145,6 +136,7 @@ class Answers:
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._chat = chat
+        self._follow_ups = FollowUps(chat, deployment, prompts)
         self._search = search
         self._grounding = grounding
         self._deployment = deployment
@@ -180,30 +172,37 @@ class Answers:
         if not course.packed.given:
             yield await self._store(course, self._not_found(course, AnswerStatus.SUCCESS))
             return
-        deployment: Deployment | None = await self._served_by(course)
         best: Draft | None = None
-        failure: TidemillError | None = None
+        try:
+            deployment: Deployment | None = await self._served_by(course)
+        except NO_ANSWER as error:
+            best, deployment = Draft(self._settings.unsupported, failure=error), None
         for _ in range(self._settings.max_attempts):
             if deployment is None:
                 break
-            draft = Draft(new_id(), self._settings.unsupported)
+            draft = Draft(self._settings.unsupported)
             try:
                 async with aclosing(self._attempt(course, deployment, draft)) as sentences:
                     async for text, sentence in sentences:
                         if live:
                             yield Said(text, sentence)
             except NO_ANSWER as error:
-                failure = error
-                if not draft.kept:
-                    break  # the route has asked whoever else there is
+                draft.failure = error
             course.spent.add(draft)
             best = draft if best is None else max(best, draft, key=_worth)
+            if draft.failure is not None and not draft.kept:
+                break  # the route has asked whoever else there is
             if not draft.by_model or not self._issues(draft) or (draft.refused and not draft.dropped):
                 break
             if live and draft.shown:
                 break
             deployment = _without(deployment, draft)
-        yield await self._store(course, self._outcome(course, best, failure))
+        assert best is not None  # noqa: S101 - one attempt at least is made, or its failure noted
+        yield await self._store(course, self._outcome(course, best))
+
+    def check(self, question: Question) -> None:
+        """Goes on with a question that can be answered; raises as `answer` does of one that can't."""
+        check_question(question, self._settings)
 
     async def find(self, answer_id: UUID, owner_id: UUID) -> Answer | None:
         """A stored answer of this owner, as it was given."""
@@ -214,42 +213,16 @@ class Answers:
         text = check_question(question, self._settings)
         language = language_of_answer(question, text)
         asker = replace(asker, language=language)
-        spent = _Spent()
-        asked = await self._standing_alone(question, text, language, asker, spent) if question.history else text
+        rewritten = await self._follow_ups.standing_alone(question, text, language, asker)
+        asked, spent = rewritten.text, _Spent()
+        if rewritten.usage is not None:
+            spent.count(rewritten.usage, rewritten.served)
         passages = question.passages
         if passages is None:
-            hits = await self._search.find(
-                asked,
-                reader,
-                question.filters,
-                limit=self._settings.passages,
-                history=[turn.content for turn in question.history],
-            )
+            hits = await self._search.find(asked, reader, question.filters, asker, limit=self._settings.passages)
             passages = [given_of(hit) for hit in hits]
         packed = pack(passages, self._settings.max_context_tokens)
         return _Course(new_id(), question, text, asked, language, asker, started, packed, spent)
-
-    async def _standing_alone(self, question: Question, text: str, language: str, asker: Asker, spent: _Spent) -> str:
-        """A follow-up question as one that can be understood, and searched for, by itself."""
-        prompt = self._prompts.current(REWRITE, language)
-        deployment = replace(await self._deployment(), prompt_version=prompt.version)
-        request = ChatRequest(
-            model=deployment.model,
-            messages=rewrite_messages(prompt, question.history, text, language),
-            options={"temperature": 0, "max_tokens": REWRITE_TOKENS, "seed": SEED},
-            context=asker.context(new_id(), deployment),
-        )
-        try:
-            completion = await self._chat.complete(request)
-        except NO_ANSWER as error:
-            log.warning("A follow-up question is searched for as it stands. %s", error.message)
-            return text
-        served = completion.served
-        spent.count(completion.usage, served)
-        if served is not None and served.fallback in ("template", "search"):
-            return text
-        lines = [line.strip(" \"'`*") for line in completion.text.strip().splitlines() if line.strip()]
-        return lines[0] if lines and len(lines[0]) <= LONGEST_REWRITE and "?" * 3 not in lines[0] else text
 
     async def _served_by(self, course: _Course) -> Deployment:
         prompt = answer_prompt(self._prompts, course.question, course.language)
@@ -266,8 +239,8 @@ class Answers:
         self, course: _Course, deployment: Deployment, draft: Draft
     ) -> AsyncGenerator[tuple[str, CheckedSentence], None]:
         """One model's answer; with fewer passages where its context holds no more."""
+        packed = course.packed
         for left in reversed(range(SHRINKINGS + 1)):
-            packed = course.packed
             check = CitationCheck(
                 self._grounding,
                 Passages(packed.texts, packed.withheld),
@@ -276,23 +249,24 @@ class Answers:
                 asker=course.asker,
                 premise=words_of(course.asked).numbers,
             )
-            request = self._request(course, deployment, draft)
+            draft.inference_id = new_id()
+            request = self._request(course, packed, deployment, draft.inference_id)
             try:
                 async with aclosing(drafted(self._chat, request, check, draft, course.language)) as sentences:
                     async for one in sentences:
                         yield one
             except ContextTooLong:
-                if not left:
+                fewer = pack(list(packed.given.values()), packed.tokens // 2)
+                if not left or not fewer.given:
                     raise
-                course.packed = pack(list(packed.given.values()), packed.tokens // 2)
+                packed = fewer  # their numbers are the same
             else:
                 return
 
-    def _request(self, course: _Course, deployment: Deployment, draft: Draft) -> ChatRequest:
+    def _request(self, course: _Course, packed: Packed, deployment: Deployment, inference_id: UUID) -> ChatRequest:
         prompt = answer_prompt(self._prompts, course.question, course.language)
-        packed = course.packed
         context: InferenceContext = replace(
-            course.asker.context(draft.inference_id, deployment, f"answer:{course.id}"),
+            course.asker.context(inference_id, deployment, f"answer:{course.id}"),
             passages=[
                 Passage(one.text, reference(number, one, course.language)) for number, one in packed.given.items()
             ],
@@ -310,12 +284,12 @@ class Answers:
         shown = claims if self._settings.unsupported is Unsupported.MARK else draft.kept
         return issues_of(draft.shown, len(cited), confidence_of(shown), self._settings)
 
-    def _outcome(self, course: _Course, draft: Draft | None, failure: TidemillError | None) -> Answer:
+    def _outcome(self, course: _Course, draft: Draft) -> Answer:
         """What the asker gets of the best that there was."""
-        if draft is None or not draft.by_model:
-            return self._passages_alone(course, draft, failure)
-        if draft.kept or (draft.shown and self._settings.unsupported is Unsupported.MARK):
-            return self._answered(course, draft, failure)
+        if draft.by_model and (draft.kept or (draft.shown and self._settings.unsupported is Unsupported.MARK)):
+            return self._answered(course, draft)
+        if not draft.by_model or draft.failure is not None:
+            return self._passages_alone(course, draft)
         if draft.refused:
             return self._not_found(course, AnswerStatus.SUCCESS, draft)
         doubtful = [
@@ -327,17 +301,16 @@ class Answers:
             return self._uncertain(course, draft, " ".join(one.text for one in doubtful), doubtful)
         return self._not_found(course, AnswerStatus.MINIMAL, draft)
 
-    def _answered(self, course: _Course, draft: Draft, failure: TidemillError | None) -> Answer:
+    def _answered(self, course: _Course, draft: Draft) -> Answer:
         issues = self._issues(draft)
         text = _cut(draft, self._settings.max_answer_length) if Issue.TOO_LONG in issues else draft.shown
-        if failure is not None:
+        if draft.failure is not None:
             issues.append(Issue.INTERRUPTED)
         if Issue.LOW_CONFIDENCE in issues:
             return self._uncertain(course, draft, text, draft.kept)
         partial = bool(issues or draft.dropped)
         status = AnswerStatus.PARTIAL if partial else AnswerStatus.SUCCESS
-        citations = citation_map(draft.kept, course.packed.given, course.language)
-        citations = [one for one in citations if f"[{one.number}]" in text]
+        citations = citation_map(draft.kept, course.packed.given, course.language, text)
         claims = [one for _, one in draft.sentences if one.is_claim]
         shown = claims if self._settings.unsupported is Unsupported.MARK else draft.kept
         answer = self._made(course, text, status, Outcome.ANSWERED, confidence_of(shown), citations, draft)
@@ -345,7 +318,7 @@ class Answers:
 
     def _uncertain(self, course: _Course, draft: Draft, text: str, kept: Sequence[CheckedSentence]) -> Answer:
         said = template_text(self._prompts, LOW_CONFIDENCE, course.language, answer=text)
-        citations = citation_map(kept, course.packed.given, course.language)
+        citations = citation_map(kept, course.packed.given, course.language, said)
         status, confidence = AnswerStatus.PARTIAL, confidence_of(kept)
         answer = self._made(course, said, status, Outcome.UNCERTAIN, confidence, citations, draft)
         return replace(answer, issues=[Issue.LOW_CONFIDENCE])
@@ -354,16 +327,17 @@ class Answers:
         said = template_text(self._prompts, NO_CONTEXT, course.language, question=course.text)
         return self._made(course, said, status, Outcome.NOT_FOUND, 0.0, [], draft)
 
-    def _passages_alone(self, course: _Course, draft: Draft | None, failure: TidemillError | None) -> Answer:
-        """No model wrote an answer: the best passages, as they are."""
+    def _passages_alone(self, course: _Course, draft: Draft) -> Answer:
+        """No model wrote an answer: the best passages, as they are, and the reason."""
         numbers = list(course.packed.given)[:SHOWN_WITHOUT_MODEL]
         values = [one for one in course.packed.values(course.language) if one["number"] in numbers]
         said = template_text(self._prompts, SYSTEM_ERROR, course.language, passages=values)
-        citations = [_whole(number, course.packed.given[number], course.language) for number in numbers]
+        citations = [_whole(number, course.packed, course.language, said) for number in numbers]
         answer = self._made(course, said, AnswerStatus.MINIMAL, Outcome.PASSAGES, 0.0, citations, draft)
-        if failure is None:
+        if draft.failure is None:
             return answer
-        return replace(answer, metadata={**answer.metadata, "failure": failure.code})
+        told: dict[str, Json] = {"failure": draft.failure.code, "failure_message": draft.failure.message}
+        return replace(answer, metadata={**answer.metadata, **told})
 
     def _made(
         self,
@@ -405,7 +379,8 @@ class Answers:
             created_at=self._clock(),
             metadata=metadata,
             inference_id=draft.inference_id if draft is not None else None,
-            level=max(levels, key=lambda level: level.rank, default=Level.INTERNAL),
+            conversation_id=course.question.conversation_id,
+            level=max(levels, key=lambda level: level.rank, default=Level.PUBLIC),
         )
 
     async def _store(self, course: _Course, answer: Answer) -> Answer:
@@ -432,7 +407,7 @@ def _without(deployment: Deployment, draft: Draft) -> Deployment | None:
 
 def _cut(draft: Draft, limit: int) -> str:
     """As many of the sentences that are shown as the limit holds."""
-    cut = Draft(draft.inference_id, draft.unsupported)
+    cut = Draft(draft.unsupported)
     text = ""
     for piece, checked in draft.sentences:
         cut.add(piece, checked)
@@ -442,10 +417,12 @@ def _cut(draft: Draft, limit: int) -> str:
     return text
 
 
-def _whole(number: int, given: Given, language: str) -> Citation:
-    """A passage that is shown as it is."""
+def _whole(number: int, packed: Packed, language: str, text: str) -> Citation:
+    """A passage that is shown as it is, in the text of an answer."""
+    given, shown = packed.given[number], packed.shown[number]
+    whole, start = Span(0, len(given.text)), text.find(shown)
     return Citation(
-        number, given.chunk_id, reference(number, given, language), given.title, given.text,
-        Span(0, len(given.text)), given.text, 1.0, given.document_id, given.page, given.url, given.path, given.source,
-        given.start, (Span(0, len(given.text)),),
+        number, given.chunk_id, reference(number, given, language), given.title, given.text, whole, given.text, 1.0,
+        given.document_id, given.page, given.url, given.path, given.source, given.start, (whole,),
+        (Span(start, start + len(shown)),),
     )  # fmt: skip

@@ -235,17 +235,24 @@ def source_name(given: Given, language: str) -> str:
     return f"{given.title}, {'trang' if language == 'vi' else 'page'} {given.page}"
 
 
-def citation_map(checked: Sequence[CheckedSentence], passages: Mapping[int, Given], language: str) -> list[Citation]:
-    """Each number that the answer cites, once, with the part of the passage on which most confidence rests."""
-    found: dict[int, list[Evidence]] = {}
+def citation_map(
+    checked: Sequence[CheckedSentence], passages: Mapping[int, Given], language: str, text: str
+) -> list[Citation]:
+    """Each number that the answer's text cites, once, with where each sentence that cites it finds its support."""
+    found: dict[int, list[tuple[Evidence, Span]]] = {}
+    end = 0
     for sentence in checked:
+        start = text.find(sentence.text, end)
+        if start < 0:
+            continue  # cut away
+        end = start + len(sentence.text)
         for evidence in sentence.evidence if sentence.supported else ():
-            found.setdefault(evidence.number, []).append(evidence)
+            found.setdefault(evidence.number, []).append((evidence, Span(start, end)))
     return [_citation(number, passages[number], found[number], language) for number in sorted(found)]
 
 
-def _citation(number: int, given: Given, found: Sequence[Evidence], language: str) -> Citation:
-    evidence = max(found, key=lambda one: one.confidence)
+def _citation(number: int, given: Given, found: Sequence[tuple[Evidence, Span]], language: str) -> Citation:
+    evidence = max((one for one, _ in found), key=lambda one: one.confidence)
     return Citation(
         number=number,
         chunk_id=given.chunk_id,
@@ -261,5 +268,6 @@ def _citation(number: int, given: Given, found: Sequence[Evidence], language: st
         path=given.path,
         source=given.source,
         start=given.start,
-        spans=tuple(sorted({one.span for one in found}, key=lambda span: (span.start, span.end))),
+        spans=tuple(one.span for one, _ in found),
+        sentences=tuple(sentence for _, sentence in found),
     )

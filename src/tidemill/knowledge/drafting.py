@@ -7,10 +7,26 @@ from uuid import UUID
 
 from tidemill.core.answer import CheckedSentence, Unsupported
 from tidemill.core.chat import ChatChunk, ChatRequest, Usage
+from tidemill.core.errors import (
+    Configuration,
+    ContextTooLong,
+    ModelFailed,
+    ModelNotFound,
+    NotPermitted,
+    TidemillError,
+    Unavailable,
+)
 from tidemill.core.served import Served
 from tidemill.knowledge.citations import CitationCheck, Piece, claim_of, complete, is_refusal, split
 from tidemill.llm.port import ChatModel
 
+SEED = 7
+"""With one, an answer is the same for the same input, and so may be given again from the cache."""
+NO_ANSWER = (Unavailable, ModelFailed, Configuration, ModelNotFound, NotPermitted, ContextTooLong)
+"""Failures after which what was found is shown, with the reason: no model is there, works, or may be told the texts.
+Others are the asker's, who has to know of them."""
+ROUND_AGAIN = 3
+"""Claims that were said already, after which a model goes round in circles and is not heard any further."""
 HUB_ITSELF = frozenset({"template", "search"})
 """Fallbacks with which no model has answered."""
 
@@ -20,19 +36,24 @@ class Draft:
     """What has come of an answer.
 
     Attributes:
+        inference_id: of the inference that makes it; `None` while no model was asked.
         sentences: every sentence as it was checked, with the white space before it.
         waiting: sentences that claim nothing, until one follows that does, such as "The steps are:".
         shown: what is kept so far.
         claims: what was said already: a sentence that says the same again is passed over.
+        repeated: how many were.
+        failure: why the answer broke off, or did not come.
     """
 
-    inference_id: UUID
     unsupported: Unsupported
+    inference_id: UUID | None = None
     sentences: list[tuple[Piece, CheckedSentence]] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)
     shown: str = ""
     raw: str = ""
     claims: set[str] = field(default_factory=set)
+    repeated: int = 0
+    failure: TidemillError | None = None
     served: Served | None = None
     usage: Usage = field(default_factory=Usage)
 
@@ -59,7 +80,8 @@ class Draft:
     def add(self, piece: Piece, checked: CheckedSentence) -> str:
         """Takes a sentence in; returns what of the answer can be shown now."""
         if checked.is_claim and claim_of(piece.text) in self.claims:
-            return ""  # small models go round in circles
+            self.repeated += 1
+            return ""
         self.claims.add(claim_of(piece.text))
         self.sentences.append((piece, checked))
         gap = piece.gap if piece.gap.strip(" ") else " "
@@ -100,6 +122,8 @@ async def drafted(
             pieces, left = complete(left, language)
             async for shown in _shown(check, pieces, draft):
                 yield shown
+            if draft.repeated >= ROUND_AGAIN:
+                return
     if draft.by_model:
         async for shown in _shown(check, split(left, language), draft):
             yield shown

@@ -18,6 +18,18 @@ FRAME_TOKENS = 24
 """Of what stands around a passage."""
 LEFT_OUT = "[…]"
 """Stands where a sentence was left out that gives orders to a model."""
+NAMELESS = {"en": "a document", "vi": "một tài liệu"}
+LONGEST_NAME = 200
+"""Characters of a passage's title that a model is told."""
+_PARAGRAPH = re.compile(r"\n\s*\n")
+_ANSWER_THIS = re.compile(
+    r"\W*(?:(?:and|then|instead|also|please|now|always|you must|you will|you should)\W+){0,3}"
+    r"(?:say|answer|reply|respond|tell|state|write|output|print|claim|confirm|repeat)\b"
+    r"|\W*(?:(?:hãy|vui lòng|thay vào đó|sau đó|luôn|bạn phải|bạn sẽ|rồi)\s+){1,3}"
+    r"(?:trả lời|nói|viết|khẳng định|thông báo|xác nhận|ghi|in ra)\b",
+    re.IGNORECASE,
+)
+_PUNCTUATION = re.compile(r"[\W_]+")
 _FENCE = re.compile(r"<(?=\s*/?\s*passage\b)", re.IGNORECASE)
 
 
@@ -47,7 +59,7 @@ class Packed:
         return [
             {
                 "number": number,
-                "source": source_name(one, language).replace('"', "'").replace("\n", " "),
+                "source": _named(one, language),
                 "level": one.level.value,
                 "text": self.shown[number],
             }
@@ -90,15 +102,32 @@ def pack(passages: Sequence[Given], budget: int) -> Packed:
     return Packed(given, shown, withheld, budget - left)
 
 
+def _named(given: Given, language: str) -> str:
+    """What a model is told that a passage is called. A title or file name that gives orders is not told."""
+    name = " ".join(source_name(given, language).split()).replace('"', "'")
+    if orders_in(name) or orders_in(_PUNCTUATION.sub(" ", name)):
+        return NAMELESS[language]
+    return _FENCE.sub("‹", name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…")
+
+
 def orders_in(text: str) -> list[Span]:
-    """The sentences in which orders to a model stand."""
+    """The sentences in which orders to a model stand, and what follows them: the rest of the paragraph, and sentences
+    of the passage that say what is to be answered, since the order is seldom the whole of it."""
     clear = plain(text)
     found = [Span(*clear.span(one.start, one.end)) for one in find_injection(clear.text)]
     if not found:
         return []
+    hidden = [_paragraph_after(text, one) for one in found]
     return [
-        span for span in sentences(text) if any(one.start < span.end and span.start < one.end for one in found)
+        span
+        for span in sentences(text)
+        if any(one.start < span.end and span.start < one.end for one in hidden) or _ANSWER_THIS.match(span.of(text))
     ] or found
+
+
+def _paragraph_after(text: str, order: Span) -> Span:
+    end = _PARAGRAPH.search(text, order.end)
+    return Span(order.start, end.start() if end else len(text))
 
 
 def _fitting(text: str, apart: Sequence[Span], hidden: Sequence[Span], budget: int) -> tuple[int, str]:

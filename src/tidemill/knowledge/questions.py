@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
+from uuid import UUID
 
 from tidemill.core.answer import Given
+from tidemill.core.classification import Level
+from tidemill.core.context import Asker
 from tidemill.core.errors import InvalidInput, TooLarge
 from tidemill.core.search import Filters, Hit, Reader
 from tidemill.core.text import storable
@@ -16,10 +19,11 @@ LONGEST_TURN = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Something that was said before the question; `role` is `user` or `assistant`."""
+    """Something that was said before the question; `role` is `user` or `assistant`, `level` how sensitive it is."""
 
     role: str
     content: str
+    level: Level = Level.INTERNAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ class Question:
         filters: to what the search is narrowed.
         department, access_level: of the asker, to be told to the model, where the asker says so.
         language: of the answer, `en` or `vi`; that of the question where absent.
+        conversation_id: of the conversation that it is a part of.
     """
 
     text: str
@@ -42,15 +47,14 @@ class Question:
     department: str | None = None
     access_level: str | None = None
     language: str | None = None
+    conversation_id: UUID | None = None
 
 
 class PassageSearch(Protocol):
     """Finds passages for a question."""
 
-    async def find(
-        self, query: str, reader: Reader, filters: Filters, *, limit: int, history: Sequence[str] = ()
-    ) -> Sequence[Hit]:
-        """The passages that fit best, best first, among those that exist for this reader."""
+    async def find(self, query: str, reader: Reader, filters: Filters, asker: Asker, *, limit: int) -> Sequence[Hit]:
+        """The passages that fit best, best first, among those that exist for this reader; `asker` pays for it."""
         ...
 
 

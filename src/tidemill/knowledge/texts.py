@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from tidemill.core.classification import Level
 from tidemill.core.json import JsonObject
 from tidemill.knowledge.packing import Packed
 from tidemill.knowledge.questions import Question, Turn
@@ -31,23 +32,27 @@ def answer_messages(
     """What the model is asked: rules, passages in a message of their own, and the question as the last message."""
     values: dict[str, object] = {"passages": packed.values(language), "question": text}
     if "access_level" in prompt.variables:
-        values |= {"department": question.department or "", "access_level": question.access_level or ""}
+        values |= {"department": _short(question.department or "", 200), "access_level": question.access_level or ""}
     return prompt.render(values)
 
 
 def rewrite_messages(prompt: PromptTemplate, history: Sequence[Turn], text: str, language: str) -> list[JsonObject]:
-    """What a model is asked for a question that stands alone."""
-    names = SPEAKERS[language]
-    lines = [f"{names.get(one.role, one.role)}: {_short(one.content)}" for one in history[-TURNS:]]
+    """What a model is asked for a question that stands alone. Of what may not leave the network it says so."""
+    names, told = SPEAKERS[language], history[-TURNS:]
+    lines = [f"{names.get(one.role, one.role)}: {_short(one.content)}" for one in told]
+    level = max((one.level for one in told), key=lambda level: level.rank, default=Level.INTERNAL)
+    if level.rank > Level.INTERNAL.rank:
+        lines.insert(0, f"classification: {level.value}")
     return prompt.render({"transcript": "\n".join(lines), "question": text})
 
 
 def template_text(prompts: Prompts, name: str, language: str, **values: object) -> str:
     """A text that the hub says itself."""
     said = prompts.current(name, language).render(values)
-    return "\n\n".join(str(one["content"]) for one in said)
+    return "\n\n".join(str(one["content"]) for one in said).strip()
 
 
-def _short(text: str) -> str:
+def _short(text: str, limit: int = TURN_CHARACTERS) -> str:
+    """On one line, so that nothing in it looks like a rule of its own."""
     flat = " ".join(text.split())
-    return flat if len(flat) <= TURN_CHARACTERS else f"{flat[:TURN_CHARACTERS]} […]"
+    return flat if len(flat) <= limit else f"{flat[:limit]} […]"

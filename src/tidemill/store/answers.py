@@ -7,9 +7,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import psycopg
+
 from tidemill.core.answer import Answer, AnswerStatus, Citation, Issue, Outcome
 from tidemill.core.classification import Level
 from tidemill.core.document import Span
+from tidemill.core.errors import NotFound
 from tidemill.store.database import Pool
 
 
@@ -20,30 +23,39 @@ class AnswerRepository:
         self._pool = pool
 
     async def add(self, answer: Answer, owner_id: UUID, *, days: float) -> None:
-        """Writes an answer, to be kept for this many days."""
+        """Writes an answer, to be kept for this many days.
+
+        Raises:
+            NotFound: the conversation that it belongs to is not there any more.
+        """
         metadata = {**answer.metadata, "outcome": answer.outcome, "issues": list(answer.issues)}
-        async with self._pool.connection() as connection:
-            await connection.execute(
-                "INSERT INTO answers (id, owner_id, conversation_id, inference_id, question, answer, status, language, "
-                "confidence, citations, metadata, level, created_at, expires_at) "
-                "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
-                (
-                    answer.id,
-                    owner_id,
-                    answer.conversation_id,
-                    answer.inference_id,
-                    answer.question,
-                    answer.text,
-                    answer.status,
-                    answer.language,
-                    answer.confidence,
-                    json.dumps([asdict(one) for one in answer.citations]),
-                    json.dumps(metadata),
-                    answer.level,
-                    answer.created_at,
-                    answer.created_at + timedelta(days=days),
-                ),
-            )
+        try:
+            async with self._pool.connection() as connection:
+                await connection.execute(
+                    "INSERT INTO answers (id, owner_id, conversation_id, inference_id, question, answer, status, "
+                    "language, confidence, citations, metadata, level, created_at, expires_at) "
+                    "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                    (
+                        answer.id,
+                        owner_id,
+                        answer.conversation_id,
+                        answer.inference_id,
+                        answer.question,
+                        answer.text,
+                        answer.status,
+                        answer.language,
+                        answer.confidence,
+                        json.dumps([asdict(one) for one in answer.citations]),
+                        json.dumps(metadata),
+                        answer.level,
+                        answer.created_at,
+                        answer.created_at + timedelta(days=days),
+                    ),
+                )
+        except psycopg.errors.ForeignKeyViolation as error:
+            raise NotFound(
+                f"The conversation {answer.conversation_id} was deleted while its answer was being written."
+            ) from error
 
     async def get(self, answer_id: UUID, owner_id: UUID) -> Answer | None:
         """One answer of this owner, or `None`."""
@@ -83,5 +95,5 @@ def _answer(row: Mapping[str, Any]) -> Answer:
 
 
 def _citation(stored: Mapping[str, Any]) -> Citation:
-    spans = tuple(Span(**one) for one in stored["spans"])
-    return Citation(**{**stored, "span": Span(**stored["span"]), "spans": spans})
+    spans, sentences = (tuple(Span(**one) for one in stored[name]) for name in ("spans", "sentences"))
+    return Citation(**{**stored, "span": Span(**stored["span"]), "spans": spans, "sentences": sentences})

@@ -249,7 +249,7 @@ STATEMENTS = (
     CREATE TABLE answers (
         id uuid PRIMARY KEY,
         owner_id uuid NOT NULL,
-        conversation_id uuid,
+        conversation_id uuid REFERENCES conversations (id) ON DELETE CASCADE,
         inference_id uuid,
         question text NOT NULL,
         answer text NOT NULL,
@@ -264,6 +264,7 @@ STATEMENTS = (
     )
     """,
     "CREATE INDEX answers_by_owner ON answers (owner_id, created_at DESC)",
+    "CREATE INDEX answers_by_conversation ON answers (conversation_id) WHERE conversation_id IS NOT NULL",
     "CREATE INDEX answers_by_expiry ON answers (expires_at) WHERE expires_at IS NOT NULL",
 )
 
