@@ -26,7 +26,7 @@ from tidemill.core.classification import Level
 from tidemill.core.context import Asker
 from tidemill.core.document import Chunk, Span, embedded_text
 from tidemill.core.embedding import TextKind
-from tidemill.core.search import Reader, SearchMode
+from tidemill.core.search import Reader, SearchMode, SelfQuerying
 from tidemill.knowledge.search import Search, SearchRequest
 from tidemill.llm.embedding_catalog import E5
 from tidemill.llm.embeddings_e5 import E5Encoder
@@ -89,7 +89,9 @@ async def _scores(search: Search, one: RetrievalSet) -> None:
     found: dict[SearchMode, list[float]] = {mode: [] for mode in SearchMode}
     for mode, scores in found.items():
         for question, relevant in list(zip(one.questions, one.relevant, strict=True))[::step]:
-            request = SearchRequest(question, Reader(Level.INTERNAL), mode=mode, limit=BEST, self_query=False)
+            request = SearchRequest(
+                question, Reader(Level.INTERNAL), mode=mode, limit=BEST, self_query=SelfQuerying.NONE
+            )
             hits = (await search.search(request)).hits
             scores.append(ndcg([int(hit.path) for hit in hits], relevant))
     fused, lexical, dense = (np.mean(found[mode]) for mode in (SearchMode.HYBRID, SearchMode.LEXICAL, SearchMode.DENSE))

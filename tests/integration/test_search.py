@@ -1,6 +1,6 @@
 """What a search finds, and for whom: over a real index, with a scripted embedding model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -8,13 +8,14 @@ import pytest
 
 from tests.support.indexed import NOON, Index
 from tidemill.core.classification import Level
+from tidemill.core.context import Asker, InferenceContext
 from tidemill.core.deployment import Deployment, Task
 from tidemill.core.document import DocumentKind
 from tidemill.core.embedding import EmbeddingRequest, Embeddings
 from tidemill.core.errors import Configuration, ContextTooLong, InvalidInput, ModelNotFound
-from tidemill.core.search import Filters, Reader, SearchMode
+from tidemill.core.search import Expansion, Filters, Hit, Reader, SearchMode, SelfQuerying
 from tidemill.knowledge.question_vectors import QuestionVectors
-from tidemill.knowledge.search import Expansion, Found, Search, SearchRequest
+from tidemill.knowledge.search import Found, Search, SearchRequest
 from tidemill.llm.scripted_embeddings import DIMENSIONS, ScriptedEmbedder
 from tidemill.store.database import Pool
 from tidemill.store.vectors import VectorSpaces
@@ -145,7 +146,7 @@ async def test_filters_are_read_from_the_question_and_dropped_where_nothing_matc
     found = await search.search(SearchRequest("articles about caching by Lan Nguyen", COLLEAGUE))
     assert [hit.path for hit in found.hits] == ["a.md"]
     assert found.query == "about caching"
-    assert found.filters == Filters(kinds=[DocumentKind.ARTICLE], authors=["Lan Nguyễn"])
+    assert found.filters == Filters(kinds=[DocumentKind.ARTICLE], authors=("Lan Nguyễn",))
     relaxed = await search.search(SearchRequest("what is cached on Medium?", COLLEAGUE))
     assert relaxed.relaxed
     assert relaxed.hits
@@ -288,15 +289,29 @@ async def test_compression_keeps_the_sentences_that_matter(pool: Pool, index: In
 class Backwards:
     """Likes best what came last."""
 
-    async def scores(self, question: str, passages: Sequence[str]) -> Sequence[float]:
-        return [place / len(passages) for place, _ in enumerate(passages)]
+    most = 10
+
+    async def scores(self, question: str, hits: Sequence[Hit], asker: Asker) -> Sequence[float]:
+        return [place / len(hits) for place, _ in enumerate(hits)]
 
 
 class Synonyms:
     """Knows one word for another."""
 
-    async def variants(self, question: str, language: str | None) -> Sequence[str]:
+    async def variants(self, question: str, asker: Asker) -> Sequence[str]:
         return [question.replace("plane", "aircraft")]
+
+
+class Guesser:
+    """Names the same filters for every question."""
+
+    def __init__(self, named: Mapping[str, object]) -> None:
+        self.named = named
+        self.asked: list[str] = []
+
+    async def said(self, question: str, now: datetime, asker: Asker) -> Mapping[str, object]:
+        self.asked.append(question)
+        return self.named
 
 
 @pytest.mark.usefixtures("space")
@@ -320,6 +335,75 @@ async def test_a_reranker_and_a_model_that_widens_are_asked_only_where_that_is_w
     widened = SearchRequest("plane", COLLEAGUE, mode=SearchMode.LEXICAL, expansion=Expansion.MODEL)
     found = await better.search(widened)
     assert ([hit.path for hit in found.hits], found.variants) == (["a.md"], ["aircraft"])
-    for refused in (SearchRequest("a", COLLEAGUE, rerank=True), widened):
+    by_model = SearchRequest("a", COLLEAGUE, self_query=SelfQuerying.MODEL)
+    for refused in (SearchRequest("a", COLLEAGUE, rerank=True), widened, by_model):
         with pytest.raises(Configuration):
             await search.search(refused)
+
+
+@pytest.mark.usefixtures("space")
+async def test_a_model_reads_filters_where_rules_find_none_and_its_guess_is_left_out_where_nothing_matches(
+    pool: Pool, index: Index
+) -> None:
+    source = await index.source()
+    await index.document(source, "a.py", "retry wing", kind="code", author="Lan Nguyễn")
+    await index.document(source, "b.md", "retry wing", author="Bob Stone")
+    await index.document(await index.source("plans", level=Level.SECRET), "c.md", "retry", author="Mallory")
+    await embed(pool)
+    vectors = QuestionVectors(ScriptedEmbedder(), deployment)
+
+    async def asked(query: str, named: Mapping[str, object]) -> tuple[Found, Guesser]:
+        guesser = Guesser(named)
+        search = Search(pool, vectors, lambda: NOON, filter_reader=guesser)
+        return await search.search(SearchRequest(query, COLLEAGUE, self_query=SelfQuerying.MODEL)), guesser
+
+    found, _ = await asked("what did our colleague Lan program?", {"author": "Lan Nguyen", "kind": "code"})
+    assert [hit.path for hit in found.hits] == ["a.py"]
+    assert found.filters == Filters(kinds=[DocumentKind.CODE], authors=("Lan Nguyễn",))
+    found, _ = await asked("retry", {"platform": "medium"})
+    assert found.relaxed
+    assert found.hits
+    found, guesser = await asked("retry kind:code", {"author": "Bob Stone"})
+    assert ([hit.path for hit in found.hits], guesser.asked) == (["a.py"], [])
+    found, _ = await asked("retry", {"author": "Mallory"})
+    assert (found.filters, found.relaxed) == (Filters(), False)
+
+
+class Noting(ScriptedEmbedder):
+    """Notes for whom it embeds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.contexts: list[InferenceContext] = []
+
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
+        assert request.context is not None
+        self.contexts.append(request.context)
+        return await super().embed(request)
+
+
+@pytest.mark.usefixtures("space")
+async def test_a_question_is_embedded_for_whoever_asks(pool: Pool, index: Index) -> None:
+    await index.document(await index.source(), "a.md", "wing")
+    await embed(pool)
+    embedder, asker = Noting(), Asker(trace_id="1" * 32, owner_id=uuid4(), key_id=uuid4(), level=Level.INTERNAL)
+    search = Search(pool, QuestionVectors(embedder, deployment), lambda: NOON)
+    await search.find("wing", COLLEAGUE, Filters(), asker, limit=3)
+    await search.search(SearchRequest("wing", COLLEAGUE, asker=asker))
+    for context in embedder.contexts:
+        assert (context.owner_id, context.key_id, context.trace_id) == (asker.owner_id, asker.key_id, asker.trace_id)
+
+
+@pytest.mark.usefixtures("space")
+async def test_a_source_closed_while_a_question_is_embedded_is_not_found(pool: Pool, index: Index) -> None:
+    source = await index.source()
+    await index.document(source, "a.md", "wing")
+    await embed(pool)
+
+    class Slow(ScriptedEmbedder):
+        async def embed(self, request: EmbeddingRequest) -> Embeddings:
+            await index.rows("UPDATE scopes SET level_rank = 3 WHERE source_id = %s RETURNING id", source)
+            return await super().embed(request)
+
+    search = Search(pool, QuestionVectors(Slow(), deployment), lambda: NOON)
+    assert await paths(search, "wing") == []

@@ -10,7 +10,7 @@ from tidemill.analysis.compression import compressed
 from tidemill.analysis.diversity import diverse
 from tidemill.analysis.fusion import CosineRange, Traits, fused, lexical_weight, range_of, with_feedback
 from tidemill.analysis.query_words import identifier_share, marks_left_out, query_terms, question_language
-from tidemill.analysis.self_query import read_filters
+from tidemill.analysis.self_query import filters_named, read_filters
 from tidemill.core.document import DocumentKind
 from tidemill.core.errors import InvalidInput
 from tidemill.core.search import Filters
@@ -28,15 +28,29 @@ def day(year: int, month: int = 1, number: int = 1) -> datetime:
     ("question", "filters", "rest"),
     [
         ("what is on GitHub about retries?", Filters(platforms=["github"]), "what is about retries?"),
-        ("bài viết của Lan về mua hàng", Filters(kinds=[DocumentKind.ARTICLE], authors=[AUTHORS[0]]), "về mua hàng"),
-        ("what did bob write? notes by bob stone", Filters(authors=[AUTHORS[1]]), "what did bob write? notes"),
+        ("bài viết của Lan về mua hàng", Filters(kinds=[DocumentKind.ARTICLE], authors=(AUTHORS[0],)), "về mua hàng"),
+        ("what did bob write? notes by bob stone", Filters(authors=(AUTHORS[1],)), "what did bob write? notes"),
         ("documents published since 2024 about risk", Filters(after=day(2024)), "documents about risk"),
         ("tài liệu trong tháng 3/2025", Filters(after=day(2025, 3), before=day(2025, 4)), "tài liệu"),
         ("tài liệu ban hành trước ngày 2/9/2025", Filters(before=day(2025, 9, 2)), "tài liệu"),
-        ("posts from last week", Filters(after=datetime(2026, 2, 22, 12, tzinfo=UTC)), "posts"),
+        ("files from last week", Filters(after=datetime(2026, 2, 22, 12, tzinfo=UTC)), "files"),
         ("văn bản tiếng Anh về hợp đồng", Filters(languages=["en"]), "văn bản về hợp đồng"),
         ("where is retry defined in the code?", Filters(kinds=[DocumentKind.CODE]), "where is retry defined ?"),
         ("what does parse do in src/app/main.py?", Filters(paths=["src/app/main.py"]), "what does parse do ?"),
+        ("tệp src/app.py làm gì", Filters(paths=["src/app.py"]), "làm gì"),
+        ("Vietnamese documents about leave", Filters(languages=["vi"]), "documents about leave"),
+        ("documents between 2023 and 2024", Filters(after=day(2023), before=day(2025)), "documents"),
+        ("tài liệu từ tháng 1/2025 đến tháng 3/2025", Filters(after=day(2025), before=day(2025, 4)), "tài liệu"),
+        ("docs published on March 5, 2025", Filters(after=day(2025, 3, 5), before=day(2025, 3, 6)), "docs"),
+        ("tệp sửa ngày 5 tháng 3 năm 2025", Filters(after=day(2025, 3, 5), before=day(2025, 3, 6)), "tệp"),
+        ("tài liệu tuần này", Filters(after=day(2026, 2, 23)), "tài liệu"),
+        ("files changed this year", Filters(after=day(2026)), "files"),
+        ("tài liệu của chị Lan", Filters(authors=(AUTHORS[0],)), "tài liệu"),
+        (
+            "posts by Bob Stone from last week",
+            Filters(kinds=[DocumentKind.POST], authors=(AUTHORS[1],), after=datetime(2026, 2, 22, 12, tzinfo=UTC)),
+            "posts by Bob Stone from last week",
+        ),
     ],
 )
 def test_where_to_look_is_read_from_the_question(question: str, filters: Filters, rest: str) -> None:
@@ -69,6 +83,26 @@ def test_filters_that_are_spelt_out_always_count() -> None:
     )
     with pytest.raises(InvalidInput, match="names no kind"):
         read_filters("kind:book", NOW)
+    for moment in ("march", "soon", "2026-13", "9" * 100):
+        with pytest.raises(InvalidInput, match="no date"):
+            read_filters(f"after:{moment}", NOW)
+
+
+def test_of_what_a_model_names_only_what_there_is_narrows() -> None:
+    named = {"author": "lan", "platform": "GitHub", "kind": "code", "language": "Vietnamese", "path": "src/"}
+    assert filters_named(named | {"after": "2025-03", "before": "2026"}, AUTHORS) == Filters(
+        authors=(AUTHORS[0],),
+        platforms=["github"],
+        kinds=[DocumentKind.CODE],
+        languages=["vi"],
+        paths=["src/"],
+        after=day(2025, 3),
+        before=day(2026),
+    )
+    guessed = {"author": "Mallory", "platform": "myspace", "kind": "book", "language": "xx", "after": "soon"}
+    assert filters_named(guessed | {"path": ["a"], "before": 2026, "level": "secret"}, AUTHORS) == Filters()
+    namesakes = ("Lan", "Lân", "Nguyễn Lan")
+    assert filters_named({"author": "Lan"}, namesakes) == Filters(authors=namesakes)
 
 
 @given(st.text(max_size=300))

@@ -29,6 +29,7 @@ KINDS: Mapping[str, DocumentKind] = {
 LANGUAGES = {
     "vi": "vi", "vietnamese": "vi", "việt": "vi", "en": "en", "english": "en", "anh": "en",
 }  # fmt: skip
+LONGEST_PATH = 300
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
 _OPERATOR = re.compile(
@@ -41,18 +42,29 @@ _NOUN = (
 _DONE = r"(?:published|written|posted|updated|modified|changed|đăng|viết|cập nhật|sửa|thay đổi|ban hành)"
 _PLATFORM = re.compile(rf"\b(?:on|from|in|trên|từ|ở|trong) ({'|'.join(PLATFORMS)})\b", re.IGNORECASE)
 _LANGUAGE = re.compile(
-    rf"\b({_NOUN} )(?:(?:written )?in (vietnamese|english)|(?:viết )?bằng tiếng (việt|anh)|tiếng (việt|anh))\b",
+    rf"\b({_NOUN} )(?:(?:written )?in (vietnamese|english)|(?:viết )?bằng tiếng (việt|anh)|tiếng (việt|anh))\b"
+    rf"|\b(vietnamese|english)(?= {_NOUN}\b)",
     re.IGNORECASE,
 )
 _PATH = re.compile(
-    r"\b(?:in|under|trong|tại|ở)(?: (?:the |thư mục |tệp |file |folder |directory )?)"
+    r"\b(?:(?:in|under|trong|tại|ở) (?:the )?(?:(?:thư mục|tệp|file|folder|directory) )?|(?:thư mục|tệp|file) )"
     r"([\w.*-]+(?:/[\w.*-]+)+/?|[\w-]+/|[\w*-]+\.(?:py|md|ts|js|go|java|rst|txt|pdf|docx|csv|yaml|yml|toml|json|html))"
     r"(?=[\s?.,!]|$)",
     re.IGNORECASE,
 )
-_DAY = r"\d{4}-\d{1,2}-\d{1,2}|\d{1,2}/\d{1,2}/\d{4}"
-_MONTH = rf"(?:{'|'.join(MONTHS)})[a-z]* \d{{4}}|tháng \d{{1,2}}(?: năm |/)\d{{4}}|\d{{4}}-\d{{1,2}}"
-_MOMENT = rf"((?:ngày )?(?:{_DAY})|{_MONTH}|(?:năm )?(?:19|20)\d\d)"
+_NAMED_MONTH = rf"(?:{'|'.join(MONTHS)})[a-z]*"
+_DAY = (
+    r"\d{4}-\d{1,2}-\d{1,2}|\d{1,2}/\d{1,2}/\d{4}|\d{1,2} tháng \d{1,2},? năm \d{4}"
+    rf"|\d{{1,2}}(?:st|nd|rd|th)? {_NAMED_MONTH},? \d{{4}}|{_NAMED_MONTH} \d{{1,2}}(?:st|nd|rd|th)?,? \d{{4}}"
+)
+_MONTH = rf"{_NAMED_MONTH} \d{{4}}|tháng \d{{1,2}}(?: năm |/)\d{{4}}|\d{{4}}-\d{{1,2}}"
+_SOME_TIME = rf"(?:ngày )?(?:{_DAY})|{_MONTH}|(?:năm )?(?:19|20)\d\d"
+_MOMENT = rf"({_SOME_TIME})"
+_BETWEEN = re.compile(
+    rf"\b({_NOUN}|{_DONE}) (?:(?:được )?{_DONE} )?(?:between|from|từ|trong khoảng) {_MOMENT} "
+    rf"(?:and|to|until|đến|tới|và) {_MOMENT}(?!\d)",
+    re.IGNORECASE,
+)
 _DATE = re.compile(
     rf"\b({_NOUN}|{_DONE}) (?:(?:được )?{_DONE} )?"
     rf"(?:(since|after|from|từ|sau)|(before|until|trước|đến)|(in|on|during|trong|vào|năm(?= )))? ?{_MOMENT}(?!\d)",
@@ -61,11 +73,14 @@ _DATE = re.compile(
 _RECENT = re.compile(
     rf"\b({_NOUN}|{_DONE}) (?:(?:được )?{_DONE} )?(?:in |within |over |from |trong |từ )?(?:the )?"
     r"(?:(?:last|past) (?:(\d{1,3}) )?(day|week|month|year)s?|(\d{1,3}) (ngày|tuần|tháng|năm) (?:qua|gần đây|vừa qua)"
-    r"|(hôm nay|today)|(hôm qua|yesterday)|(tuần|tháng|năm) (?:trước|qua|vừa qua|ngoái))\b",
+    r"|(hôm nay|today)|(hôm qua|yesterday)|(tuần|tháng|năm) (?:trước|qua|vừa qua|ngoái)"
+    r"|this (week|month|year)|(tuần|tháng|năm) (?:này|nay))\b",
     re.IGNORECASE,
 )
 _BY = re.compile(
-    r"\b(?:by|from|của|bởi|do|tác giả|author) +((?:[^\W\d_][\w.'-]*)(?: +[^\W\d_][\w.'-]*){0,4})", re.IGNORECASE
+    r"\b(?:by|from|của|bởi|do|tác giả|author) +(?:(?:anh|chị|em|cô|thầy|ông|bà|bạn|mr|mrs|ms|dr)\b\.? +)?"
+    r"((?:[^\W\d_][\w.'-]*)(?: +[^\W\d_][\w.'-]*){0,4})",
+    re.IGNORECASE,
 )
 _DAYS = {"day": 1, "ngày": 1, "week": 7, "tuần": 7, "month": 30, "tháng": 30, "year": 365, "năm": 365}
 
@@ -98,11 +113,37 @@ def read_filters(question: str, now: datetime, authors: Sequence[str] = ()) -> S
     text = unicodedata.normalize("NFC", question)
     said, text = _said(text)
     guessed = Filters()
-    for rule in (_platform, _language, _path, _dates, _kind):
+    kind = _kind(text)
+    for rule in (_platform, _language, _path):
         guessed, text = rule(guessed, text, now)
     guessed, text = _author(guessed, text, authors)
+    guessed, text = _dates(guessed, " ".join(text.split()), now)
+    if kind is not None:
+        guessed = replace(guessed, kinds=[kind.kind])
+        text = text.replace(kind.words, " ", 1)
     rest = " ".join(text.split())
     return SelfQuery(rest or " ".join(question.split()), said, guessed)
+
+
+def filters_named(named: Mapping[str, object], authors: Sequence[str]) -> Filters:
+    """The filters that a model named, by `author`, `platform`, `kind`, `language`, `path`, `after` and `before`.
+
+    A model guesses: what names no author, platform, kind or language that there is, and no date, is left out.
+    """
+    texts = {name: value.strip() for name, value in named.items() if isinstance(value, str) and value.strip()}
+    author = _named(authors, _plain(texts.get("author", "")))
+    platform, kind = texts.get("platform", "").lower(), texts.get("kind", "").lower()
+    language = LANGUAGES.get(texts.get("language", "").lower())
+    path, after, before = texts.get("path", ""), _span(texts.get("after", "")), _span(texts.get("before", ""))
+    return Filters(
+        kinds=[DocumentKind(kind)] if kind in set(DocumentKind) else (),
+        platforms=[platform] if platform in PLATFORMS else (),
+        authors=author,
+        languages=[language] if language else (),
+        paths=[path] if 0 < len(path) <= LONGEST_PATH else (),
+        after=after[0] if after else None,
+        before=before[0] if before else None,
+    )
 
 
 def mentions_author(question: str) -> bool:
@@ -158,8 +199,8 @@ def _language(filters: Filters, text: str, now: datetime) -> tuple[Filters, str]
     found = _LANGUAGE.search(text)
     if found is None:
         return filters, text
-    language = LANGUAGES[(found[2] or found[3] or found[4]).lower()]
-    return replace(filters, languages=[language]), _cut(text, found, keep=found[1])
+    language = LANGUAGES[(found[2] or found[3] or found[4] or found[5]).lower()]
+    return replace(filters, languages=[language]), _cut(text, found, keep=found[1] or "")
 
 
 def _path(filters: Filters, text: str, now: datetime) -> tuple[Filters, str]:
@@ -172,22 +213,29 @@ def _path(filters: Filters, text: str, now: datetime) -> tuple[Filters, str]:
     return _each(_PATH, filters, text, with_path)
 
 
-def _kind(filters: Filters, text: str, now: datetime) -> tuple[Filters, str]:
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    kind: DocumentKind
+    words: str
+
+
+def _kind(text: str) -> _Kind | None:
     """`articles about …` at the beginning, or `in the code` anywhere."""
-    del now
     for words, kind in KINDS.items():
         found = re.match(
-            rf"\s*(?:(?:find|show|list|which|what|any|all|the|me|tìm|những|các|cho tôi) ){{0,3}}(?:{words}) "
+            rf"\s*(?:(?:find|show|list|which|what|any|all|the|me|tìm|những|các|cho tôi) ){{0,3}}({words}) "
             r"(?=about|on|by|from|that|which|về|của|nói)",
             text,
             re.IGNORECASE,
-        ) or re.search(rf"\b(?:in the|in our|trong) (?:{words})(?=[\s?.,!]|$)", text, re.IGNORECASE)
+        ) or re.search(rf"(\b(?:in the|in our|trong) (?:{words}))(?=[\s?.,!]|$)", text, re.IGNORECASE)
         if found is not None:
-            return replace(filters, kinds=[kind]), _cut(text, found)
-    return filters, text
+            return _Kind(kind, found[1])
+    return None
 
 
 def _dates(filters: Filters, text: str, now: datetime) -> tuple[Filters, str]:
+    if (found := _BETWEEN.search(text)) and (first := _span(found[2])) and (last := _span(found[3])):
+        return replace(filters, after=first[0], before=last[1]), _cut(text, found, keep=found[1])
     if found := _RECENT.search(text):
         since, until = _recent(found, now)
         return replace(filters, after=since, before=until), _cut(text, found, keep=found[1])
@@ -211,19 +259,27 @@ def _recent(found: re.Match[str], now: datetime) -> tuple[datetime, datetime | N
         return midnight, None
     if found[7]:
         return midnight - timedelta(days=1), midnight
+    if this := found[9] or found[10]:
+        return _beginning(midnight, this.lower()), None
     number = int(found[2] or found[4] or 1)
     unit = (found[3] or found[5] or found[8]).lower()
     return now - timedelta(days=number * _DAYS[unit]), None
 
 
+def _beginning(day: datetime, unit: str) -> datetime:
+    """Of the week, the month or the year that the day is in."""
+    if _DAYS[unit] == 7:
+        return day - timedelta(days=day.weekday())
+    return day.replace(day=1) if _DAYS[unit] == 30 else day.replace(month=1, day=1)
+
+
 def _author(filters: Filters, text: str, authors: Sequence[str]) -> tuple[Filters, str]:
     """Who is named after `by` or `của`: the author whose name is, or ends with, the most of those words."""
-    known = {_plain(author): author for author in authors}
     for found in _BY.finditer(text):
         named = _plain(found[1]).split()
         for length in range(len(named), 0, -1):
             name = " ".join(named[:length])
-            matching = [author for plain, author in known.items() if plain == name or plain.endswith(f" {name}")]
+            matching = _named(authors, name)
             if matching:
                 words = " ".join(found[1].split()[:length])
                 rest = text[: found.start()] + " " + text[found.start(1) + len(words) :]
@@ -231,12 +287,18 @@ def _author(filters: Filters, text: str, authors: Sequence[str]) -> tuple[Filter
     return filters, text
 
 
+def _named(authors: Sequence[str], name: str) -> tuple[str, ...]:
+    """Those whose name this is, or ends with it: `Lan` is Nguyễn Lan."""
+    return tuple(author for author in authors if name and f" {_plain(author)}".endswith(f" {name}"))
+
+
 def _span(text: str) -> tuple[datetime, datetime] | None:
     """The beginning and the end of a day, a month or a year; `None` where there is no such one."""
     numbers = [int(number) for number in re.findall(r"\d+", text)]
-    named = next((place for place, month in enumerate(MONTHS, 1) if text.lower().startswith(month)), None)
-    if named is not None:
-        year, month, day = numbers[-1], named, None
+    letters = re.search(r"[a-z]{3,}", text.lower())
+    named = MONTHS.index(letters[0][:3]) + 1 if letters and letters[0][:3] in MONTHS else None
+    if named is not None and numbers:
+        year, month, day = numbers[-1], named, numbers[0] if len(numbers) == 2 else None
     elif len(numbers) == 3:
         year, month, day = numbers if numbers[0] > 31 else reversed(numbers)
     elif len(numbers) == 2:

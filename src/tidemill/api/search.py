@@ -15,8 +15,8 @@ from tidemill.api.services import services_of
 from tidemill.core.accounts import Right
 from tidemill.core.classification import Level
 from tidemill.core.document import DocumentKind
-from tidemill.core.search import Filters, Hit, Scores, SearchMode
-from tidemill.knowledge.search import MOST_HITS, Expansion, Found, SearchRequest
+from tidemill.core.search import Expansion, Filters, Hit, Scores, SearchMode, SelfQuerying
+from tidemill.knowledge.search import MOST_HITS, Found, SearchRequest
 
 router = APIRouter(tags=["knowledge"])
 
@@ -30,8 +30,10 @@ class SearchBody(BaseModel):
     filters: FiltersShown = FiltersShown()
     mode: SearchMode = SearchMode.HYBRID
     limit: int = Field(10, ge=1, le=MOST_HITS)
-    self_query: bool = Field(True, description="Read filters from the question, too.")
-    expansion: Expansion = Expansion.RULES
+    self_query: SelfQuerying = Field(
+        SelfQuerying.RULES, description="Who reads filters from the question: nobody, rules, or then a model."
+    )
+    expansion: Expansion = Field(Expansion.RULES, description="By what the question is widened.")
     diversity: float = Field(0.0, ge=0, le=1, description="0 ranks by relevance alone.")
     compress: bool = Field(False, description="Add to each hit the sentences that matter.")
     rerank: bool = Field(False, description="Let a model read the best ones again.")
@@ -106,11 +108,16 @@ class SearchFound(BaseModel):
 
 @router.post("/search", summary="Search documents", dependencies=[needs(Right.KNOWLEDGE_READ)])
 async def search(request: Request, body: SearchBody) -> SearchFound:
-    """The passages that best answer a question, of the documents that you may see."""
-    services = services_of(request)
+    """The passages that best answer a question, of the documents that you may see.
+
+    What asks a model (`rerank`, and `model` for `self_query` or `expansion`) needs the right `models.use`, too.
+    """
+    services, caller = services_of(request), caller_of(request.scope)
+    if body.rerank or body.self_query is SelfQuerying.MODEL or body.expansion is Expansion.MODEL:
+        caller.require(Right.MODELS_USE)
     wanted = SearchRequest(
         query=body.query,
-        reader=await services.readers.of(caller_of(request.scope)),
+        reader=await services.readers.of(caller),
         filters=Filters(**dict(body.filters)),
         mode=body.mode,
         limit=body.limit,

@@ -8,7 +8,7 @@ from tidemill.cli.accounts import moment
 from tidemill.cli.hub import hub
 from tidemill.cli.output import Json, print_json, print_table
 from tidemill.core.document import DocumentKind
-from tidemill.core.search import SearchMode
+from tidemill.core.search import Expansion, SearchMode, SelfQuerying
 from tidemill.settings import load_settings
 
 SHOWN = 160
@@ -29,6 +29,10 @@ def search(
     before: Annotated[str | None, typer.Option(help="Published before; written as --after.")] = None,
     mode: Annotated[SearchMode, typer.Option(help="By words, by meaning, or by both.")] = SearchMode.HYBRID,
     limit: Annotated[int, typer.Option(min=1, max=100, help="At most so many passages.")] = 10,
+    self_query: Annotated[
+        SelfQuerying, typer.Option(help="Who reads filters from the question: nobody, rules, or then a model.")
+    ] = SelfQuerying.RULES,
+    expansion: Annotated[Expansion, typer.Option(help="By what the question is widened.")] = Expansion.RULES,
     diversity: Annotated[float, typer.Option(min=0, max=1, help="How unlike one another they should be.")] = 0.0,
     compress: Annotated[bool, typer.Option("--compress", help="Show the sentences that matter.")] = False,
     rerank: Annotated[bool, typer.Option("--rerank", help="Let a model read the best ones again.")] = False,
@@ -52,6 +56,8 @@ def search(
         "filters": filters,
         "mode": mode,
         "limit": limit,
+        "self_query": self_query,
+        "expansion": expansion,
         "diversity": diversity,
         "compress": compress,
         "rerank": rerank,

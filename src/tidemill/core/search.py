@@ -51,6 +51,24 @@ class SearchMode(StrEnum):
     LEXICAL = "lexical"
 
 
+class Expansion(StrEnum):
+    """What a question is widened by."""
+
+    NONE = "none"
+    RULES = "rules"
+    MODEL = "model"
+    """By rules, and by what a model would ask instead."""
+
+
+class SelfQuerying(StrEnum):
+    """Who reads filters from the question."""
+
+    NONE = "none"
+    RULES = "rules"
+    MODEL = "model"
+    """Rules, and where they find none, a model."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scores:
     """Why a passage stands where it does.

@@ -3,18 +3,19 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from datetime import datetime
 from typing import Protocol
 
 from tidemill.analysis.compression import compressed
 from tidemill.analysis.diversity import diverse
 from tidemill.analysis.fusion import FEEDBACK_FROM, Traits, fused, lexical_weight, range_of, with_feedback
 from tidemill.analysis.query_words import identifier_share, marks_left_out, query_terms, question_language
-from tidemill.analysis.self_query import SelfQuery, joined, mentions_author, read_filters
+from tidemill.analysis.self_query import SelfQuery, filters_named, joined, mentions_author, read_filters
 from tidemill.core.clock import Clock
 from tidemill.core.context import Asker
 from tidemill.core.errors import Configuration, InvalidInput
-from tidemill.core.search import Filters, Hit, Reader, Scores, SearchMode
+from tidemill.core.ids import new_id
+from tidemill.core.search import Expansion, Filters, Hit, Reader, Scores, SearchMode, SelfQuerying
 from tidemill.core.text import storable
 from tidemill.knowledge.question_vectors import QuestionVectors
 from tidemill.store import chunks, postings, vectors
@@ -29,31 +30,33 @@ CANDIDATES = 50
 """Passages that each leg puts forward."""
 MOST_TERMS = 64
 """Terms of a question that are looked for: the rarest of them."""
-RERANKED = 10
-"""Passages that are given to the reranker at most."""
-
-
-class Expansion(StrEnum):
-    """What a question is widened by."""
-
-    NONE = "none"
-    RULES = "rules"
-    MODEL = "model"
-    """By rules, and by what a model would ask instead."""
 
 
 class QuestionWriter(Protocol):
     """Says a question in other words."""
 
-    async def variants(self, question: str, language: str | None) -> Sequence[str]:
+    async def variants(self, question: str, asker: Asker) -> Sequence[str]:
         """A few questions of the same meaning; maybe none."""
+        ...
+
+
+class FilterReader(Protocol):
+    """Reads a question for where to look."""
+
+    async def said(self, question: str, now: datetime, asker: Asker) -> Mapping[str, object]:
+        """What it names, by filter; see `analysis.self_query.filters_named`."""
         ...
 
 
 class Reranker(Protocol):
     """Reads passages beside the question."""
 
-    async def scores(self, question: str, passages: Sequence[str]) -> Sequence[float]:
+    @property
+    def most(self) -> int:
+        """Passages that it is given at most."""
+        ...
+
+    async def scores(self, question: str, hits: Sequence[Hit], asker: Asker) -> Sequence[float]:
         """How well each answers it, from 0 to 1."""
         ...
 
@@ -64,11 +67,11 @@ class SearchRequest:
 
     Attributes:
         filters: which narrow it, whatever the question says.
-        self_query: whether filters are read from the question, too.
+        self_query: who reads filters from the question, too.
         diversity: from 0, by relevance alone, to 1; see `analysis.diversity`.
         compress: whether each hit says which sentences matter.
         rerank: whether the best are read by the reranker.
-        asker: for whom the question is embedded.
+        asker: for whom models are asked; the hub itself where absent.
     """
 
     query: str
@@ -76,7 +79,7 @@ class SearchRequest:
     filters: Filters = field(default_factory=Filters)
     mode: SearchMode = SearchMode.HYBRID
     limit: int = 10
-    self_query: bool = True
+    self_query: SelfQuerying = SelfQuerying.RULES
     expansion: Expansion = Expansion.RULES
     diversity: float = 0.0
     compress: bool = False
@@ -122,10 +125,11 @@ class _Asked:
 
     request: SearchRequest
     question: str
-    scopes: Scopes
     space: Space | None
     vectors: Sequence[bytes]
     variants: Sequence[str]
+    most: int
+    scopes: Scopes = field(default_factory=lambda: Scopes([], 0, 0))
 
 
 class Search:
@@ -135,6 +139,7 @@ class Search:
         pool: the database.
         question_vectors: embeds questions for the space that is searched.
         writer: where questions may be widened by a model.
+        filter_reader: where a model may read filters from questions.
         reranker: where hits may be reranked.
     """
 
@@ -145,20 +150,19 @@ class Search:
         clock: Clock,
         *,
         writer: QuestionWriter | None = None,
+        filter_reader: FilterReader | None = None,
         reranker: Reranker | None = None,
     ) -> None:
         self._pool = pool
         self._vectors = question_vectors
         self._clock = clock
         self._writer = writer
+        self._filter_reader = filter_reader
         self._reranker = reranker
 
-    async def find(
-        self, query: str, reader: Reader, filters: Filters, *, limit: int, history: Sequence[str] = ()
-    ) -> Sequence[Hit]:
-        """The best passages, for an answer; `history` is what was asked before, oldest first, and adds no words."""
-        del history
-        return (await self.search(SearchRequest(query, reader, filters, limit=limit))).hits
+    async def find(self, query: str, reader: Reader, filters: Filters, asker: Asker, *, limit: int) -> Sequence[Hit]:
+        """The best passages, for an answer."""
+        return (await self.search(SearchRequest(query, reader, filters, limit=limit, asker=asker))).hits
 
     async def search(self, request: SearchRequest) -> Found:
         """The best passages that the reader may see.
@@ -168,43 +172,58 @@ class Search:
             ModelNotFound: the embedding model is not there, and the search needs it.
             Configuration: nothing is embedded, or by another version of the model; or no model is set up for what the
                 search asks for.
+            TidemillError: a model that the search asks can't answer.
         """
         question = self._checked(request)
-        read, space, shortened = SelfQuery(question), None, False
-        found_vectors: list[bytes] = []
-        variants: list[str] = []
+        asker = request.asker or Asker(trace_id=new_id().hex)
+        space = None
         async with self._pool.connection() as connection:
             scopes = await postings.visible_scopes(connection, request.reader)
-            if request.self_query:
-                named = mentions_author(question) and scopes.chunks
-                authors = await chunks.authors(connection, scopes) if named else ()
-                read = read_filters(question, self._clock(), authors)
+            authors = await _authors(connection, request.self_query, question, scopes)
             if request.mode is not SearchMode.LEXICAL:
                 space = await vectors.current_space(connection)
+        read = await self._read(request.self_query, question, authors, asker)
         filters = joined(request.filters, joined(read.said, read.guessed))
         if not scopes.chunks:
             return Found([], read.query, filters, request.mode)
-        if request.expansion is Expansion.MODEL:
-            assert self._writer is not None  # noqa: S101 - _checked has seen to it
-            variants = list(await self._writer.variants(read.query, question_language(read.query)))
+        variants: Sequence[str] = []
+        if self._writer is not None and request.expansion is Expansion.MODEL:
+            variants = list(await self._writer.variants(read.query, asker))
+        found_vectors: Sequence[bytes] = []
+        shortened = False
         if request.mode is not SearchMode.LEXICAL:
             if space is None:
                 raise Configuration(
                     "No document has a vector yet. Wait until the first ones are embedded, or search with the mode "
                     "`lexical`."
                 )
-            found_vectors, shortened = await self._vectors.of([read.query, *variants], space, request.asker)
-        asked = _Asked(request, read.query, scopes, space, found_vectors, variants)
+            found_vectors, shortened = await self._vectors.of([read.query, *variants], space, asker)
+        reranker = self._reranker if request.rerank else None
+        most = request.limit if reranker is None else max(request.limit, reranker.most)
+        asked = _Asked(request, read.query, space, found_vectors, variants, most)
         hits, words = await self._hits(asked, filters)
         kept = joined(request.filters, read.said)
         relaxed = not hits and filters != kept
         if relaxed:
             filters = kept
             hits, words = await self._hits(asked, filters)
-        hits = await self._reranked(asked, hits)
+        if reranker is not None:
+            hits = await _reranked(reranker, read.query, hits, asker)
+        hits = hits[: request.limit]
         if request.compress:
             hits = [replace(hit, compressed=compressed(hit.text, words.by_term, hit.language)) for hit in hits]
-        return Found(hits[: request.limit], read.query, filters, request.mode, relaxed, variants, shortened)
+        return Found(hits, read.query, filters, request.mode, relaxed, variants, shortened)
+
+    async def _read(self, self_query: SelfQuerying, question: str, authors: Sequence[str], asker: Asker) -> SelfQuery:
+        """The question's filters, by rules and then by the model where that is asked for."""
+        if self_query is SelfQuerying.NONE:
+            return SelfQuery(question)
+        now = self._clock()
+        read = read_filters(question, now, authors)
+        nothing = read.said == Filters() and read.guessed == Filters()
+        if self._filter_reader is None or self_query is not SelfQuerying.MODEL or not nothing:
+            return read
+        return replace(read, guessed=filters_named(await self._filter_reader.said(read.query, now, asker), authors))
 
     def _checked(self, request: SearchRequest) -> str:
         question = storable(request.query)
@@ -221,31 +240,42 @@ class Search:
             raise InvalidInput("`diversity` is from 0 to 1.", param="diversity")
         if request.expansion is Expansion.MODEL and self._writer is None:
             raise Configuration("No model is set up that could widen questions. Search with the expansion `rules`.")
+        if request.self_query is SelfQuerying.MODEL and self._filter_reader is None:
+            raise Configuration("No model is set up that could read filters. Search with `self_query` as `rules`.")
         if request.rerank and self._reranker is None:
             raise Configuration("No reranker is set up. Search without `rerank`.")
         return question
 
     async def _hits(self, asked: _Asked, filters: Filters) -> tuple[list[Hit], _Words]:
-        """The candidates of both legs, ranked, in one view of the database."""
+        """The candidates of both legs, ranked, in one view of the database: what the reader may see now."""
         narrowing = narrowing_of(filters)
         async with self._pool.connection() as connection, one_view(connection):
+            asked = replace(asked, scopes=await postings.visible_scopes(connection, asked.request.reader))
             words = await _words(connection, asked)
             scores = await _ranked(connection, asked, words, narrowing)
             scores = await _chosen(connection, asked, scores)
             scores = await _explained(connection, asked, words, scores)
             return list(await chunks.hits(connection, scores, asked.scopes)), words
 
-    async def _reranked(self, asked: _Asked, hits: Sequence[Hit]) -> list[Hit]:
-        if not asked.request.rerank or not hits:
-            return list(hits)
-        assert self._reranker is not None  # noqa: S101 - _checked has seen to it
-        first = hits[: max(RERANKED, 0)]
-        scores = await self._reranker.scores(asked.question, [hit.text for hit in first])
-        scored = [
-            replace(hit, scores=replace(hit.scores, rerank=score)) for hit, score in zip(first, scores, strict=True)
-        ]
-        scored.sort(key=lambda hit: -(hit.scores.rerank or 0.0))
-        return [*scored, *hits[len(first) :]]
+
+async def _authors(connection: Connection, self_query: SelfQuerying, question: str, scopes: Scopes) -> Sequence[str]:
+    """Who wrote what is visible, where the question may name one of them."""
+    if not scopes.chunks or self_query is SelfQuerying.NONE:
+        return ()
+    if self_query is SelfQuerying.MODEL or mentions_author(question):
+        return await chunks.authors(connection, scopes)
+    return ()
+
+
+async def _reranked(reranker: Reranker, question: str, hits: Sequence[Hit], asker: Asker) -> list[Hit]:
+    """The first hits in the reranker's order, then the others."""
+    first = hits[: reranker.most]
+    if not first:
+        return []
+    scores = await reranker.scores(question, first, asker)
+    scored = [replace(hit, scores=replace(hit.scores, rerank=score)) for hit, score in zip(first, scores, strict=True)]
+    scored.sort(key=lambda hit: -(hit.scores.rerank or 0.0))
+    return [*scored, *hits[len(first) :]]
 
 
 async def _words(connection: Connection, asked: _Asked) -> _Words:
@@ -284,7 +314,7 @@ def _idf(chunks_: int, having: int) -> float:
 
 async def _ranked(connection: Connection, asked: _Asked, words: _Words, narrowing: Narrowing) -> dict[int, Scores]:
     """Every candidate with its scores by both legs, the best first; of equal texts one."""
-    limit = max(CANDIDATES, 2 * asked.request.limit)
+    limit = max(CANDIDATES, 2 * asked.most)
     lexical = await postings.best_by_terms(connection, words.terms, asked.scopes, narrowing, limit)
     dense: dict[int, float] = {}
     if asked.space is not None:
@@ -380,7 +410,7 @@ async def _explained(
 
 async def _chosen(connection: Connection, asked: _Asked, scores: dict[int, Scores]) -> dict[int, Scores]:
     """As many as are wanted, the most diverse ones where that is asked for."""
-    limit = max(asked.request.limit, RERANKED) if asked.request.rerank else asked.request.limit
+    limit = asked.most
     if asked.request.diversity and asked.space is not None:
         their = await vectors.vectors_of(connection, asked.space, list(scores))
         order = diverse({one: found.fused for one, found in scores.items()}, their, limit, asked.request.diversity)
