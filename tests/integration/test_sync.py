@@ -351,7 +351,7 @@ async def test_a_sync_can_be_cancelled_and_what_it_wrote_stays(syncing: Syncing)
     sync = await syncing.sync(source)
     assert sync.state is SyncState.CANCELLED
     assert len(await syncing.texts()) == 3
-    assert syncing.embedded == []
+    assert "Note number 4 of many." not in syncing.embedded
     syncing.reader.read = inner  # type: ignore[method-assign]
     assert (await syncing.sync(source)).state is SyncState.DONE
     assert len(await syncing.texts()) == 5
@@ -586,3 +586,145 @@ async def test_what_the_origin_does_not_send_again_is_cut_anew_from_the_stored_b
     [document] = await syncing.documents.page(source.id, EVERYTHING, limit=5)
     assert (document.author, document.title) == ("Mai", "Meals")
     assert await syncing.rows("SELECT 1 FROM documents WHERE chunked_by LIKE 'tokens/%%' AND etag = '1'")
+
+
+async def test_a_path_that_is_too_long_to_be_kept_is_a_failure_and_stops_nothing(pool: Pool, tmp_path: Path) -> None:
+    origin = Origin()
+    syncing = Syncing(pool, tmp_path, crawlers={SourceKind.WEBSITE: origin})
+    source = await syncing.source("site", SourceKind.WEBSITE)
+    long = "/" + "".join(chr(0x4E00 + number * 7 % 20_000) for number in range(999))
+    origin.found = {long: MEALS.encode(), "/b": LEAVE.encode()}
+    for _ in range(2):
+        sync = await syncing.sync(source)
+        assert (sync.state, sync.counts.seen, sync.counts.failed) == (SyncState.DONE, 2, 1), sync.error
+        [failure] = await syncing.documents.failures(source.id, limit=5)
+        assert failure.code == "path_too_long"
+        assert failure.path.startswith(long[:100])
+    assert len(await syncing.texts()) == 1
+
+
+async def test_documents_are_embedded_while_others_are_still_collected(pool: Pool, tmp_path: Path) -> None:
+    embedded = asyncio.Event()
+
+    class Telling(ScriptedEmbedder):
+        async def embed(self, request: EmbeddingRequest) -> Embeddings:
+            made = await super().embed(request)
+            if any("fifteen days" in text for text in request.texts):
+                embedded.set()
+            return made
+
+    class Slow(Origin):
+        async def crawl(self, source: Source, known: Mapping[str, Known]) -> AsyncGenerator[Found, None]:
+            yield RawDocument("/leave.md", LEAVE.encode())
+            async with asyncio.timeout(30):
+                await embedded.wait()
+            yield RawDocument("/meals.md", MEALS.encode())
+
+    syncing = Syncing(pool, tmp_path, crawlers={SourceKind.WEBSITE: Slow()}, embedder=Telling())
+    sync = await syncing.sync(await syncing.source("site", SourceKind.WEBSITE))
+    assert (sync.state, sync.counts.embedded) == (SyncState.DONE, 3), sync.error
+    assert not await syncing.rows("SELECT 1 FROM chunks_to_embed")
+
+
+async def test_no_text_of_a_level_that_may_not_leave_is_given_to_a_model_outside(syncing: Syncing) -> None:
+    syncing.may_have = lambda model, level: level.rank <= Level.INTERNAL.rank
+    syncing.write("leave.md", LEAVE)
+    plans = await syncing.source("plans", level=Level.CONFIDENTIAL)
+    assert (await syncing.sync(plans)).state is SyncState.DONE
+    assert syncing.embedded == []
+    assert len(await syncing.texts()) == 1
+    by_meaning = await syncing.source("by meaning", level=Level.SECRET, strategy=ChunkStrategy.SEMANTIC)
+    syncing.write("long.md", "One thing is so. Another thing is not so. A third one is neither. " * 20)
+    assert (await syncing.sync(by_meaning)).state is SyncState.DONE
+    assert {one.code for one in await syncing.documents.failures(by_meaning.id, limit=5)} == {"not_permitted"}
+    assert syncing.embedded == []
+    handbook = await syncing.source("handbook", level=Level.INTERNAL)
+    await syncing.sync(handbook)
+    assert len([text for text in syncing.embedded if "fifteen days" in text]) == 1
+    (syncing.files / "long.md").unlink()
+    syncing.embedder.requests.clear()
+    async with syncing.pool.connection() as connection:
+        await syncing.sources.change(connection, replace(plans, level=Level.PUBLIC))
+    syncing.write("new.md", "# New\n\nThis stands in no other document.\n")
+    await syncing.sync(plans)
+    assert [text for text in syncing.embedded if "no other document" in text]
+    assert not await syncing.rows(
+        "SELECT 1 FROM chunks JOIN documents ON documents.id = document_id WHERE source_id = %s "
+        "AND NOT EXISTS (SELECT 1 FROM chunk_vectors WHERE chunk_id = chunks.id)",
+        plans.id,
+    )
+
+
+async def test_a_sentence_that_is_too_long_for_the_model_is_compared_by_its_beginning(
+    pool: Pool, tmp_path: Path
+) -> None:
+    class Short(ScriptedEmbedder):
+        async def embed(self, request: EmbeddingRequest) -> Embeddings:
+            if max(map(len, request.texts)) > 100:
+                raise ContextTooLong(prompt_tokens=max(map(len, request.texts)), context_tokens=100)
+            return await super().embed(request)
+
+    syncing = Syncing(pool, tmp_path, embedder=Short())
+    syncing.write("long.txt", "A sentence that goes on, and on, and on, until nobody knows how it began. " * 12)
+    sync = await syncing.sync(await syncing.source(strategy=ChunkStrategy.SEMANTIC))
+    assert (sync.state, sync.counts.new, sync.counts.failed) == (SyncState.DONE, 1, 0), sync.error
+
+
+async def test_copies_of_a_document_that_changes_or_goes_name_the_next_one(syncing: Syncing) -> None:
+    text = " ".join(f"word{number}" for number in range(60))
+    for number, name in enumerate(("a", "b", "c", "d")):
+        syncing.now += timedelta(seconds=number)
+        syncing.write(f"{name}.txt", text if name != "d" else f"{text} and one more")
+    source = await syncing.source()
+    await syncing.sync(source)
+
+    async def named() -> dict[str, str | None]:
+        found = await syncing.documents.page(source.id, EVERYTHING, limit=10)
+        paths = {one.id: one.path for one in found}
+        return {one.path: paths[one.duplicate_of] if one.duplicate_of else None for one in found}
+
+    assert await named() == {"a.txt": None, "b.txt": "a.txt", "c.txt": "a.txt", "d.txt": "a.txt"}
+    syncing.write("a.txt", " ".join(f"other{number}" for number in range(60)))
+    await syncing.sync(source)
+    assert await named() == {"a.txt": None, "b.txt": None, "c.txt": "b.txt", "d.txt": "b.txt"}
+    (syncing.files / "b.txt").unlink()
+    await syncing.sync(source)
+    assert await named() == {"a.txt": None, "c.txt": None, "d.txt": "c.txt"}
+    folder = syncing.folder / "more"
+    folder.mkdir()
+    (folder / "e.txt").write_text(text)
+    copy = await syncing.source("more", location=str(folder.resolve()))
+    await syncing.sync(copy)
+    await syncing.sources.empty(source.id, syncing.now)
+    [left] = await syncing.documents.page(copy.id, EVERYTHING, limit=10)
+    assert left.duplicate_of is None
+
+
+async def test_what_comes_while_a_source_is_removed_is_not_left_behind(syncing: Syncing) -> None:
+    syncing.write("leave.md", LEAVE)
+    source = await syncing.source()
+    await syncing.sync(source)
+    await syncing.sources.empty(source.id, syncing.now)
+    await syncing.sync(source)
+    async with syncing.pool.connection() as connection, connection.transaction():
+        assert not await syncing.sources.remove(connection, source.id)
+    await syncing.sources.empty(source.id, syncing.now)
+    async with syncing.pool.connection() as connection, connection.transaction():
+        assert await syncing.sources.remove(connection, source.id)
+    assert [path for path in syncing.settings.blobs_dir.rglob("*") if path.is_file()] == []
+
+
+async def test_an_origin_that_wants_to_be_left_alone_for_long_is_not_asked_again(pool: Pool, tmp_path: Path) -> None:
+    asked = 0
+
+    class Limited(Origin):
+        async def crawl(self, source: Source, known: Mapping[str, Known]) -> AsyncGenerator[Found, None]:
+            nonlocal asked
+            asked += 1
+            yield RawDocument("/leave.md", LEAVE.encode())
+            raise Unavailable("It allows no more requests for an hour.", retry_after=3600)
+
+    syncing = Syncing(pool, tmp_path, crawlers={SourceKind.WEBSITE: Limited()})
+    sync = await syncing.sync(await syncing.source("site", SourceKind.WEBSITE))
+    assert (sync.state, asked) == (SyncState.FAILED, 1)
+    assert len(await syncing.texts()) == 1

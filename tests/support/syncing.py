@@ -1,6 +1,6 @@
 """Sources that are synced in a test: real files and a real database, scripted vectors, and durable work in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,6 +66,7 @@ class Syncing:
     embedder: Any = field(default_factory=ScriptedEmbedder)
     crawlers: dict[SourceKind, Crawler] = field(default_factory=dict)
     ended: list[str] = field(default_factory=list)
+    may_have: Callable[[str, Level], bool] = lambda model, level: True
 
     def __post_init__(self) -> None:
         self.settings = Settings(
@@ -88,7 +89,9 @@ class Syncing:
 
     def start(self) -> SyncFlow:
         """A flow as a process has that has just begun; what is recorded of steps stays with `jobs`."""
-        parts = VectorParts(self.pool, self.embedder, self.deployment, self.model, lambda: self.now)
+        parts = VectorParts(
+            self.pool, self.embedder, self.deployment, self.model, lambda: self.now, lambda *of: self.may_have(*of)
+        )
         self.vectors = ChunkVectors(parts)
         self.flow = SyncFlow(
             self.jobs,

@@ -92,7 +92,9 @@ async def open_index(
         reader = DocumentReader(settings.knowledge.reading)
         stack.push_async_callback(reader.close)
         find = embedding.deployments.find
-        vectors = ChunkVectors(VectorParts(pool, embedding.embedder, find, DEFAULT, system_clock))
+        vectors = ChunkVectors(
+            VectorParts(pool, embedding.embedder, find, DEFAULT, system_clock, lambda model, level: True)  # all public
+        )
         index = EvaluationIndex(
             pool, BlobStore(settings.blobs_dir), reader, settings.knowledge.chunks, vectors, system_clock
         )

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 from tidemill.accounts.readers import Readers
+from tidemill.app.models import may_embed_of
 from tidemill.core.clock import system_clock
 from tidemill.core.document import SourceKind
 from tidemill.crawlers.feed import FeedCrawler
@@ -27,6 +28,7 @@ from tidemill.outbound import Outbound
 from tidemill.protection.secrets import Secrets
 from tidemill.readers.port import Reader
 from tidemill.registry.embeddings import EmbeddingDeployments
+from tidemill.registry.providers import Providers
 from tidemill.settings import Settings
 from tidemill.store.audited import Audited
 from tidemill.store.blobs import BlobStore
@@ -100,6 +102,7 @@ def syncs_of(
     crawlers: Mapping[SourceKind, Crawler],
     embedder: Embedder,
     deployments: EmbeddingDeployments,
+    providers: Providers,
     metrics: Metrics,
     traces: Traces,
 ) -> SyncFlow:
@@ -111,7 +114,9 @@ def syncs_of(
         documents=DocumentRepository(pool, blobs),
         crawlers=crawlers,
         reading=DocumentReading(reader, settings.knowledge.chunks),
-        vectors=ChunkVectors(VectorParts(pool, embedder, deployments.find, DEFAULT, system_clock)),
+        vectors=ChunkVectors(
+            VectorParts(pool, embedder, deployments.find, DEFAULT, system_clock, may_embed_of(settings, providers))
+        ),
         clock=system_clock,
         observe=metrics.observe_sync,
         traces=traces,

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+from tidemill.core.classification import Level
 from tidemill.core.clock import Clock
 from tidemill.core.context import Asker
 from tidemill.core.deployment import Deployment
@@ -40,6 +41,7 @@ class VectorParts:
         embedder: the port, with all its wrappers.
         deployment: of an embedding model by its name; raises `ModelNotFound`.
         model: the name of the one that is wanted.
+        may_have: whether a model, by its name, may be given texts of documents of this level.
     """
 
     pool: Pool
@@ -47,6 +49,7 @@ class VectorParts:
     deployment: Callable[[str], Deployment]
     model: str
     clock: Clock
+    may_have: Callable[[str, Level], bool]
 
 
 class ChunkVectors:
@@ -86,9 +89,20 @@ class ChunkVectors:
         wanted = (deployment.model, deployment.model_version)
         return any(space.current and (space.model, space.version) != wanted for space in await self._spaces.all())
 
-    async def vectors_of(self, texts: Sequence[str], asker: Asker) -> Sequence[bytes]:
-        """The vectors of sentences, for cutting a text by its meaning."""
-        return await self._ask(texts, self._parts.deployment(self._parts.model), asker)
+    async def vectors_of(self, texts: Sequence[str], level: Level, asker: Asker) -> Sequence[bytes]:
+        """The vectors of sentences, for cutting a document of this level by its meaning. Of a text that is longer than
+        the model reads, the beginning counts.
+
+        Raises:
+            NotPermitted: they may not be given to the model.
+        """
+        deployment = self._parts.deployment(self._parts.model)
+        if not self._parts.may_have(deployment.model, level):
+            raise NotPermitted(f"The embedding model {deployment.model} is outside, and the document is {level}.")
+        try:
+            return await self._ask(texts, deployment, asker)
+        except ContextTooLong:
+            return [(await self._beginning(text, deployment, asker))[0] for text in texts]
 
     async def _waits(self, space: Space, source_id: UUID | None) -> bool:
         if source_id is None:
@@ -125,6 +139,10 @@ class ChunkVectors:
 
     async def _fill(self, space: Space, deployment: Deployment, asker: Asker, told: Told) -> None:
         while waiting := await self._spaces.pending(space, BATCH):
+            kept = [one.hash for one in waiting if not self._parts.may_have(deployment.model, one.level)]
+            if kept:  # these never reach the model, whatever their words say; the others come with the next turn
+                await self._queue.leave_out(space, kept)
+                continue
             try:
                 vectors = await self._ask([one.text for one in waiting], deployment, asker)
             except (ContextTooLong, NotPermitted, InvalidInput, ModelFailed):
@@ -146,21 +164,25 @@ class ChunkVectors:
         """
         embedded = cut = 0
         for one in waiting:
-            text = one.text
-            while True:
-                try:
-                    vectors = await self._ask([text], deployment, asker)
-                except ContextTooLong as error:
-                    share = min(ROOM, ROOM * error.context_tokens / error.prompt_tokens)
-                    text = text[: max(1, int(len(text) * share))]
-                except (NotPermitted, InvalidInput):
-                    await self._queue.leave_out(space, one.hash)
-                    break
-                else:
-                    await self._put(space, [one.hash], vectors)
-                    embedded, cut = embedded + 1, cut + (text != one.text)
-                    break
+            try:
+                vector, read = await self._beginning(one.text, deployment, asker)
+            except (NotPermitted, InvalidInput):
+                await self._queue.leave_out(space, [one.hash])
+            else:
+                await self._put(space, [one.hash], [vector])
+                embedded, cut = embedded + 1, cut + (read < len(one.text))
         return embedded, cut
+
+    async def _beginning(self, text: str, deployment: Deployment, asker: Asker) -> tuple[bytes, int]:
+        """The vector of as much of a text as the model reads, and how many characters that are."""
+        while True:
+            try:
+                [vector] = await self._ask([text], deployment, asker)
+            except ContextTooLong as error:
+                share = min(ROOM, ROOM * error.context_tokens / error.prompt_tokens)
+                text = text[: max(1, int(len(text) * share))]
+            else:
+                return vector, len(text)
 
     async def _ask(self, texts: Sequence[str], deployment: Deployment, asker: Asker) -> Sequence[bytes]:
         context = replace(asker, trace_id=new_id().hex).context(new_id(), deployment)

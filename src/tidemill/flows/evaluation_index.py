@@ -102,7 +102,11 @@ class EvaluationIndex:
             digest = hashlib.sha256(raw.data).hexdigest()
             try:
                 read = await reading.read(
-                    raw, source, new_id(), digest, lambda texts: self._vectors.vectors_of(texts, asker)
+                    raw,
+                    source,
+                    new_id(),
+                    digest,
+                    lambda texts, level: self._vectors.vectors_of(texts, level, asker),
                 )
             except Unreadable:
                 unread += 1

@@ -17,6 +17,7 @@ from tidemill.analysis.token_count import about_tokens
 from tidemill.core.classification import Level
 from tidemill.core.document import Chunk, ChunkStrategy, CleanDocument, RawDocument, Source
 from tidemill.core.embedding import floats_of
+from tidemill.core.errors import NotPermitted
 from tidemill.core.text import storable
 from tidemill.readers.port import Reader, Unreadable
 from tidemill.settings.knowledge import ChunkSettings
@@ -28,7 +29,8 @@ CONTACTS = frozenset({"email-address", "phone-number"})
 LONGEST_TITLE = 500
 LONGEST_NAME = 200
 
-Vectors = Callable[[Sequence[str]], Awaitable[Sequence[bytes]]]
+Vectors = Callable[[Sequence[str], Level], Awaitable[Sequence[bytes]]]
+"""The vectors of a document's sentences; its level says which models may have them."""
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +76,8 @@ class DocumentReading:
         clean = await self._reader.read(raw)
         loop = asyncio.get_running_loop()
 
-        def compared(texts: Sequence[str]) -> Sequence[Sequence[float]]:
-            asked = asyncio.run_coroutine_threadsafe(_awaited(vectors(texts)), loop)
+        def compared(texts: Sequence[str], level: Level) -> Sequence[Sequence[float]]:
+            asked = asyncio.run_coroutine_threadsafe(_awaited(vectors(texts, level)), loop)
             return [floats_of(vector) for vector in asked.result()]
 
         try:
@@ -85,6 +87,12 @@ class DocumentReading:
             raise Unreadable(
                 f"{raw.path} was read, and Tidemill failed at cutting it. The hub's log says why.", "internal"
             ) from error
+        except NotPermitted as error:
+            raise Unreadable(
+                f"{raw.path} can't be cut by its meaning, since the embedding model may not have its text. Take "
+                f"another strategy for the source. {error.message}",
+                "not_permitted",
+            ) from error
 
     def _made(
         self,
@@ -93,9 +101,11 @@ class DocumentReading:
         source: Source,
         document_id: UUID,
         digest: str,
-        vectors: Callable[[Sequence[str]], Sequence[Sequence[float]]],
+        vectors: Callable[[Sequence[str], Level], Sequence[Sequence[float]]],
     ) -> ReadDocument:
         text = storable(clean.text)
+        own_level = text_level(text)
+        level = max(own_level, source.level, key=lambda one: one.rank)
         clean = replace(clean, text=text)
         language = None if clean.markup == "code" else language_of(text)
         chunks = chunk(
@@ -105,7 +115,7 @@ class DocumentReading:
             size=self._settings.size,
             overlap=self._settings.overlap,
             count_tokens=self._count_tokens,
-            vectors=vectors,
+            vectors=lambda texts: vectors(texts, level),
         )
         row = DocumentRow(
             id=document_id,
@@ -115,7 +125,7 @@ class DocumentReading:
             raw_bytes=len(raw.data),
             text_digest=hashlib.sha256(text.encode()).hexdigest(),
             text=text,
-            text_level=text_level(text),
+            text_level=own_level,
             media_type=_short(raw.media_type),
             title=title_of(raw, clean),
             url=raw.url,

@@ -3,11 +3,13 @@
     collect ─ embed ─ finish → done
        any step's error ─ fail → failed
 
+While documents are collected, those that are written are embedded; `embed` does what is left, and says what failed.
 What a step has done stands in the tables, document by document and batch by batch. A step that was killed runs again,
 finds that, and goes on where it was: so a step may be long.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import time
@@ -38,7 +40,12 @@ from tidemill.telemetry.spans import Traces, span
 PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """Seconds before a step is tried again whose failure may pass by itself."""
 TELL_SECONDS = 0.5
-LONGEST_PATH = 1000
+LOOK_SECONDS = 0.5
+"""How often it is looked, while documents are collected, whether there is something to embed."""
+LONGEST_PATH = 2000
+"""Bytes of UTF-8: what an index of the database holds of a text."""
+KEPT_OF_PATH = 300
+"""Characters of a longer one, in the failure that it is."""
 LONGEST_REASON = 1000
 
 log = logging.getLogger(__name__)
@@ -102,7 +109,8 @@ class SyncRun:
                 except SyncEnded:
                     return {"ended": True}
                 except TidemillError as error:
-                    if not error.transient or pause is None:
+                    later = (error.retry_after or 0.0) > PAUSES[-1]  # than a sync waits
+                    if not error.transient or later or pause is None:
                         return {"error": error.message}
                     await asyncio.sleep(max(pause, min(error.retry_after or 0.0, PAUSES[-1])))
                 except Exception:
@@ -133,13 +141,28 @@ class SyncRun:
         if crawler is None:
             raise Configuration(f"This version of Tidemill collects no sources of the kind {source.kind}.")
         self._counts = replace(sync.counts, seen=0, failed=0)
+        collected = asyncio.Event()
+        embedding = asyncio.create_task(self._embed_meanwhile(source, collected))
+        try:
+            await self._crawl(source, crawler)
+            collected.set()
+            await embedding
+        finally:
+            embedding.cancel()
+            await asyncio.gather(embedding, return_exceptions=True)
+        await self._tell(at_once=True)
+
+    async def _crawl(self, source: Source, crawler: Crawler) -> None:
         known = await self._parts.documents.known(source.id)
         seen: set[str] = set()
         offered = {path: Known(one.digest, one.etag) for path, one in known.items() if one.digest is not None}
         async with aclosing(crawler.crawl(source, offered)) as found:
             async for one in found:
                 path = storable(one.path)
-                if path in seen or len(path) > LONGEST_PATH:
+                if len(path.encode()) > LONGEST_PATH:
+                    one = _path_too_long(path)
+                    path = one.path
+                if path in seen:
                     continue
                 seen.add(path)
                 self._counts.seen += 1
@@ -150,7 +173,21 @@ class SyncRun:
             self._counts.gone += known[path].id is not None
             self._counts.chunks_removed += removed
             await self._tell()
-        await self._tell(at_once=True)
+
+    async def _embed_meanwhile(self, source: Source, collected: asyncio.Event) -> None:
+        """Embeds what is written, until all is collected and embedded. What fails here fails in the next step, too, and
+        is said there: collecting goes on without it."""
+        while True:
+            last = collected.is_set()
+            try:
+                await self._embed_waiting(source)
+            except TidemillError as error:
+                if last or not error.transient:
+                    return
+            if last:
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(collected.wait(), LOOK_SECONDS)
 
     def _stands(self, source: Source, one: KnownDocument) -> bool:
         """Whether nothing is to be done where the bytes are the same."""
@@ -189,7 +226,11 @@ class SyncRun:
         asker = self._asker(source)
         try:
             read = await self._parts.reading.read(
-                raw, source, document_id or new_id(), digest, lambda texts: self._parts.vectors.vectors_of(texts, asker)
+                raw,
+                source,
+                document_id or new_id(),
+                digest,
+                lambda texts, level: self._parts.vectors.vectors_of(texts, level, asker),
             )
         except Unreadable as error:
             self._counts.failed += 1
@@ -212,7 +253,9 @@ class SyncRun:
     async def _embed(self) -> None:
         sync, source = await self._here()
         self._counts = sync.counts
+        await self._embed_waiting(source)
 
+    async def _embed_waiting(self, source: Source) -> None:
         async def told(embedded: int, shortened: int) -> None:
             self._counts.embedded += embedded
             self._counts.shortened += shortened
@@ -246,3 +289,9 @@ class SyncRun:
             priority=Priority.BATCH,
             job=f"sync:{self._id}",
         )
+
+
+def _path_too_long(path: str) -> Failed:
+    mark = hashlib.sha256(path.encode()).hexdigest()[:16]
+    reason = f"Its path has {len(path.encode()):,} bytes, and at most {LONGEST_PATH:,} are kept. Shorten it: {path}"
+    return Failed(f"{path[:KEPT_OF_PATH]}…{mark}", "path_too_long", reason)

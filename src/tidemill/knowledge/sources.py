@@ -222,10 +222,11 @@ class Sources:
             As `mine`.
         """
         source = await self.mine(source_id, caller)
-        await self._parts.sources.empty(source.id, self._parts.clock())
-        async with self._parts.audit.change(Actor.of(caller)) as change:
-            if await self._parts.sources.remove(change.connection, source.id):
-                change.note("source.removed", "source", source.id, kind=source.kind)
+        while await self._parts.sources.find(source.id) is not None:
+            await self._parts.sources.empty(source.id, self._parts.clock())
+            async with self._parts.audit.change(Actor.of(caller)) as change:
+                if await self._parts.sources.remove(change.connection, source.id):
+                    change.note("source.removed", "source", source.id, kind=source.kind)
         await asyncio.to_thread(self._parts.forget, source.id)
 
     async def documents(

@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import LiteralString
 from uuid import UUID
 
-from tidemill.analysis.near_duplicates import NEAR, bands, similarity
 from tidemill.core.classification import Level
 from tidemill.core.document import Chunk, DocumentKind, RawDocument
 from tidemill.core.json import Json
@@ -19,14 +18,13 @@ from tidemill.core.search import Reader
 from tidemill.core.sync import DocumentFailure, StoredDocument
 from tidemill.store.blobs import BlobStore
 from tidemill.store.database import Connection, Pool
+from tidemill.store.duplicates import name_anew, original_of, sign
 from tidemill.store.search_index import Written, remove, write
 from tidemill.store.shared_blobs import delete_unreferred, lock_blob
 from tidemill.store.sources import FORGET_TEXTS, scope_of
 from tidemill.store.syncs import hold
 
 LEVELS = tuple(Level)
-CANDIDATES = 100
-"""Documents that share a band with another and are compared with it."""
 
 KNOWN = """
 SELECT path, id, raw_digest AS digest, etag, chunked_by, false AS failed FROM documents WHERE source_id = %(source)s
@@ -51,16 +49,6 @@ PUT: LiteralString = (
 RAW = """
 SELECT raw_digest, path, media_type, title, url, kind, platform, author, licence, published_at, modified_at, etag
 FROM documents WHERE id = %s
-"""
-EXACT = """
-SELECT id FROM documents WHERE text_digest = %(text)s AND id <> %(id)s AND duplicate_of IS NULL
-ORDER BY created_at, id LIMIT 1
-"""
-SHARED_BAND = """
-SELECT documents.id, signature FROM (
-    SELECT document_id, count(*) AS shared FROM document_bands WHERE band = ANY(%(bands)s) AND document_id <> %(id)s
-    GROUP BY document_id ORDER BY shared DESC LIMIT %(limit)s
-) AS near JOIN documents ON documents.id = near.document_id AND duplicate_of IS NULL AND signature IS NOT NULL
 """
 LIST = """
 SELECT documents.*, scopes.level_rank, visible.original,
@@ -163,7 +151,7 @@ class DocumentRepository:
         async with self._pool.connection() as connection, connection.transaction():
             await hold(connection, sync_id)
             cursor = await connection.execute(
-                "SELECT raw_digest, text_digest FROM documents WHERE id = %s FOR UPDATE", (document.id,)
+                "SELECT raw_digest, text_digest FROM documents WHERE id = %s FOR NO KEY UPDATE", (document.id,)
             )
             before = await cursor.fetchone()
             texts = {document.text_digest} | ({str(before["text_digest"])} if before else set())
@@ -175,13 +163,15 @@ class DocumentRepository:
                 (document.text_digest, document.text),
             )
             scope = await scope_of(connection, document.source_id, document.text_level.rank)
-            original, alike = await _original(connection, document)
+            if before is not None and before["text_digest"] != document.text_digest:
+                await name_anew(connection, [document.id])
+            alike = await original_of(connection, document.id, document.text_digest, document.signature)
             values = {name: getattr(document, name) for name in DocumentRow.__slots__ if name != "text"}
             values |= {"metadata": json.dumps(document.metadata), "scope_id": scope, "at": at}
-            await connection.execute(PUT, values | {"duplicate_of": original, "similarity": alike})
+            await connection.execute(PUT, values | {"duplicate_of": alike.original, "similarity": alike.similarity})
             if before is None or before["raw_digest"] != document.raw_digest:
                 await _next_version(connection, document, at)
-            await _sign(connection, document)
+            await sign(connection, document.id, document.signature)
             written = await write(connection, document.id, scope, chunks)
             await connection.execute(
                 "DELETE FROM document_failures WHERE source_id = %s AND path = %s", (document.source_id, document.path)
@@ -246,13 +236,15 @@ class DocumentRepository:
                 "DELETE FROM document_failures WHERE source_id = %s AND path = %s", (source_id, path)
             )
             cursor = await connection.execute(
-                "SELECT id, text_digest FROM documents WHERE source_id = %s AND path = %s FOR UPDATE", (source_id, path)
+                "SELECT id, text_digest FROM documents WHERE source_id = %s AND path = %s FOR NO KEY UPDATE",
+                (source_id, path),
             )
             row = await cursor.fetchone()
             if row is None:
                 return 0
             document = UUID(str(row["id"]))
             await lock_blob(connection, str(row["text_digest"]))
+            await name_anew(connection, [document])
             removed = await remove(connection, document)
             await connection.execute("DELETE FROM documents WHERE id = %s", (document,))
             await connection.execute(FORGET_TEXTS, ([row["text_digest"]],))
@@ -323,31 +315,6 @@ class DocumentRepository:
         }
         async with self._pool.connection() as connection:
             return [_stored(row) for row in await (await connection.execute(LIST, values)).fetchall()]
-
-
-async def _original(connection: Connection, document: DocumentRow) -> tuple[UUID | None, float | None]:
-    """The first document that says the same, or else the one that says most nearly the same."""
-    values = {"text": document.text_digest, "id": document.id}
-    row = await (await connection.execute(EXACT, values)).fetchone()
-    if row is not None:
-        return UUID(str(row["id"])), 1.0
-    if document.signature is None:
-        return None, None
-    near = {"bands": bands(document.signature), "id": document.id, "limit": CANDIDATES}
-    rows = await (await connection.execute(SHARED_BAND, near)).fetchall()
-    alike = [(similarity(document.signature, bytes(row["signature"])), UUID(str(row["id"]))) for row in rows]  # type: ignore[call-overload]
-    score, original = max(alike, default=(0.0, None), key=lambda one: one[0])
-    return (original, score) if score >= NEAR else (None, None)
-
-
-async def _sign(connection: Connection, document: DocumentRow) -> None:
-    await connection.execute("DELETE FROM document_bands WHERE document_id = %s", (document.id,))
-    if document.signature is not None:
-        await connection.execute(
-            "INSERT INTO document_bands (band, document_id) SELECT DISTINCT band, %s::uuid FROM unnest(%s::bigint[]) "
-            "AS bands(band)",
-            (document.id, bands(document.signature)),
-        )
 
 
 async def _next_version(connection: Connection, document: DocumentRow, at: datetime) -> None:

@@ -1,5 +1,6 @@
 """What waits for a vector, beside what `vectors` says: of one source, and what can't have one."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from psycopg import sql
@@ -28,12 +29,13 @@ class EmbeddingQueue:
             row = await (await connection.execute(query, (space.id, source_id))).fetchone()
         return 0 if row is None else int(str(row["n"]))
 
-    async def leave_out(self, space: Space, hash_: str) -> None:
-        """Lets the chunks of this hash be without a vector: they are found by their words alone."""
+    async def leave_out(self, space: Space, hashes: Sequence[str]) -> None:
+        """Lets the chunks of these hashes be without a vector: they are found by their words alone."""
         async with self._pool.connection() as connection:
             await connection.execute(
-                "DELETE FROM chunks_to_embed USING chunks WHERE space_id = %s AND chunks.id = chunk_id AND hash = %s",
-                (space.id, hash_),
+                "DELETE FROM chunks_to_embed USING chunks WHERE space_id = %s AND chunks.id = chunk_id "
+                "AND hash = ANY(%s)",
+                (space.id, list(hashes)),
             )
 
     async def drop(self, space: Space) -> None:

@@ -10,7 +10,8 @@ from tidemill.core.document import Chunk, embedded_text
 from tidemill.store.database import Connection
 
 LOCK = 7304771251
-"""Advisory: shared by whoever writes chunks, alone for whoever makes a space, so that a space misses no chunk."""
+"""Advisory: shared by whoever writes or deletes chunks; alone for whoever makes a space, so that a space misses no
+chunk, and for whoever stores vectors, so that none comes for a chunk that is being deleted."""
 MOST = 32_767
 """The highest frequency that is counted: a `smallint`."""
 
@@ -101,6 +102,7 @@ async def write(connection: Connection, document_id: UUID, scope_id: int, chunks
 
 async def remove(connection: Connection, document_id: UUID) -> int:
     """Takes all that `write` made of a document away, within the caller's transaction; how many chunks there were."""
+    await connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", (LOCK,))
     cursor = await connection.execute("SELECT id FROM chunks WHERE document_id = %s", (document_id,))
     gone = [int(str(row["id"])) for row in await cursor.fetchall()]
     if gone:

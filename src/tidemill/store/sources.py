@@ -11,6 +11,8 @@ from tidemill.core.document import ChunkStrategy, Source, SourceKind
 from tidemill.core.search import Reader
 from tidemill.store.blobs import BlobStore, IncomingBlob
 from tidemill.store.database import Connection, Pool
+from tidemill.store.duplicates import name_anew
+from tidemill.store.search_index import LOCK
 from tidemill.store.shared_blobs import delete_unreferred, lock_blob
 
 BATCH = 200
@@ -35,6 +37,19 @@ SELECT DISTINCT digest FROM (
     UNION ALL (SELECT raw_digest FROM document_versions WHERE source_id = %(source)s LIMIT %(limit)s)
     UNION ALL (SELECT digest FROM source_uploads WHERE source_id = %(source)s LIMIT %(limit)s)
 ) AS found
+"""
+REMOVE = """
+DELETE FROM sources WHERE id = %(source)s
+AND NOT EXISTS (SELECT 1 FROM documents WHERE source_id = %(source)s)
+AND NOT EXISTS (SELECT 1 FROM document_versions WHERE source_id = %(source)s)
+AND NOT EXISTS (SELECT 1 FROM source_uploads WHERE source_id = %(source)s)
+"""
+ASK_AGAIN = """
+INSERT INTO chunks_to_embed (chunk_id, space_id)
+SELECT chunks.id, spaces.id FROM scopes JOIN chunks ON chunks.scope_id = scopes.id CROSS JOIN embedding_spaces AS spaces
+WHERE scopes.source_id = %s
+AND NOT EXISTS (SELECT 1 FROM chunk_vectors WHERE chunk_id = chunks.id AND space_id = spaces.id)
+ON CONFLICT DO NOTHING
 """
 FORGET_TEXTS = """
 DELETE FROM document_texts WHERE digest = ANY(%s)
@@ -126,6 +141,7 @@ class SourceRepository:
             "UPDATE scopes SET level_rank = greatest(text_rank, %s), departments = %s WHERE source_id = %s",
             (source.level.rank, list(source.departments), source.id),
         )
+        await connection.execute(ASK_AGAIN, (source.id,))
 
     async def named(self, connection: Connection, name: str) -> UUID | None:
         """The source of this name."""
@@ -153,11 +169,14 @@ class SourceRepository:
     async def _forget(self, connection: Connection, source_id: UUID, digests: Sequence[str]) -> None:
         values = (source_id, list(digests))
         cursor = await connection.execute(
-            "SELECT DISTINCT text_digest FROM documents WHERE source_id = %s AND raw_digest = ANY(%s)", values
+            "SELECT id, text_digest FROM documents WHERE source_id = %s AND raw_digest = ANY(%s)", values
         )
-        texts = [str(row["text_digest"]) for row in await cursor.fetchall()]
+        found = await cursor.fetchall()
+        texts = sorted({str(row["text_digest"]) for row in found})
         for digest in sorted({*digests, *texts}):
             await lock_blob(connection, digest)
+        await connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", (LOCK,))
+        await name_anew(connection, [UUID(str(row["id"])) for row in found], leaving=source_id)
         await connection.execute("DELETE FROM documents WHERE source_id = %s AND raw_digest = ANY(%s)", values)
         await connection.execute("DELETE FROM document_versions WHERE source_id = %s AND raw_digest = ANY(%s)", values)
         await connection.execute("DELETE FROM source_uploads WHERE source_id = %s AND digest = ANY(%s)", values)
@@ -166,8 +185,12 @@ class SourceRepository:
             await delete_unreferred(connection, self._blobs, digest)
 
     async def remove(self, connection: Connection, source_id: UUID) -> bool:
-        """Deletes an emptied source; False where there is none."""
-        return (await connection.execute("DELETE FROM sources WHERE id = %s", (source_id,))).rowcount == 1
+        """Deletes an emptied source; False where there is none, or where something came after it was emptied.
+
+        Of that the contents would stay behind: empty it again.
+        """
+        await connection.execute("SELECT 1 FROM sources WHERE id = %s FOR UPDATE", (source_id,))
+        return (await connection.execute(REMOVE, {"source": source_id})).rowcount == 1
 
     async def upload(
         self, source_id: UUID, path: str, incoming: IncomingBlob, owner_id: UUID | None, now: datetime

@@ -8,6 +8,7 @@ from typing import LiteralString
 
 from psycopg import sql
 
+from tidemill.core.classification import Level
 from tidemill.core.document import embedded_text
 from tidemill.core.embedding import floats_of
 from tidemill.core.errors import Conflict, NotFound
@@ -25,9 +26,12 @@ LONGEST_SCAN = 40_000
 MOST_DIMENSIONS = 2000
 """What pgvector's index holds of the type `vector`; longer ones are all compared."""
 
+LEVELS = tuple(Level)
 SPACE: LiteralString = "SELECT id, model, version, dimensions, state, created_at FROM embedding_spaces"
 PENDING = """
-SELECT DISTINCT ON (chunks.hash) chunks.hash, chunks.heading, chunks.text
+SELECT DISTINCT ON (chunks.hash) chunks.hash, chunks.heading, chunks.text,
+    (SELECT min(level_rank) FROM chunks AS same JOIN scopes ON scopes.id = same.scope_id WHERE same.hash = chunks.hash)
+        AS level_rank
 FROM (SELECT chunk_id FROM chunks_to_embed WHERE space_id = %(space)s ORDER BY chunk_id LIMIT %(limit)s) AS queued
 JOIN chunks ON chunks.id = queued.chunk_id
 ORDER BY chunks.hash
@@ -80,10 +84,11 @@ class Space:
 
 @dataclass(frozen=True, slots=True)
 class ToEmbed:
-    """A text without a vector, and the hash of the chunks that have it."""
+    """A text without a vector, the hash of the chunks that have it, and the lowest level of a document with it."""
 
     hash: str
     text: str
+    level: Level
 
 
 class VectorSpaces:
@@ -129,7 +134,14 @@ class VectorSpaces:
         """The texts of at most so many chunks that have no vector yet; each text once."""
         async with self._pool.connection() as connection:
             rows = await (await connection.execute(PENDING, {"space": space.id, "limit": limit})).fetchall()
-        return [ToEmbed(str(row["hash"]), embedded_text(str(row["heading"]), str(row["text"]))) for row in rows]
+        return [
+            ToEmbed(
+                str(row["hash"]),
+                embedded_text(str(row["heading"]), str(row["text"])),
+                LEVELS[int(str(row["level_rank"]))],
+            )
+            for row in rows
+        ]
 
     async def waiting(self, space: Space) -> int:
         """How many chunks have no vector yet."""
@@ -148,7 +160,8 @@ class VectorSpaces:
             "hashes": list(vectors),
             "vectors": [literal(vector) for vector in vectors.values()],
         }
-        async with self._pool.connection() as connection:
+        async with self._pool.connection() as connection, connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
             return (await connection.execute(PUT, values)).rowcount
 
     async def switch(self, space: Space) -> None:
