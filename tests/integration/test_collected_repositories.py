@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.git_server import git_server
 from tidemill.core.document import RawDocument, Source, SourceKind
-from tidemill.core.errors import InvalidInput, NotFound, TidemillError, TooLarge
+from tidemill.core.errors import Configuration, InvalidInput, NotFound, TidemillError, TooLarge
 from tidemill.crawlers.git import GitCrawler
 from tidemill.crawlers.port import Failed, Found, Known, Unchanged
 from tidemill.forges.repositories import CollectedRepositories
@@ -19,9 +19,9 @@ from tidemill.outbound import Outbound, Refused
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
-def git(repo: Path, *words: str) -> str:
+def git(repo: Path, *words: str, given: str = "") -> str:
     command = ["git", "-C", str(repo), "-c", "user.name=Mai Trần", "-c", "user.email=mai@example.org", *words]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(command, input=given, check=True, capture_output=True, text=True).stdout.strip()
 
 
 @pytest.fixture
@@ -128,12 +128,39 @@ async def test_a_repository_that_is_too_large_is_not_kept(repo: Path, tmp_path: 
     assert not (tmp_path / "copies" / f"{shop.id}.git").exists()
 
 
+async def test_a_git_that_would_look_an_address_up_by_itself_is_not_used(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidemill.forges.repositories.PINNING_GIT", (99, 1))
+    with git_server(repo.parent) as url, pytest.raises(Configuration, match=r"need git 99\.1 or newer"):
+        await crawled(GitCrawler(opened(tmp_path), 1000), source(f"{url}/shop/.git"))
+
+
+async def test_few_trees_that_stand_for_millions_of_files_are_refused(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidemill.forges.repositories.LISTING_BYTES", 1_000_000)
+    blob = git(repo, "rev-parse", "HEAD:README.md")
+    tree = git(repo, "mktree", given="".join(f"100644 blob {blob}\tf{number}\n" for number in range(10)))
+    for _ in range(6):
+        tree = git(repo, "mktree", given="".join(f"040000 tree {tree}\td{number}\n" for number in range(10)))
+    git(repo, "update-ref", "refs/heads/main", git(repo, "commit-tree", tree, "-m", "Ten million files"))
+    with pytest.raises(TooLarge, match="list of the files"):
+        await crawled(GitCrawler(opened(tmp_path), 1000), source(str(repo)))
+
+
 @pytest.mark.parametrize(
     ("location", "options"),
     [
         ("ssh://example.org/shop", {}),
         ("git@example.org:shop.git", {}),
         ("https://mai:secret@example.org/shop.git", {}),
+        ("https://-x.example.org/shop.git", {}),
+        ("https://+x.example.org/shop.git", {}),
+        ("https://ex%61mple.org/shop.git", {}),
+        ("https://example.org./shop.git", {}),
+        ("https://ex\u00e4mple.org/shop.git", {}),
+        ("https://*/shop.git", {}),
         ("ext::sh -c id", {}),
         ("--upload-pack=id", {}),
         ("relative/path", {}),

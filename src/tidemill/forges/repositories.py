@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 from tidemill.analysis.addresses import Reach, literal_address, reach_of
-from tidemill.core.errors import InvalidInput, NotFound, TidemillError, TooLarge, Unavailable
+from tidemill.core.errors import Configuration, InvalidInput, NotFound, TidemillError, TooLarge, Unavailable
 from tidemill.core.repository import LastChange, TreeFile
 from tidemill.core.text import storable
 from tidemill.forges.git_process import Git
@@ -29,9 +29,16 @@ GROUP_BYTES = 16_000_000
 HISTORY = 2000
 """Commits that are looked at for who changed a file last."""
 HISTORY_BYTES = 64_000_000
+LISTING_BYTES = 200_000_000
+"""Of the list of a commit's files. A few trees that name one another can stand for more files than there is memory."""
 SIZE_SECONDS = 1.0
+PINNING_GIT = (2, 37)
+"""The first version with `http.curloptResolve`; an older one passes over it, and looks the host up by itself."""
 HEAD = "refs/tidemill/head"
 _FILE_MODES = frozenset({"100644", "100755"})
+_HOST = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,251}[a-z0-9])?|[0-9a-f:.]{2,45}")
+"""As a name stands in a list that curl reads (CURLOPT_RESOLVE): there a sign before it, or an escape, means another."""
+_VERSION = re.compile(rb"git version (\d+)\.(\d+)")
 _BRANCH = re.compile(r"(?!-)(?!.*(?:\.\.|@\{|//|\.lock(?:/|$)))[^\x00-\x20~^:?*\[\\\x7f]{1,250}(?<![./])")
 """git-check-ref-format(1), and never what looks like an option."""
 
@@ -142,7 +149,12 @@ class CollectedRepositories:
         if not commit:
             what = f"no branch {branch!r}" if branch else "no commit yet"
             raise NotFound(f"The repository {location} has {what}.", param="options")
-        listing = await git.run("ls-tree", "-r", "-z", "-l", "--full-tree", commit)
+        try:
+            listing = await git.run("ls-tree", "-r", "-z", "-l", "--full-tree", commit, limit=LISTING_BYTES)
+        except TooLarge as error:
+            raise TooLarge(
+                f"The list of the files of {location} has more than {LISTING_BYTES:,} bytes, and no more are looked at."
+            ) from error
         return CommitTree(git, commit, _files(listing))
 
     def forget(self, source_id: UUID) -> None:
@@ -161,6 +173,7 @@ class CollectedRepositories:
         if not (place / "HEAD").is_file():
             make_private_folder(self._folder)
             await Git(self._folder).run("init", "--quiet", "--bare", "--template=", "--", str(place))
+        await _check_pins(Git(self._folder))
         pinned = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
         settings = [
             "http.followRedirects=false",
@@ -195,6 +208,21 @@ class CollectedRepositories:
         return Git(place, timeout=READ_SECONDS)
 
 
+async def _check_pins(git: Git) -> None:
+    """That git holds to an address which it is given.
+
+    Raises:
+        Configuration: it is too old for that.
+    """
+    said = _VERSION.match(await git.run("version"))
+    if said is not None and (int(said[1]), int(said[2])) < PINNING_GIT:
+        wanted = ".".join(map(str, PINNING_GIT))
+        raise Configuration(
+            f"Repositories behind an address need git {wanted} or newer, which keeps to the address that was checked. "
+            f"This is {said[0].decode()}. Install a newer one, or clone the repository and name its path."
+        )
+
+
 def local_path(location: str) -> Path | None:
     """The folder that a location names on this machine; `None` of a URL that leads elsewhere."""
     if location.startswith("/"):
@@ -223,6 +251,11 @@ def _host_and_port(url: str) -> tuple[str, str, int]:
         )
     if "@" in parts.netloc:
         raise InvalidInput("An address holds no user and no password. Take them out.", param="location")
+    if not _HOST.fullmatch(parts.hostname):
+        raise InvalidInput(
+            f"{parts.hostname[:300]!r} is no host's name: give it in letters, digits, dots and hyphens.",
+            param="location",
+        )
     return parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80)
 
 

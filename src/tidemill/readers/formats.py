@@ -69,6 +69,7 @@ _BINARY = {
     b"{\\rtf": "an RTF document",
 }
 _OLE = bytes.fromhex("d0cf11e0a1b11ae1")
+_LFS = b"version https://git-lfs.github.com/spec/"
 _WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _LOOKED_AT = 8192
 
@@ -83,6 +84,12 @@ def format_of(document: RawDocument) -> Format:
     head = data[:_LOOKED_AT]
     if not data.strip(b"\0 \t\r\n\x0b\x0c") or not data.removeprefix(b"\xef\xbb\xbf").strip():
         raise Unreadable(f"{document.path} is empty.", "empty")
+    if head.startswith(_LFS) and len(data) < _LOOKED_AT:
+        raise Unreadable(
+            f"{document.path} is kept in Git LFS, and only its pointer is in the repository. Add it as an upload, or "
+            "the checked-out folder as a source.",
+            "unsupported",
+        )
     if b"%PDF-" in head[:1024]:
         return Format.PDF
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
