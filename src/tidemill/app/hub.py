@@ -157,7 +157,7 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
         data = data_of(settings, pool, accounts, answers)
         stack.push_async_callback(accounts.keys.write_uses)
         alerts = await stack.enter_async_context(open_alerts(settings, pool, secrets, outbound))
-        search = search_of(pool, embedder, embedding_deployments, chat, deployments)
+        search = search_of(pool, embedder, embedding_deployments, chat, deployments, prompts)
         services = Services(
             settings=settings,
             accounts=accounts,
@@ -188,7 +188,9 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             search=search,
             sources=sources_of(settings, pool, accounts.audit, readers, crawlers, repositories),
             syncs=syncs,
-            questions=questions_of(settings, pool, chat, search, embedder, deployments, embedding_deployments, prompts),
+            questions=questions_of(
+                settings, pool, chat, search, embedder, deployments, embedding_deployments, prompts, conversations
+            ),
             ready=lambda: ready(pool),
         )
         chores = chores_of(database, services, page, providers, means.breaker)
