@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
@@ -15,7 +16,11 @@ from mcp.client.streamable_http import streamable_http_client
 
 from tests.conftest import reachable
 from tests.integration.test_search_api import fill, key_of
+from tests.support.http_server import http_server
 from tests.support.hubs import Hub, running_hub, scripted_settings, tidemill, upstream
+from tidemill.cli.main import run
+from tidemill.cli.mcp import FoundHub
+from tidemill.settings import Settings
 
 DIFF = """--- a/app.py
 +++ b/app.py
@@ -96,7 +101,9 @@ async def test_an_answer_comes_with_its_outcome_and_what_it_cites(hub: Hub) -> N
         answer = await client.call_tool("ask", {"question": "Đơn hàng lớn cần mấy báo giá?", "language": "vi"})
     assert not answer.is_error, text_of(answer)
     assert answer.structured_content["outcome"] == "answered"
-    assert answer.structured_content["answer"] in text_of(answer)
+    mark = re.search("<<([0-9a-f]{16})\n", text_of(answer))
+    assert mark is not None
+    assert f"<<{mark[1]}\n{answer.structured_content['answer']}\n{mark[1]}>>" in text_of(answer)
     assert [one["path"] for one in answer.structured_content["citations"]] == ["mua-hang.md"]
 
 
@@ -147,6 +154,97 @@ def test_without_a_key_nobody_gets_in(hub: Hub) -> None:
     assert httpx.post(f"{hub.url}/mcp", json=message, headers=headers, trust_env=False).status_code == 401
     with hub.client() as client:
         assert client.get("/mcp").status_code == 405
+
+
+LIST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
+SPEAKS = {"accept": "application/json, text/event-stream"}
+
+
+def test_a_page_of_another_site_is_refused_whatever_it_knows(hub: Hub) -> None:
+    with hub.client() as client:
+        for headers in ({"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}):
+            assert client.post("/mcp", json=LIST, headers={**SPEAKS, **headers}).status_code == 403
+        assert client.post("/mcp", json=LIST, headers={**SPEAKS, "origin": hub.url}).status_code == 200
+
+
+def test_a_message_that_is_too_large_is_refused_however_it_is_sent(hub: Hub) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield from (b" " * 1_000_000 for _ in range(100))
+
+    with hub.client() as client:
+        refused = client.post("/mcp", content=pieces(), headers={**SPEAKS, "content-type": "application/json"})
+    assert refused.status_code == 413
+    assert "max_request_bytes" in refused.json()["error"]["message"]
+
+
+def test_what_is_no_message_is_an_error_of_the_protocol_and_not_of_the_hub(hub: Hub) -> None:
+    with hub.client() as client:
+        for content in (b"", b"{", b"[]", b'{"jsonrpc": "2.0"}', b"\xff", b"[" * 50_000):
+            answer = client.post("/mcp", content=content, headers={**SPEAKS, "content-type": "application/json"})
+            assert 400 <= answer.status_code < 500, (content[:20], answer.text)
+
+
+def test_a_call_works_under_any_name_of_the_hub_and_is_one_trace(hub: Hub) -> None:
+    asked = {"name": "ask", "arguments": {"question": "Đơn hàng trên 50 triệu đồng cần gì?"}}
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": asked}
+    with hub.client() as client:
+        answer = client.post("/mcp", json=call, headers={**SPEAKS, "host": "[no address"})
+        assert answer.status_code == 200, answer.text
+        trace = client.get(f"/v1/traces/{answer.headers['x-tidemill-trace-id']}").json()
+    assert "POST /v1/answers" in {span["name"] for span in trace["spans"]}
+
+
+def test_nothing_but_messages_of_the_protocol_is_written_to_the_clients_process(hub: Hub) -> None:
+    hello = {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"},
+    }
+    lines = [
+        json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}),
+        json.dumps({"jsonrpc": "2.0", "method": "notifications/initialized"}),
+        "this is no message",
+        json.dumps({"jsonrpc": "2.0", "id": 2, "method": "tools/list", "params": {}}),
+    ]
+    ended = tidemill(["mcp"], {**hub.environment}, input="\n".join(lines) + "\n")
+    assert ended.returncode == 0, ended.stderr
+    said = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert {one["id"] for one in said if "result" in one} == {1, 2}
+    assert "Traceback" not in ended.stderr
+
+
+async def test_a_hub_that_began_anew_elsewhere_is_found_by_the_next_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(http_server(lambda seen: (200, {"hub": 1})))
+        second = await stack.enter_async_context(http_server(lambda seen: (200, {"hub": 2})))
+        found = FoundHub(Settings(), stack)
+        for number, server in enumerate((first, second), 1):
+            monkeypatch.setenv("TIDEMILL_HUB_URL", server.url)
+            monkeypatch.setenv("TIDEMILL_API_KEY", f"tm-{number}")
+            assert await found.request("GET", "/v1/sources") == {"hub": number}
+            assert server.seen[0].headers["authorization"] == f"Bearer tm-{number}"
+
+
+@pytest.mark.parametrize(
+    ("url", "key", "said"),
+    [
+        ("http://127.0.0.1:8000", "", "set TIDEMILL_API_KEY"),
+        ("http://[::1", "tm-x", "must be an address"),
+        ("hub.example", "tm-x", "must be an address"),
+        ("http://127.0.0.1:8000", "tm-é", "holds characters that no key has"),
+    ],
+)
+def test_a_hub_that_can_not_be_named_so_is_said_before_a_client_is_served(
+    url: str, key: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TIDEMILL_HUB_URL", url)
+    monkeypatch.setenv("TIDEMILL_API_KEY", key)
+    with pytest.raises(SystemExit) as ended:
+        run(["mcp"])
+    assert ended.value.code == 6
+    told = capsys.readouterr()
+    assert said in told.err
+    assert told.out == ""
 
 
 async def test_a_hub_that_is_gone_is_an_error_that_says_so(hub: Hub) -> None:

@@ -57,8 +57,10 @@ def find_hub(settings: Settings) -> HubAddress:
     if url:
         if not key:
             raise Configuration("TIDEMILL_HUB_URL names a hub; set TIDEMILL_API_KEY to a key of it, too.")
-        if not url.startswith(("http://", "https://")):
-            raise Configuration("TIDEMILL_HUB_URL must begin with http:// or https://.")
+        if not url.startswith(("http://", "https://")) or not _is_address(url):
+            raise Configuration(
+                "TIDEMILL_HUB_URL must be an address such as http://127.0.0.1:8000 or https://hub.example."
+            )
         return HubAddress(url.rstrip("/"), key)
     path = settings.run_dir / FILE
     try:
@@ -71,6 +73,13 @@ def find_hub(settings: Settings) -> HubAddress:
             f"No hub is running on {settings.data_dir}. Start one with `tidemill up`, or name one with "
             "TIDEMILL_HUB_URL and TIDEMILL_API_KEY."
         ) from error
+
+
+def _is_address(url: str) -> bool:
+    try:
+        return bool(httpx.URL(url).host)
+    except httpx.InvalidURL:
+        return False
 
 
 def lock_file(settings: Settings) -> IO[str]:
