@@ -1,21 +1,20 @@
 """What a chat model adds to a search, with a model that is scripted at its port."""
 
 import math
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from tests.support.found import hits
 from tidemill.analysis.classification import classify
 from tidemill.core.chat import ChatChunk, ChatCompletion, ModelRequest, Usage
 from tidemill.core.classification import Level
 from tidemill.core.context import Asker
 from tidemill.core.deployment import Deployment, Task
-from tidemill.core.document import DocumentKind, Span
 from tidemill.core.errors import ModelFailed
-from tidemill.core.search import Hit, Scores
 from tidemill.core.served import Served
 from tidemill.knowledge.model_ranking import AskedModel, ModelFilterReader, ModelReranker, ModelWriter
 from tidemill.llm.prompts.shipped import ShippedPrompts
@@ -57,13 +56,6 @@ async def deployment() -> Deployment:
 
 def model(judge: Judge) -> AskedModel:
     return AskedModel(judge, deployment, ShippedPrompts())
-
-
-def hits(*texts: str, level: Level = Level.INTERNAL) -> Sequence[Hit]:
-    return [
-        Hit(number, UUID(int=1), "s", "a.md", "", text, "", Span(0, 1), Scores(0.5), level, DocumentKind.DOCUMENT)
-        for number, text in enumerate(texts)
-    ]
 
 
 async def test_a_passage_scores_by_how_sure_the_model_is_and_the_caller_pays() -> None:

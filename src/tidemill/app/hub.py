@@ -24,7 +24,7 @@ from tidemill.app.models import chat_of, embedder_of, model_client, protection_o
 from tidemill.app.prompts import prompts_of
 from tidemill.app.providers import outbound_of, provider_registry_of, providers_of
 from tidemill.app.recovery import means_of
-from tidemill.app.search import readers_of, search_of
+from tidemill.app.search import cross_encoder_of, readers_of, search_of
 from tidemill.app.secrets import secrets_of
 from tidemill.app.sources import crawlers_of, repositories_of, sources_of, syncs_of
 from tidemill.app.telemetry import metrics_of, open_metrics_page, open_traces
@@ -157,7 +157,19 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
         data = data_of(settings, pool, accounts, answers)
         stack.push_async_callback(accounts.keys.write_uses)
         alerts = await stack.enter_async_context(open_alerts(settings, pool, secrets, outbound))
-        search = search_of(pool, embedder, embedding_deployments, chat, deployments, prompts)
+        encoder = cross_encoder_of(settings)
+        if encoder is not None:
+            stack.callback(encoder.close)
+        search = search_of(
+            pool,
+            embedder,
+            embedding_deployments,
+            chat,
+            deployments,
+            prompts,
+            encoder,
+            settings.knowledge.reranker.passages,
+        )
         services = Services(
             settings=settings,
             accounts=accounts,

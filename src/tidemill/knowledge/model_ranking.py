@@ -13,13 +13,14 @@ from typing import Any
 from tidemill.core.chat import ChatCompletion, ChatRequest
 from tidemill.core.context import Asker
 from tidemill.core.deployment import Deployment
-from tidemill.core.document import DocumentKind
+from tidemill.core.document import DocumentKind, embedded_text
 from tidemill.core.errors import ModelFailed
 from tidemill.core.ids import new_id
 from tidemill.core.json import Json
 from tidemill.core.search import Hit
 from tidemill.knowledge.packing import pack
 from tidemill.knowledge.questions import given_of
+from tidemill.llm.cross_encoder import CrossEncoder
 from tidemill.llm.port import ChatModel
 from tidemill.llm.prompts.shipped import Prompts
 
@@ -96,6 +97,23 @@ class ModelFilterReader:
         except ValueError:
             return {}
         return read if isinstance(read, dict) else {}
+
+
+class CrossReranker:
+    """Has a cross-encoder read the passages, on this machine.
+
+    Args:
+        most: passages that it is given at most.
+    """
+
+    def __init__(self, encoder: CrossEncoder, most: int) -> None:
+        self.most = most
+        self._encoder = encoder
+
+    async def scores(self, question: str, hits: Sequence[Hit], asker: Asker) -> Sequence[float]:
+        """How well each passage, with what it stands under, fits the question."""
+        del asker  # nothing leaves the hub, and nothing is spent
+        return await self._encoder.scores(question, [embedded_text(one.heading or one.title, one.text) for one in hits])
 
 
 class ModelReranker:

@@ -141,6 +141,7 @@ class Search:
         writer: where questions may be widened by a model.
         filter_reader: where a model may read filters from questions.
         reranker: where hits may be reranked.
+        rerank_answers: whether it reads the passages for answers, too.
     """
 
     def __init__(
@@ -152,6 +153,7 @@ class Search:
         writer: QuestionWriter | None = None,
         filter_reader: FilterReader | None = None,
         reranker: Reranker | None = None,
+        rerank_answers: bool = False,
     ) -> None:
         self._pool = pool
         self._vectors = question_vectors
@@ -159,10 +161,12 @@ class Search:
         self._writer = writer
         self._filter_reader = filter_reader
         self._reranker = reranker
+        self._rerank_answers = rerank_answers
 
     async def find(self, query: str, reader: Reader, filters: Filters, asker: Asker, *, limit: int) -> Sequence[Hit]:
         """The best passages, for an answer."""
-        return (await self.search(SearchRequest(query, reader, filters, limit=limit, asker=asker))).hits
+        request = SearchRequest(query, reader, filters, limit=limit, rerank=self._rerank_answers, asker=asker)
+        return (await self.search(request)).hits
 
     async def search(self, request: SearchRequest) -> Found:
         """The best passages that the reader may see.

@@ -70,6 +70,19 @@ class AnswerSettings(Section):
     )
 
 
+class RerankerSettings(Section):
+    """A cross-encoder, which reads a question and a passage together. Without one, the model that answers reranks."""
+
+    folder: AbsolutePath | None = Field(
+        None, description="Has `model.onnx` and `tokenizer.json` of a cross-encoder; answers are made with it, too."
+    )
+    passages: int = Field(20, ge=2, le=100, description="Passages that it reads for one question.")
+    max_tokens: int = Field(
+        512, ge=32, le=8192, description="Tokens that it reads of a question and a passage together."
+    )
+    threads: int | None = Field(None, ge=1, description="Its CPU threads; all cores when absent.")
+
+
 class SourceSettings(Section):
     """What sources may be on the hub's own machine, and how large."""
 
@@ -90,4 +103,5 @@ class KnowledgeSettings(Section):
     sources: SourceSettings = SourceSettings()
     reading: ReadingSettings = ReadingSettings()
     chunks: ChunkSettings = ChunkSettings()
+    reranker: RerankerSettings = RerankerSettings()
     answers: AnswerSettings = AnswerSettings()
