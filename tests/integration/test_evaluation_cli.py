@@ -101,10 +101,11 @@ def test_a_search_is_measured_and_two_ways_are_compared(
     compared = tidemill(["eval", "compare", str(first), str(second)], hub.environment)
     assert compared.returncode == 0, compared.stderr
     assert "95 % interval" in compared.stdout
+    assert 'mode: A "hybrid", B "dense"' in compared.stdout
     assert asyncio.run(_stored(hub)) == (0, 0)
 
 
-def test_answers_are_measured_through_the_hub(hub: Hub, questions: Path, tmp_path: Path) -> None:
+def test_answers_are_measured_through_the_hub(hub: Hub, scripted: Upstream, questions: Path, tmp_path: Path) -> None:
     out = tmp_path / "answers.json"
     command = ["eval", "grounding", "--data", str(questions), "--format", "questions", "--out", str(out)]
     shown = tidemill(command, hub.environment)
@@ -116,6 +117,10 @@ def test_answers_are_measured_through_the_hub(hub: Hub, questions: Path, tmp_pat
     assert result["versions"]["answers"] == ["scripted"]
     assert (result["data"]["documents"], result["data"]["unread"]) == (2, 1)
     assert asyncio.run(_stored(hub)) == (0, 0)
+    asked = len(scripted.asked)
+    again = tidemill([*command, "--json"], hub.environment)
+    assert json.loads(again.stdout)["metrics"] == result["metrics"]
+    assert len(scripted.asked) == asked, "a run that is begun again asks for no answer and no vector that is there"
 
 
 def test_claims_are_measured_without_a_model_that_answers(hub: Hub, tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from tidemill.app.evaluation_runs import RunOptions
+from tidemill.core.errors import InvalidInput
 from tidemill.evaluation.data import BadData, Claim, LabelledQuestion
 from tidemill.evaluation.grounding import AnsweredFrom, GivenAnswer, Judged, measure_answers, measure_claims
-from tidemill.evaluation.readers import Format, read_questions, read_wice
+from tidemill.evaluation.readers import Format, files_of, read_questions, read_wice
 from tidemill.evaluation.results import Result, compare, means
 from tidemill.evaluation.retrieval import measure
 
@@ -66,6 +67,17 @@ def test_a_set_that_changed_has_another_digest(tmp_path: Path) -> None:
     assert read_questions(tmp_path, Format.BEIR).digest != before
 
 
+def test_a_set_that_an_editor_began_with_a_mark_of_byte_order_is_read(tmp_path: Path) -> None:
+    marked = write(tmp_path, {**BEIR, "queries.jsonl": "\ufeff" + BEIR["queries.jsonl"]})
+    assert [one.id for one in read_questions(marked, Format.BEIR).questions] == ["q1"]
+
+
+def test_what_no_database_can_hold_is_replaced(tmp_path: Path) -> None:
+    row = '{"_id": "d1", "text": "half \\ud800 a pair and \\u0000"}\n{"_id": "d2", "text": "b"}\n'
+    found = read_questions(write(tmp_path, {**BEIR, "corpus.jsonl": row}), Format.BEIR)
+    assert found.passages[0].text == "half \ufffd a pair and \ufffd"
+
+
 def test_cranfield_counts_its_queries_and_turns_its_grades_round(tmp_path: Path) -> None:
     found = read_questions(write(tmp_path, CRANFIELD), Format.CRANFIELD)
     assert [(one.id, one.text, dict(one.relevant)) for one in found.questions] == [
@@ -87,12 +99,15 @@ def test_squad_has_paragraphs_and_questions_that_none_answers(tmp_path: Path) ->
     across = read_questions(file, Format.SQUAD, passages=other)
     assert across.passages[0].text.startswith("Three")
     assert across.questions[0].text == "Mấy?"
+    assert across.questions[0].quotes == (), "no paragraph of another language has the words of the answer"
 
 
-def test_our_own_questions_are_read_with_their_documents() -> None:
+def test_our_own_questions_are_read_with_their_documents_and_no_hidden_file(tmp_path: Path) -> None:
     found = read_questions(KNOWLEDGE, Format.QUESTIONS)
     assert found.folder == KNOWLEDGE / "documents"
     assert any(not one.relevant for one in found.questions)
+    write(tmp_path, {"documents/.cache/x.md": "x", "documents/a.md": "a", "questions.json": '[{"question": "a"}]'})
+    assert [name for name, _ in files_of(tmp_path / "documents")] == ["a.md"]
     assert {"quy-trinh-mua-hang.md"} in [set(one.relevant) for one in found.questions]
 
 
@@ -115,6 +130,16 @@ def test_wice_claims_are_read_with_the_evidence_that_was_named(tmp_path: Path) -
         ({"qrels/test.tsv": "q1\td1\tgood\nq1\td1\tgood\n"}, r"test\.tsv, line 2: must be query"),
         ({"qrels/test.tsv": "q1\td9\t1\n"}, r"line 1: the document 'd9' is not in corpus\.jsonl"),
         ({"qrels/test.tsv": "q1\td1\t0\n"}, "holds no questions"),
+        ({"corpus.jsonl": '{"_id": "d1", "text": "x", "title": 5}\n'}, r"corpus\.jsonl, line 1: `title` is int"),
+        ({"corpus.jsonl": '{"_id": "", "text": "x"}\n'}, "line 1: `_id` is empty"),
+        ({"corpus.jsonl": "[" * 100_000 + "\n"}, "line 1: is no JSON that can be read"),
+        ({"corpus.jsonl": '{"_id": ' + "1" * 5_000 + "}\n"}, "line 1: is no JSON that can be read"),
+        (
+            {"queries.jsonl": '{"_id": "q1", "text": "a"}\n{"_id": "q1", "text": "b"}\n'},
+            "line 2: .*'q1' is there twice",
+        ),
+        ({"queries.jsonl": '{"_id": "q1", "text": " ?! "}\n'}, "the question 'q1' has no word"),
+        ({"queries.jsonl": json.dumps({"_id": "q1", "text": "a" * 20_001})}, "20,000 are the most"),
     ],
 )
 def test_a_broken_beir_folder_is_refused_with_file_and_line(tmp_path: Path, change: dict[str, str], said: str) -> None:
@@ -142,6 +167,16 @@ def test_what_is_not_there_or_no_text_is_refused(tmp_path: Path) -> None:
         (Format.QUESTIONS, {"questions.json": "{}", "documents/a.md": "a"}, "must be a list"),
         (Format.QUESTIONS, {"questions.json": "[]"}, "documents: is not there"),
         (Format.QUESTIONS, {"questions.json": '[{"question": "a", "document": "b"}]', "documents/a.md": "a"}, "'b'"),
+        (
+            Format.QUESTIONS,
+            {"questions.json": '[{"question": "a"}, {"question": "b", "quote": 5}]', "documents/a.md": "a"},
+            "question 2: `quote` is int",
+        ),
+        (
+            Format.CRANFIELD,
+            {**CRANFIELD, "cran.all.1400": CRANFIELD["cran.all.1400"] * 2},
+            "the document '1' is there twice",
+        ),
     ],
 )
 def test_a_broken_folder_is_refused(tmp_path: Path, form: Format, files: dict[str, str], said: str) -> None:
@@ -154,7 +189,9 @@ def test_a_broken_folder_is_refused(tmp_path: Path, form: Format, files: dict[st
     [
         ("[]", "`data`"),
         ('{"data": 1}', "must be a list"),
-        ('{"data": [{"paragraphs": [1]}]}', "article 1"),
+        ('{"data": [{"paragraphs": [1]}]}', "article 1, paragraph 1: must be an object"),
+        ('{"data": [{"paragraphs": [{"context": "a", "qas": [{}]}]}]}', "article 1, paragraph 1: `answers` is missing"),
+        (json.dumps(SQUAD).replace('"id": "b"', '"id": "a"'), "the question 'a' is there twice"),
         ("{", "no JSON"),
     ],
 )
@@ -170,6 +207,12 @@ def test_a_broken_claim_is_refused_with_its_line(tmp_path: Path, change: dict[st
     lines = f"{json.dumps(WICE)}\n{json.dumps({**WICE, **change})}\n"
     with pytest.raises(BadData, match="line 2"):
         read_wice(write(tmp_path, {"w.jsonl": lines}) / "w.jsonl")
+
+
+def test_a_claim_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    row = json.dumps({**WICE, "meta": {"id": "dev1"}})
+    with pytest.raises(BadData, match="line 2: the claim 'dev1' is there twice"):
+        read_wice(write(tmp_path, {"w.jsonl": f"{row}\n{row}\n"}) / "w.jsonl")
 
 
 def told(what: str, done: int, total: int) -> None:
@@ -192,6 +235,11 @@ async def test_each_question_that_something_answers_is_measured() -> None:
     found = await measure(Found(), questions, 2, told)
     assert {name: figures["mrr@2"] for name, figures in found.items()} == {"1": 0.5, "3": 1.0}
     assert means(found)["mrr@2"] == 0.75
+
+
+async def test_a_set_that_answers_none_of_its_questions_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="can't be measured"):
+        await measure(Found(), [LabelledQuestion("1", "a", {})], 2, told)
 
 
 class WordJudge:
@@ -250,17 +298,41 @@ async def test_an_answer_is_held_to_its_passages_and_its_citations() -> None:
     assert (found.metrics["refusal_precision"], found.metrics["refusal_recall"]) == (1.0, 0.5)
 
 
-def result(folder: Path, name: str, values: Mapping[str, float], digest: str = "d", kind: str = "retrieval") -> Path:
+class Passages:
+    """Answers from two passages of the right document, of which the second has the number."""
+
+    async def answer(self, question: str) -> GivenAnswer:
+        passages = [AnsweredFrom("a", "In 2024 much changed."), AnsweredFrom("a", "At most 20 days.")]
+        return GivenAnswer("At most 20 days. [2]", False, passages, {2: 1})
+
+
+async def test_a_quote_within_a_longer_number_is_not_found_there() -> None:
+    asked = [LabelledQuestion("1", "q", {"a": 1}, quotes=["20", ""])]
+    found = await measure_answers(Passages(), WordJudge(), Same(), asked, 0.5, told)
+    assert (found.metrics["context_precision"], found.metrics["context_recall"]) == (0.5, 1.0)
+
+
+def result(
+    folder: Path,
+    name: str,
+    values: Mapping[str, float],
+    digest: str = "d",
+    kind: str = "retrieval",
+    mode: str = "hybrid",
+) -> Path:
     questions = {one: {"ndcg@10": value} for one, value in values.items()}
-    made = Result(kind, {"digest": digest}, {}, {}, means(questions), questions, datetime(2026, 3, 1, tzinfo=UTC), 1.0)
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    made = Result(kind, {"digest": digest}, {}, {"k": 10, "mode": mode}, means(questions), questions, now, 1.0)
     (folder / name).write_text(json.dumps(made.as_json()))
     return folder / name
 
 
 def test_two_results_are_compared_question_by_question(tmp_path: Path) -> None:
     a = result(tmp_path, "a.json", {str(one): 0.5 for one in range(20)})
-    b = result(tmp_path, "b.json", {str(one): 0.7 for one in range(5, 25)})
-    [found] = compare(a, b)
+    b = result(tmp_path, "b.json", {str(one): 0.7 for one in range(5, 25)}, mode="lexical")
+    compared = compare(a, b)
+    assert compared.differences == {"mode": ("hybrid", "lexical")}
+    [found] = compared.metrics
     assert (found.metric, found.test.pairs) == ("ndcg@10", 15)
     assert found.test.difference == pytest.approx(0.2)
     assert found.test.p < 0.001
@@ -274,6 +346,7 @@ def test_what_can_not_be_compared_is_refused(tmp_path: Path) -> None:
         (result(tmp_path, "d.json", {"2": 0.5}), "no question in common"),
         (write(tmp_path, {"e.json": "[]"}) / "e.json", "is no result"),
         (write(tmp_path, {"f.json": "x"}) / "f.json", "can't be read"),
+        (write(tmp_path, {"g.json": '{"object": "evaluation", "questions": {"1": 5}}'}) / "g.json", "is no result"),
         (tmp_path / "none.json", "is not there"),
     ):
         with pytest.raises(BadData, match=said):

@@ -21,8 +21,9 @@ from tidemill.core.json import Json
 from tidemill.core.search import SearchMode
 from tidemill.evaluation.data import ClaimSet, QuestionSet
 from tidemill.evaluation.grounding import Measured, measure_answers, measure_claims
+from tidemill.evaluation.readers import files_of
 from tidemill.evaluation.results import Result, means
-from tidemill.evaluation.retrieval import Told, measure
+from tidemill.evaluation.retrieval import Told, answerable, measure
 from tidemill.flows.evaluation_grounding import EmbeddedNearness, Generate, GroundingJudge, SearchedAnswers
 from tidemill.flows.evaluation_index import EvaluatedSearch, Filled
 from tidemill.llm.catalog import DEFAULT
@@ -57,7 +58,7 @@ def run_retrieval(settings: Settings, found: QuestionSet, options: RunOptions, t
     Raises:
         TidemillError: the database or the embedding model does not work, or nothing can be measured.
     """
-    asked = options.drawn([one for one in found.questions if one.relevant])
+    asked = options.drawn(answerable(found.questions))
 
     async def work(embedding: EmbeddingParts, filled: Filled, search: EvaluatedSearch) -> Result:
         questions = await measure(search, asked, options.k, told)
@@ -159,7 +160,7 @@ def _grounding(
 
 
 def _described(found: QuestionSet) -> dict[str, Json]:
-    documents = len(found.passages) if found.folder is None else sum(one.is_file() for one in found.folder.rglob("*"))
+    documents = len(found.passages) if found.folder is None else sum(1 for _ in files_of(found.folder))
     return {"name": found.name, "digest": found.digest, "documents": documents}
 
 

@@ -91,6 +91,7 @@ def grounding(
     else:
         found = read_questions(data, form, split, passages)
         with hub(settings) as client, _progress() as told:
+            client.get("/v1/models")  # whoever can't ask it is told before an hour of indexing
             result = run_answers(settings, found, options, lambda body: _generated(client, body), told)
     _show(result, as_json=as_json, out=out)
 
@@ -102,11 +103,20 @@ def compare_results(
     seed: Annotated[int, typer.Option(min=0, help="Of the draws; the same gives the same figures.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Compare two results question by question: the difference, its 95 % interval, and p of a randomisation test."""
+    """Compare two results question by question: the difference, its 95 % interval, and p of a randomisation test.
+
+    What differs in their versions and options is said first.
+    """
     found = compare(a, b, seed)
     if as_json:
-        print_json([{"metric": one.metric, "a": one.a, "b": one.b, **asdict(one.test)} for one in found])
+        metrics = [{"metric": one.metric, "a": one.a, "b": one.b, **asdict(one.test)} for one in found.metrics]
+        print_json({"differences": {name: list(pair) for name, pair in found.differences.items()}, "metrics": metrics})
         return
+    for name, pair in found.differences.items():
+        shown = [json.dumps(one, ensure_ascii=False) for one in pair]
+        sys.stdout.write(f"{name}: A {shown[0]}, B {shown[1]}\n")
+    if not found.differences:
+        sys.stdout.write("A and B have the same versions and options.\n")
     rows = [
         (
             one.metric,
@@ -117,7 +127,7 @@ def compare_results(
             f"{one.test.p:.4f}",
             one.test.pairs,
         )
-        for one in found
+        for one in found.metrics
     ]
     print_table(["metric", "A", "B", "B - A", "95 % interval", "p", "questions"], rows, empty="Nothing to compare.")
 
@@ -138,15 +148,20 @@ def _check(out: Path | None) -> None:
 
 
 def _show(result: Result, *, as_json: bool, out: Path | None) -> None:
+    """Shows a result, and writes it: in this order, so that a full disk does not cost a run of hours."""
     value = result.as_json()
+    if as_json:
+        print_json(value)
+    else:
+        _print(result)
     if out is not None:
         try:
             out.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
         except OSError as error:
             raise InvalidInput(f"{out} can't be written: {error.strerror}.", param="out") from error
-    if as_json:
-        print_json(value)
-        return
+
+
+def _print(result: Result) -> None:
     rows = [(name, "–" if figure is None else f"{figure:.4f}") for name, figure in result.metrics.items()]
     print_table(["metric", "value"], rows, empty="Nothing was measured.")
     counts = ", ".join(f"{number:,} {name}" for name, number in result.data.items() if isinstance(number, int))

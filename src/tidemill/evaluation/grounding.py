@@ -1,6 +1,7 @@
 """How well support is told from its absence, and how well answers keep to their passages."""
 
 import re
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -163,10 +164,10 @@ def _of_context(question: LabelledQuestion, passages: Sequence[AnsweredFrom]) ->
     if not question.relevant:
         return {"context_precision": None, "context_recall": None}
     there = [_plain(one.text) for one in passages if one.document in question.relevant]
-    quotes = [_plain(one) for one in question.quotes]
-    whole = any(quote in text for quote in quotes for text in there)
+    quotes = [_plain(one) for one in question.quotes if one.strip()]
+    whole = any(_holds(text, quote) for quote in quotes for text in there)
     relevant = [
-        one.document in question.relevant and (not whole or any(quote in _plain(one.text) for quote in quotes))
+        one.document in question.relevant and (not whole or any(_holds(_plain(one.text), quote) for quote in quotes))
         for one in passages
     ]
     recalled = [whole] if quotes else [any(one.document == wanted for one in passages) for wanted in question.relevant]
@@ -231,4 +232,9 @@ def _places(text: str, answer: GivenAnswer) -> list[int]:
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())
+    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
+
+
+def _holds(text: str, quote: str) -> bool:
+    """Whether the quote stands there and is no part of a longer word or number: `20` is not said by `2024`."""
+    return re.search(rf"(?<!\w){re.escape(quote)}(?!\w)", text) is not None

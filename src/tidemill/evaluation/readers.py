@@ -6,6 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from tidemill.core.text import storable
 from tidemill.evaluation.data import (
     BadData,
     Claim,
@@ -63,14 +64,19 @@ def read_beir(folder: Path, split: str = "test") -> QuestionSet:
     corpus, queries, qrels = folder / "corpus.jsonl", folder / "queries.jsonl", folder / "qrels" / f"{split}.tsv"
     passages: dict[str, Passage] = {}
     for line, row in files.rows(corpus, "a document in each line"):
-        one = Passage(text_of(corpus, row, "_id", line), text_of(corpus, row, "text", line), row.get("title") or "")
+        title = text_of(corpus, row, "title", line) if row.get("title") is not None else ""
+        one = Passage(text_of(corpus, row, "_id", line), text_of(corpus, row, "text", line), title)
+        if not one.id:
+            raise BadData(corpus, "`_id` is empty. Give each document an `_id` of its own.", line)
         if one.id in passages:
             raise BadData(corpus, f"the document {one.id!r} is there twice. Give each an `_id` of its own.", line)
         passages[one.id] = one
-    texts = {
-        text_of(queries, row, "_id", line): text_of(queries, row, "text", line)
-        for line, row in files.rows(queries, "a query in each line")
-    }
+    texts: dict[str, str] = {}
+    for line, row in files.rows(queries, "a query in each line"):
+        name = text_of(queries, row, "_id", line)
+        if name in texts:
+            raise BadData(queries, f"the query {name!r} is there twice. Give each an `_id` of its own.", line)
+        texts[name] = text_of(queries, row, "text", line)
     relevant: dict[str, dict[str, int]] = {}
     for number, judged in enumerate(files.text(qrels, "query, document and grade, set apart by tabs").split("\n"), 1):
         cells = judged.rstrip("\r").split("\t")
@@ -98,31 +104,34 @@ def read_squad(path: Path, passages: Path | None = None) -> QuestionSet:
     """
     files = Files()
     paragraphs = list(_paragraphs(path, files))
-    contexts = [text_of(path, one, "context") for one in paragraphs]
+    contexts = [text_of(path, one, "context", at) for at, one in paragraphs]
     if passages is not None:
-        contexts = [text_of(passages, one, "context") for one in _paragraphs(passages, files)]
+        contexts = [text_of(passages, one, "context", at) for at, one in _paragraphs(passages, files)]
         if len(contexts) != len(paragraphs):
             raise BadData(passages, f"has {len(contexts)} paragraphs, and {path} has {len(paragraphs)}.")
     names: dict[str, str] = {}
     questions: list[LabelledQuestion] = []
-    for place, (paragraph, context) in enumerate(zip(paragraphs, contexts, strict=True)):
+    for place, ((at, paragraph), context) in enumerate(zip(paragraphs, contexts, strict=True)):
         name = names.setdefault(context, f"p{place}")
-        for row in list_of(path, paragraph, "qas"):
+        for row in list_of(path, paragraph, "qas", at):
             if not isinstance(row, dict):
-                raise BadData(path, f"`qas` of paragraph {place + 1} must hold objects.")
+                raise BadData(path, "`qas` must hold objects.", at)
             possible = not row.get("is_impossible")
-            answers = [text_of(path, one, "text") for one in row.get("answers") or () if isinstance(one, dict)]
+            told = list_of(path, row, "answers", at) if possible or row.get("answers") is not None else []
+            if not all(isinstance(one, dict) for one in told):
+                raise BadData(path, "`answers` must hold objects.", at)
+            answers = [text_of(path, one, "text", at) for one in told]
             questions.append(
                 LabelledQuestion(
                     str(row.get("id", len(questions))),
-                    text_of(path, row, "question"),
+                    text_of(path, row, "question", at),
                     {name: 1} if possible else {},
                     answers if possible else (),
-                    answers if possible else (),
+                    answers if possible and passages is None else (),  # no paragraph of another language has them
                 )
             )
-    told = path.stem if passages is None else f"{path.stem} on {passages.stem}"
-    return QuestionSet(told, questions, files.hexdigest, [Passage(name, text) for text, name in names.items()])
+    named = path.stem if passages is None else f"{path.stem} on {passages.stem}"
+    return QuestionSet(named, questions, files.hexdigest, [Passage(name, text) for text, name in names.items()])
 
 
 def read_cranfield(folder: Path) -> QuestionSet:
@@ -181,21 +190,22 @@ def read_own(path: Path) -> QuestionSet:
     folder = file.parent / "documents"
     if not folder.is_dir():
         raise BadData(folder, "is not there. Put the documents that the questions are about into it.")
-    names = {one.relative_to(folder).as_posix(): one for one in sorted(folder.rglob("*")) if one.is_file()}
-    for one in names.values():
-        files.digest.update(one.read_bytes())
+    names = dict(files_of(folder))
+    for name, one in names.items():
+        files.count(one, name)
     questions = []
     for place, row in enumerate(value, 1):
+        at = f"question {place}"
         if not isinstance(row, dict):
-            raise BadData(file, f"question {place} must be an object.")
+            raise BadData(file, "must be an object.", at)
         document = row.get("document")
         if document is not None and document not in names:
-            raise BadData(file, f"question {place} names the document {document!r}, which is not in {folder}.")
-        answers = [row["answer"]] if isinstance(row.get("answer"), str) else []
-        quotes = [row["quote"]] if isinstance(row.get("quote"), str) else []
+            raise BadData(file, f"names the document {document!r}, which is not in {folder}.", at)
+        answers = [text_of(file, row, "answer", at)] if row.get("answer") is not None else []
+        quotes = [text_of(file, row, "quote", at)] if row.get("quote") is not None else []
         relevant = {} if document is None else {document: 1}
         questions.append(
-            LabelledQuestion(str(place), text_of(file, row, "question"), relevant, answers, quotes or answers)
+            LabelledQuestion(str(place), text_of(file, row, "question", at), relevant, answers, quotes or answers)
         )
     return QuestionSet(file.parent.name, questions, files.hexdigest, folder=folder)
 
@@ -206,7 +216,7 @@ def read_wice(path: Path) -> ClaimSet:
     Source: https://github.com/ryokamoi/wice.
     """
     files = Files()
-    claims = []
+    claims: dict[str, Claim] = {}
     for line, row in files.rows(path, "a claim in each line"):
         label = text_of(path, row, "label", line)
         if label not in LABELS:
@@ -219,25 +229,36 @@ def read_wice(path: Path) -> ClaimSet:
             raise BadData(path, "`supporting_sentences` must hold lists of places in `evidence`.", line)
         meta = row.get("meta")
         name = meta["id"] if isinstance(meta, dict) and isinstance(meta.get("id"), str) else str(line)
-        claims.append(
-            Claim(name, text_of(path, row, "claim", line), evidence, label, [frozenset(one) for one in named])
-        )
+        if name in claims:
+            raise BadData(path, f"the claim {name!r} is there twice. Give each a `meta.id` of its own.", line)
+        sentences = [storable(one) for one in evidence]
+        claims[name] = Claim(name, text_of(path, row, "claim", line), sentences, label, list(map(frozenset, named)))
     if not claims:
-        raise BadData(path, "holds no claims.")
-    return ClaimSet(path.stem, claims, files.hexdigest)
+        raise BadData(path, "holds no claims. Choose another file, or another --format.")
+    return ClaimSet(path.stem, list(claims.values()), files.hexdigest)
 
 
-def _paragraphs(path: Path, files: Files) -> Iterator[dict[str, Any]]:
+def files_of(folder: Path) -> Iterator[tuple[str, Path]]:
+    """The files of a folder and of those in it, with their paths; hidden ones are left out, as a source's are."""
+    for one in sorted(folder.rglob("*")):
+        inside = one.relative_to(folder)
+        if not any(part.startswith(".") for part in inside.parts) and one.is_file():
+            yield inside.as_posix(), one
+
+
+def _paragraphs(path: Path, files: Files) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each paragraph, with where it stands in the file."""
     value = files.json(path, "`data` with articles")
     if not isinstance(value, dict):
         raise BadData(path, "must be a JSON object with `data`.")
     for number, article in enumerate(list_of(path, value, "data"), 1):
         if not isinstance(article, dict):
-            raise BadData(path, f"article {number} of `data` must be an object.")
-        for paragraph in list_of(path, article, "paragraphs"):
+            raise BadData(path, "must be an object.", f"article {number} of `data`")
+        for place, paragraph in enumerate(list_of(path, article, "paragraphs", f"article {number}"), 1):
+            at = f"article {number}, paragraph {place}"
             if not isinstance(paragraph, dict):
-                raise BadData(path, f"`paragraphs` of article {number} must hold objects.")
-            yield paragraph
+                raise BadData(path, "must be an object.", at)
+            yield at, paragraph
 
 
 def _parts(path: Path, text: str) -> Iterator[tuple[str, str]]:

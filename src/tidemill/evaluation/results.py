@@ -1,11 +1,12 @@
 """What came of a run, as JSON, and two of them side by side."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from tidemill.analysis.paired_test import PairedTest, paired_test
 from tidemill.core.json import Json
@@ -76,6 +77,19 @@ class Compared:
     test: PairedTest
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two runs over the same data.
+
+    Attributes:
+        differences: the versions and options in which they differ, with the value of each.
+        metrics: each metric that both have.
+    """
+
+    differences: Mapping[str, tuple[Json, Json]]
+    metrics: Sequence[Compared]
+
+
 def load(path: Path) -> dict[str, Any]:
     """A result that was written to a file.
 
@@ -86,15 +100,15 @@ def load(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise BadData(path, "is not there. `tidemill eval retrieval … --out FILE` writes one.") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadData(path, f"can't be read as a result: {error}.") from error
-    if not isinstance(value, dict) or value.get("object") != OBJECT or not isinstance(value.get("questions"), dict):
+    if not _is_result(value):
         raise BadData(path, "is no result of an evaluation. `tidemill eval retrieval … --out FILE` writes one.")
     return value
 
 
-def compare(a: Path, b: Path, seed: int = 0) -> Sequence[Compared]:
-    """Each metric that both runs have, question by question.
+def compare(a: Path, b: Path, seed: int = 0) -> Comparison:
+    """In what two runs differ, and each metric that both have, question by question.
 
     Raises:
         BadData: they are of different kinds or data, or have no question in common.
@@ -102,7 +116,7 @@ def compare(a: Path, b: Path, seed: int = 0) -> Sequence[Compared]:
     first, second = load(a), load(b)
     for name, one, other in (
         ("kinds", first.get("kind"), second.get("kind")),
-        ("data", first.get("data", {}).get("digest"), second.get("data", {}).get("digest")),
+        ("data", first["data"].get("digest"), second["data"].get("digest")),
     ):
         if one != other:
             raise BadData(b, f"is of other {name} than {a} ({other} and {one}). Compare two runs over the same.")
@@ -119,9 +133,26 @@ def compare(a: Path, b: Path, seed: int = 0) -> Sequence[Compared]:
             test = paired_test(ours, theirs, seed)
             found.append(Compared(metric, sum(ours) / len(ours), sum(theirs) / len(theirs), test))
     if not found:
-        raise BadData(b, f"has no question in common with {a} that both have a figure for.")
-    return found
+        raise BadData(
+            b, f"has no question in common with {a} that both have a figure for; `--k` must be the same, too."
+        )
+    return Comparison(_differences(first, second), found)
+
+
+def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Json, Json]]:
+    ours, theirs = ({**one["versions"], **one["options"]} for one in (first, second))
+    names = dict.fromkeys([*ours, *theirs])
+    return {name: (ours.get(name), theirs.get(name)) for name in names if ours.get(name) != theirs.get(name)}
+
+
+def _is_result(value: object) -> TypeGuard[dict[str, Any]]:
+    if not isinstance(value, dict) or value.get("object") != OBJECT:
+        return False
+    parts = [value.get(name) for name in ("data", "versions", "options", "questions")]
+    return all(isinstance(one, dict) for one in parts) and all(
+        isinstance(one, dict) for one in value["questions"].values()
+    )
 
 
 def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -23,20 +23,28 @@ class DocumentSearch(Protocol):
 async def measure(
     search: DocumentSearch, questions: Sequence[LabelledQuestion], k: int, told: Told
 ) -> Mapping[str, Figures]:
-    """The metrics of each question that something answers.
-
-    Raises:
-        InvalidInput: nothing answers any of them.
-    """
-    asked = [question for question in questions if question.relevant]
-    if not asked:
-        raise InvalidInput("No document of the set answers any of its questions, so retrieval can't be measured.")
+    """The metrics of each question that something answers. Raises as `answerable` does."""
+    asked = answerable(questions)
     found: dict[str, Figures] = {}
     for place, question in enumerate(asked):
         told("questions", place, len(asked))
         found[question.id] = figures(await search.documents(question.text, k), question.relevant, k)
     told("questions", len(asked), len(asked))
     return found
+
+
+def answerable(questions: Sequence[LabelledQuestion]) -> list[LabelledQuestion]:
+    """The questions that some document answers.
+
+    Raises:
+        InvalidInput: there are none, so nothing can be measured.
+    """
+    asked = [question for question in questions if question.relevant]
+    if not asked:
+        raise InvalidInput(
+            "No document of the set answers any of its questions, so retrieval can't be measured.", param="data"
+        )
+    return asked
 
 
 def figures(ranking: Sequence[str], relevant: Mapping[str, int], k: int) -> dict[str, float]:

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from tidemill.core.classification import Level
 from tidemill.core.clock import Clock
@@ -11,13 +10,15 @@ from tidemill.core.context import Asker
 from tidemill.core.document import CleanDocument, DocumentKind, RawDocument, Source, SourceKind
 from tidemill.core.errors import InvalidInput
 from tidemill.core.ids import new_id
-from tidemill.core.search import Filters, Hit, Reader, SearchMode
+from tidemill.core.search import Filters, Hit, Reader, SearchMode, SelfQuerying
 from tidemill.core.sync import Sync, SyncCounts, SyncState
 from tidemill.evaluation.data import Passage, QuestionSet
+from tidemill.evaluation.readers import files_of
 from tidemill.evaluation.retrieval import Told
 from tidemill.flows.chunk_vectors import ChunkVectors
 from tidemill.flows.reading import DocumentReading
 from tidemill.knowledge.search import MOST_HITS, Search, SearchRequest
+from tidemill.readers.draft import clean
 from tidemill.readers.port import Reader as DocumentReader
 from tidemill.readers.port import Unreadable
 from tidemill.settings.knowledge import ChunkSettings
@@ -42,11 +43,11 @@ class Filled:
 
 
 class GivenText:
-    """Takes a document's bytes as its clean text."""
+    """Takes a document's bytes as its text, cleaned as every document's is."""
 
     async def read(self, document: RawDocument) -> CleanDocument:
         """As the port says."""
-        text = document.data.decode()
+        text = clean(document.data.decode())
         if not text.strip():
             raise Unreadable(f"{document.path} is empty.", "empty")
         return CleanDocument(text, DocumentKind.DOCUMENT)
@@ -85,7 +86,7 @@ class EvaluationIndex:
 
         Raises:
             InvalidInput: none of them could be read.
-                ModelNotFound: the embedding model is not there.
+            ModelNotFound: the embedding model is not there.
         """
         source = Source(new_id(), "evaluation", SourceKind.UPLOAD, "", None, self._clock(), Level.PUBLIC)
         async with self._pool.connection() as connection, connection.transaction():
@@ -95,7 +96,7 @@ class EvaluationIndex:
         await self._syncs.begin(sync.id, self._clock())
         asker = Asker(trace_id=new_id().hex, level=LEVEL)
         reading = DocumentReading(self._reader if data.folder else GivenText(), self._chunks)
-        total = len(data.passages) if data.folder is None else sum(1 for _ in _files(data.folder))
+        total = len(data.passages) if data.folder is None else sum(1 for _ in files_of(data.folder))
         chunks = unread = 0
         for place, raw in enumerate(_raw(data)):
             told("documents", place, total)
@@ -155,9 +156,8 @@ class EvaluatedSearch:
 
     async def passages(self, question: str, limit: int) -> Sequence[Hit]:
         """The best passages."""
-        request = SearchRequest(
-            question, Reader(LEVEL), Filters(), mode=self._mode, limit=limit, self_query=self._self_query
-        )
+        reading = SelfQuerying.RULES if self._self_query else SelfQuerying.NONE
+        request = SearchRequest(question, Reader(LEVEL), Filters(), mode=self._mode, limit=limit, self_query=reading)
         return (await self._search.search(request)).hits
 
 
@@ -165,12 +165,8 @@ def _raw(data: QuestionSet) -> Iterator[RawDocument]:
     if data.folder is None:
         yield from (RawDocument(one.id, _text(one).encode(), title=one.title or None) for one in data.passages)
     else:
-        yield from (RawDocument(name, path.read_bytes()) for name, path in _files(data.folder))
+        yield from (RawDocument(name, path.read_bytes()) for name, path in files_of(data.folder))
 
 
 def _text(passage: Passage) -> str:
     return f"{passage.title}\n{passage.text}" if passage.title else passage.text
-
-
-def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    yield from ((one.relative_to(folder).as_posix(), one) for one in sorted(folder.rglob("*")) if one.is_file())
