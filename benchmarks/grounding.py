@@ -22,7 +22,8 @@ from tidemill.knowledge.grounding.features import lexical
 from tidemill.knowledge.grounding.words import words_of
 
 REPEATS = 5
-LEAST = 0.5
+THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+"""Of which 0.5 is the setting's default."""
 BINS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 _WORD = re.compile(r"\w+")
 
@@ -114,11 +115,13 @@ def _reliability(rows: Rows, real: NDArray[np.int64], partly: Floats) -> None:
             f"grounding    confidence {low:.1f}–{high:.1f}: {inside.sum():3} claims, mean {chance[inside].mean():.2f}, "
             f"supported {labels[inside].mean():.2f}, in part at least {partly[inside].mean():.2f}"
         )
-    kept = chance >= LEAST
-    print(
-        f"grounding    expected calibration error {gap:.3f}, Brier {((chance - labels) ** 2).mean():.3f}; kept at "
-        f"{LEAST}: {kept.sum()} claims, supported {labels[kept].mean():.3f}, in part at least {partly[kept].mean():.3f}"
-    )
+    print(f"grounding    expected calibration error {gap:.3f}, Brier {((chance - labels) ** 2).mean():.3f}")
+    for least in THRESHOLDS:
+        kept = chance >= least
+        print(
+            f"grounding    support_threshold {least}: {kept.sum():3} claims kept, supported {labels[kept].mean():.3f}, in "
+            f"part at least {partly[kept].mean():.3f}; of the supported ones {labels[kept].sum() / labels.sum():.3f}"
+        )
 
 
 def _spans(claims: Sequence[Wice]) -> None:
