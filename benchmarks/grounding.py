@@ -119,7 +119,7 @@ def _reliability(rows: Rows, real: NDArray[np.int64], partly: Floats) -> None:
     for least in THRESHOLDS:
         kept = chance >= least
         print(
-            f"grounding    support_threshold {least}: {kept.sum():3} claims kept, supported {labels[kept].mean():.3f}, in "
+            f"grounding    support_threshold {least}: {kept.sum():3} kept, supported {labels[kept].mean():.3f}, in "
             f"part at least {partly[kept].mean():.3f}; of the supported ones {labels[kept].sum() / labels.sum():.3f}"
         )
 
