@@ -72,7 +72,9 @@ async def test_the_summary_of_a_conversation_is_handed_over_as_well(services: Da
     assert [summary["content"] for summary in conversation["summaries"]] == [SUMMARY]
 
 
-@pytest.mark.parametrize("right", [Right.CONVERSATIONS, Right.FILES, Right.REVIEWS_READ, Right.MODELS_USE])
+@pytest.mark.parametrize(
+    "right", [Right.CONVERSATIONS, Right.FILES, Right.REVIEWS_READ, Right.MODELS_USE, Right.KNOWLEDGE_READ]
+)
 async def test_a_key_that_may_not_read_all_of_a_persons_texts_exports_none(
     services: DataServices, heron: User, right: Right
 ) -> None:
