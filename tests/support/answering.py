@@ -100,7 +100,9 @@ def deployment(*models: str, fallbacks: Sequence[Fallback] = ()) -> Deployment:
     return Deployment(Task.ANSWER, "answers", "route:v1", route=route)
 
 
-def answers_of(chat, *, search=None, served_by=None, embedder=None, repository=None, chosen=None, **settings):
+def answers_of(
+    chat, *, search=None, served_by=None, embedder=None, repository=None, chosen=None, runs_here=None, **settings
+):
     """The service, with everything but the model made for tests."""
 
     async def scripted():
@@ -116,4 +118,5 @@ def answers_of(chat, *, search=None, served_by=None, embedder=None, repository=N
         AnswerSettings(**settings),
         keep_days=7,
         clock=lambda: NOON,
+        runs_here=runs_here or (lambda model: False),
     )

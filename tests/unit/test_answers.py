@@ -502,3 +502,22 @@ def test_the_same_question_has_the_same_answer_and_citations():
     assert (first.text, first.citations) == (second.text, second.citations)
     assert model.requests[0].messages == model.requests[1].messages
     assert model.requests[0].options == model.requests[1].options
+
+
+def test_a_model_of_this_machine_is_given_less_to_read_and_to_write():
+    many = [Given(f"c{n}", f"Mục {n}. {STEPS.text}", "Quy trình Mua hàng") for n in range(40)]
+    model = ScriptedModel([ScriptedAnswer(BOTH, repeat=True)])
+    for here in (False, True):
+        ask(model, passages=many, runs_here=lambda name, here=here: here)
+    (far, near), (most, least) = ([len(str(one.messages)) for one in model.requests],
+                                  [one.options["max_tokens"] for one in model.requests])  # fmt: skip
+    assert near < far / 2
+    assert (most, least) == (1000, 300)
+
+
+def test_rules_stand_first_and_the_question_last_so_that_what_is_the_same_is_read_once():
+    model = ScriptedModel([ScriptedAnswer(BOTH, repeat=True)])
+    ask(model)
+    ask(model, "Ai ký yêu cầu mua hàng?")
+    first, second = (one.messages for one in model.requests)
+    assert first[:-1] == second[:-1]

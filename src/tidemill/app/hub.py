@@ -201,7 +201,16 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             sources=sources_of(settings, pool, accounts.audit, readers, crawlers, repositories),
             syncs=syncs,
             questions=questions_of(
-                settings, pool, chat, search, embedder, deployments, embedding_deployments, prompts, conversations
+                settings,
+                pool,
+                chat,
+                search,
+                embedder,
+                deployments,
+                embedding_deployments,
+                prompts,
+                conversations,
+                providers.facts,
             ),
             ready=lambda: ready(pool),
         )

@@ -1,7 +1,11 @@
 """Answers from documents."""
 
+from collections.abc import Callable
+
 from tidemill.conversations.service import Conversations
 from tidemill.core.clock import system_clock
+from tidemill.core.errors import ModelNotFound
+from tidemill.core.provider import ModelFacts
 from tidemill.flows.questions import Questions
 from tidemill.knowledge.answers import Answers
 from tidemill.knowledge.grounding.support import Grounding
@@ -27,6 +31,7 @@ def questions_of(
     embedding_deployments: EmbeddingDeployments,
     prompts: Prompts,
     conversations: Conversations,
+    facts: Callable[[str], ModelFacts],
 ) -> Questions:
     """The service that answers questions."""
     answers = Answers(
@@ -39,5 +44,13 @@ def questions_of(
         settings.knowledge.answers,
         keep_days=settings.retention.conversation_days,
         clock=system_clock,
+        runs_here=lambda model: _runs_here(facts, model),
     )
     return Questions(answers, conversations)
+
+
+def _runs_here(facts: Callable[[str], ModelFacts], model: str) -> bool:
+    try:
+        return facts(model).local
+    except ModelNotFound:  # of a route's target that is not there; the next one is asked
+        return False

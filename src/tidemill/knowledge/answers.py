@@ -118,6 +118,7 @@ class Answers:
         settings: of answers.
         keep_days: how long answers are kept.
         clock: the time.
+        runs_here: whether a model is one of this machine's own, which is given less to read and to write.
         timer: monotonic seconds.
     """
 
@@ -133,6 +134,7 @@ class Answers:
         *,
         keep_days: float,
         clock: Clock,
+        runs_here: Callable[[str], bool] = lambda model: False,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._chat = chat
@@ -145,6 +147,7 @@ class Answers:
         self._settings = settings
         self._keep_days = keep_days
         self._clock = clock
+        self._runs_here = runs_here
         self._timer = timer
 
     async def answer(self, question: Question, asker: Asker, reader: Reader) -> Answer:
@@ -226,20 +229,28 @@ class Answers:
 
     async def _served_by(self, course: _Course) -> Deployment:
         prompt = answer_prompt(self._prompts, course.question, course.language)
-        chosen = self._settings
+        chosen, deployment = self._settings, await self._deployment()
+        longest = chosen.local_output_tokens if self._is_local(deployment) else chosen.max_output_tokens
         sampling: dict[str, Json] = {
             "temperature": chosen.temperature,
             "top_p": chosen.top_p,
-            "max_tokens": chosen.max_output_tokens,
+            "max_tokens": min(longest, chosen.max_output_tokens),
             "seed": SEED,
         }
-        return replace(await self._deployment(), prompt_version=prompt.version, sampling=sampling)
+        return replace(deployment, prompt_version=prompt.version, sampling=sampling)
+
+    def _is_local(self, deployment: Deployment) -> bool:
+        """Whether the model that is asked first is one of this machine's own."""
+        route = deployment.route
+        return self._runs_here(deployment.model if route is None else route.targets[0].model)
 
     async def _attempt(
         self, course: _Course, deployment: Deployment, draft: Draft
     ) -> AsyncGenerator[tuple[str, CheckedSentence], None]:
         """One model's answer; with fewer passages where its context holds no more."""
         packed = course.packed
+        if self._is_local(deployment) and packed.tokens > self._settings.local_context_tokens:
+            packed = pack(list(packed.given.values()), self._settings.local_context_tokens)
         for left in reversed(range(SHRINKINGS + 1)):
             check = CitationCheck(
                 self._grounding,

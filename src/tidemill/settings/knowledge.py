@@ -44,6 +44,12 @@ class AnswerSettings(Section):
         2000, ge=200, description="Tokens of the passages that the model reads, estimated from their bytes."
     )
     max_output_tokens: int = Field(1000, ge=16, description="Tokens of the longest answer.")
+    local_context_tokens: int = Field(
+        600, ge=200, description="As `max_context_tokens`, where a model on this machine answers: it reads slowly."
+    )
+    local_output_tokens: int = Field(
+        300, ge=16, description="As `max_output_tokens`, where a model on this machine answers."
+    )
     temperature: float = Field(0.1, ge=0, le=2, description="How much chance has a part in the answer.")
     top_p: float = Field(0.9, gt=0, le=1, description="Of which part of the likely words the next one is drawn.")
     min_answer_length: int = Field(10, ge=0, description="Characters of the shortest answer that is good enough.")
