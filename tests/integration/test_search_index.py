@@ -11,6 +11,8 @@ from tidemill.core.search import Filters, Reader
 from tidemill.store.database import Pool
 from tidemill.store.narrowing import narrowing_of
 from tidemill.store.postings import visible_scopes
+from tidemill.store.retention import RetentionRepository
+from tidemill.store.search_index import forget_terms
 from tidemill.store.vectors import VectorSpaces, current_space, nearest
 
 
@@ -41,6 +43,18 @@ async def test_an_edit_keeps_the_rows_and_vectors_of_the_chunks_that_stay(pool: 
     assert [one.text for one in await spaces.pending(space, 10)] == ["zero"]
     spans = await index.rows("SELECT span_start FROM chunks WHERE text = 'one'")
     assert spans == [{"span_start": 5}]
+
+
+async def test_a_word_that_no_document_has_any_more_is_forgotten_and_the_others_stay(pool: Pool, index: Index) -> None:
+    source = await index.source()
+    document = await index.document(source, "a.md", "Heron earns three thousand", "one")
+    await index.document(source, "b.md", "three herons")
+    await index.rewrite(source, document, cut("one"))
+    due = RetentionRepository(pool)
+    assert await due.due("unused_words", NOON) == await forget_terms(pool) == 2
+    words = {row["term"] for row in await index.rows("SELECT term FROM terms")}
+    assert words == {"one", "three", "heron"}
+    assert await due.due("unused_words", NOON) == await forget_terms(pool) == 0
 
 
 async def test_writing_the_same_twice_writes_nothing(index: Index) -> None:

@@ -40,6 +40,7 @@ from tidemill.store.personal_data import PersonalData
 from tidemill.store.responses import ResponseRepository
 from tidemill.store.retention import RetentionRepository
 from tidemill.store.reviews import ReviewRepository
+from tidemill.store.search_index import forget_terms
 from tidemill.store.syncs import SyncRepository
 
 
@@ -84,6 +85,10 @@ def kept_data(settings: Settings, pool: Pool, files: FileRepository, blobs: Blob
     async def forget_changes_before(before: datetime) -> int:
         return await forget_changes(reviews, blobs, before, system_clock())
 
+    async def forget_words(before: datetime) -> int:
+        del before  # a word that no document has is due at once
+        return await forget_terms(pool)
+
     texts = InferenceRepository(pool).forget_texts
     yield Kept("inference_texts", timedelta(days=keep.inference_text_days), due("inference_texts"), texts, True)
     changes = timedelta(days=keep.review_change_days)
@@ -107,6 +112,7 @@ def kept_data(settings: Settings, pool: Pool, files: FileRepository, blobs: Blob
     versions = timedelta(days=settings.knowledge.sources.version_days)
     documents = DocumentRepository(pool, blobs)
     yield Kept("document_versions", versions, due("document_versions"), documents.forget_versions)
+    yield Kept("unused_words", timedelta(0), due("unused_words"), forget_words)
     yield Kept("syncs", days, due("syncs"), partial(forget_syncs, pool, SyncRepository(pool)))
     yield Kept("alerts", days, due("alerts"), AlertRepository(pool).forget)
     yield Kept("log_files", days, partial(count_old_logs, logs), partial(empty_old_logs, logs))

@@ -8,6 +8,7 @@ from typing import LiteralString
 from uuid import UUID
 
 from tidemill.store.database import Pool
+from tidemill.store.search_index import UNUSED_TERMS
 
 LOCK = 7304771241
 """Advisory: one process at a time deletes what is due."""
@@ -32,6 +33,7 @@ DUE: Mapping[str, LiteralString] = {
     "document_versions": "SELECT count(*) AS due FROM document_versions WHERE ended_at < %(before)s",
     "syncs": "SELECT count(*) AS due FROM source_syncs AS old WHERE finished_at < %(before)s AND EXISTS (SELECT 1 "
     "FROM source_syncs AS newer WHERE newer.source_id = old.source_id AND newer.created_at > old.created_at)",
+    "unused_words": f"SELECT count(*) AS due FROM ({UNUSED_TERMS}) AS unused",  # noqa: S608 - a constant
     "cached_embeddings": "SELECT count(*) AS due FROM embedding_cache WHERE created_at < %(before)s",
 }
 

@@ -7,11 +7,12 @@ from uuid import UUID
 
 from tidemill.analysis.terms import terms, without_diacritics
 from tidemill.core.document import Chunk, embedded_text
-from tidemill.store.database import Connection
+from tidemill.store.database import Connection, Pool
 
 LOCK = 7304771251
 """Advisory: shared by whoever writes or deletes chunks; alone for whoever makes a space, so that a space misses no
-chunk, and for whoever stores vectors, so that none comes for a chunk that is being deleted."""
+chunk, for whoever stores vectors, so that none comes for a chunk that is being deleted, and for whoever forgets terms,
+so that none goes that is about to be used."""
 MOST = 32_767
 """The highest frequency that is counted: a `smallint`."""
 
@@ -51,6 +52,10 @@ SELECT term, plain FROM unnest(%(terms)s::text[], %(plain)s::text[]) AS asked(te
 WHERE NOT EXISTS (SELECT 1 FROM terms AS known WHERE known.term = asked.term)
 ORDER BY term ON CONFLICT (term) DO NOTHING
 """
+UNUSED_TERMS = "SELECT id FROM terms WHERE (SELECT 1 FROM postings WHERE term_id = terms.id LIMIT 1) IS NULL"
+"""Looks each term up in the index: a join would read all postings, of which there are a hundred times as many."""
+FORGET_TERMS = "DELETE FROM terms WHERE id = ANY(%s) AND NOT EXISTS (SELECT 1 FROM postings WHERE term_id = terms.id)"
+FORGOTTEN_AT_ONCE = 10_000
 SHARE_VECTORS = """
 INSERT INTO chunk_vectors (space_id, chunk_id, scope_id, vector)
 SELECT DISTINCT ON (there.space_id, added.id) there.space_id, added.id, added.scope_id, there.vector
@@ -194,6 +199,23 @@ async def _add(connection: Connection, document_id: UUID, scope_id: int, chunks:
                 await copy.write_row((numbers[term], scope_id, ids[chunk.ordinal], min(count, MOST), length))
     await connection.execute(SHARE_VECTORS, {"chunks": list(ids.values())})
     await connection.execute(QUEUE, {"chunks": list(ids.values())})
+
+
+async def forget_terms(pool: Pool) -> int:
+    """Deletes the terms that no chunk has any more, such as the names in a document that is gone; how many there were.
+
+    Nobody writes while some of them are deleted, since whoever adds a chunk has looked its terms' numbers up before.
+    """
+    async with pool.connection() as connection:
+        cursor = await connection.execute(UNUSED_TERMS)
+        unused = [int(str(row["id"])) for row in await cursor.fetchall()]
+    forgotten = 0
+    for some in range(0, len(unused), FORGOTTEN_AT_ONCE):
+        async with pool.connection() as connection, connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+            cursor = await connection.execute(FORGET_TERMS, (unused[some : some + FORGOTTEN_AT_ONCE],))
+            forgotten += cursor.rowcount
+    return forgotten
 
 
 async def term_numbers(connection: Connection, wanted: set[str]) -> Mapping[str, int]:
