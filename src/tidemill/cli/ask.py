@@ -70,4 +70,6 @@ def _end(answer: dict[str, Any], said: str) -> None:
         quote = " ".join(one["used_content"].split())
         quote = quote if len(quote) <= QUOTED else f"{quote[:QUOTED]}…"
         sys.stdout.write(f"\n{one['reference']}{f'  {where}' if where else ''}\n    “{quote}”\n")
+    if reason := answer["response_metadata"].get("failure_message"):
+        sys.stderr.write(f"{reason}\n")
     sys.stderr.write(f"{answer['status']}, confidence {answer['confidence_score']:.2f}, {answer['id']}\n")

@@ -35,6 +35,7 @@ from tidemill.knowledge.texts import (
     SYSTEM_ERROR,
     answer_messages,
     answer_prompt,
+    on_one_line,
     template_text,
 )
 from tidemill.llm.port import ChatModel
@@ -42,6 +43,8 @@ from tidemill.llm.prompts.shipped import Prompts
 from tidemill.settings.knowledge import AnswerSettings
 from tidemill.store.answers import AnswerRepository
 
+ECHOED = 200
+"""Characters of a question that an answer repeats."""
 SHOWN_WITHOUT_MODEL = 3
 """Passages that stand in an answer when no model could write one."""
 SHRINKINGS = 2
@@ -335,7 +338,7 @@ class Answers:
         return replace(answer, issues=[Issue.LOW_CONFIDENCE])
 
     def _not_found(self, course: _Course, status: AnswerStatus, draft: Draft | None = None) -> Answer:
-        said = template_text(self._prompts, NO_CONTEXT, course.language, question=course.text)
+        said = template_text(self._prompts, NO_CONTEXT, course.language, question=on_one_line(course.text, ECHOED))
         return self._made(course, said, status, Outcome.NOT_FOUND, 0.0, [], draft)
 
     def _passages_alone(self, course: _Course, draft: Draft) -> Answer:
@@ -405,7 +408,7 @@ def _worth(draft: Draft) -> tuple[bool, int, float]:
 
 
 def _without(deployment: Deployment, draft: Draft) -> Deployment | None:
-    """The same route without the models up to the one that has answered; `None` where nobody else is left."""
+    """The same route without the model that has answered; `None` where nobody else is left."""
     route, served = deployment.route, draft.served
     if route is None or served is None:
         return None

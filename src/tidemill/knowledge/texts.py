@@ -32,14 +32,17 @@ def answer_messages(
     """What the model is asked: rules, passages in a message of their own, and the question as the last message."""
     values: dict[str, object] = {"passages": packed.values(language), "question": text}
     if "access_level" in prompt.variables:
-        values |= {"department": _short(question.department or "", 200), "access_level": question.access_level or ""}
+        values |= {
+            "department": on_one_line(question.department or "", 200),
+            "access_level": question.access_level or "",
+        }
     return prompt.render(values)
 
 
 def rewrite_messages(prompt: PromptTemplate, history: Sequence[Turn], text: str, language: str) -> list[JsonObject]:
     """What a model is asked for a question that stands alone. Of what may not leave the network it says so."""
     names, told = SPEAKERS[language], history[-TURNS:]
-    lines = [f"{names.get(one.role, one.role)}: {_short(one.content)}" for one in told]
+    lines = [f"{names.get(one.role, one.role)}: {on_one_line(one.content)}" for one in told]
     level = max((one.level for one in told), key=lambda level: level.rank, default=Level.INTERNAL)
     if level.rank > Level.INTERNAL.rank:
         lines.insert(0, f"classification: {level.value}")
@@ -52,7 +55,7 @@ def template_text(prompts: Prompts, name: str, language: str, **values: object) 
     return "\n\n".join(str(one["content"]) for one in said).strip()
 
 
-def _short(text: str, limit: int = TURN_CHARACTERS) -> str:
+def on_one_line(text: str, limit: int = TURN_CHARACTERS) -> str:
     """On one line, so that nothing in it looks like a rule of its own."""
     flat = " ".join(text.split())
     return flat if len(flat) <= limit else f"{flat[:limit]} […]"
