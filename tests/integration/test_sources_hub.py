@@ -160,6 +160,12 @@ def test_an_upload_is_found_and_taken_back(hub: Hub, folder: Path) -> None:
         taken = done(admin.delete(f"{path}/{document['id']}"))
         admin.get(f"/v1/sources/{source}/syncs/{taken['id']}/events")
         assert done(admin.get(path))["data"] == []
+        sent = done(admin.post(path, files={"file": ("broken.pdf", b"%PDF-1.4 and nothing")}))
+        admin.get(f"/v1/sources/{source}/syncs/{sent['sync']['id']}/events")
+        assert [one["path"] for one in command(hub, "failures", "drop")] == ["broken.pdf"]
+        assert command(hub, "take-back", "drop", "broken.pdf")["state"] == "done"
+        assert command(hub, "failures", "drop") == []
+        assert admin.delete(path, params={"path": "broken.pdf"}).status_code == 404
         for bad in ({"file": ("a.md", b"")}, {"file": ("..", b"x")}):
             assert admin.post(path, files=bad).status_code == 400
         assert admin.post(f"/v1/sources/{source}/documents", data={"path": "a"}).status_code == 400

@@ -64,6 +64,28 @@ async def test_a_file_of_the_same_time_and_size_is_not_opened(tmp_path: Path) ->
     assert isinstance((await crawled(source, {"a.md": Known("digest", settled.etag)}))["a.md"], RawDocument)
 
 
+async def test_a_folder_above_that_turns_into_a_link_leads_nowhere(tmp_path: Path) -> None:
+    for place, text in (("mine", "my own"), ("theirs", "a secret")):
+        (tmp_path / place / "files").mkdir(parents=True)
+        for name in ("a.md", "b.md"):
+            (tmp_path / place / "files" / name).write_text(text)
+    crawl = FolderCrawler(1000, []).crawl(folder(tmp_path / "mine" / "files"), {})
+    assert isinstance(await anext(crawl), RawDocument)
+    (tmp_path / "mine").rename(tmp_path / "moved")
+    (tmp_path / "mine").symlink_to("theirs")
+    left = [one async for one in crawl]
+    assert [type(one) for one in left] == [Failed]
+
+
+async def test_a_folder_that_is_empty_all_at_once_forgets_nothing(tmp_path: Path) -> None:
+    source = folder(tmp_path)
+    assert await crawled(source) == {}
+    with pytest.raises(NotFound, match="If a disk is to be mounted there"):
+        await crawled(source, {"a.md": Known("digest", None)})
+    (tmp_path / ".keep").write_text("")
+    assert await crawled(source, {"a.md": Known("digest", None)}) == {}
+
+
 @pytest.mark.parametrize("location", ["relative", "/no/such/folder", "/tmp/../tmp", "/\0"])
 def test_what_is_no_folder_is_said(location: str) -> None:
     with pytest.raises((InvalidInput, NotFound)):

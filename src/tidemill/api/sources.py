@@ -382,6 +382,18 @@ async def take_back(request: Request, source_id: UUID, document_id: UUID) -> Syn
     return _sync(await services.syncs.start(source_id, caller.owner_id))
 
 
+@router.delete(
+    "/sources/{source_id}/documents", status_code=202, summary="Take an upload back by its name", dependencies=ADD
+)
+async def take_back_by_name(
+    request: Request, source_id: UUID, path: Annotated[str, Query(min_length=1, max_length=2000)]
+) -> SyncShown:
+    """Takes what was uploaded under this name back, also where it could not be read; the answer's sync removes it."""
+    services, caller = services_of(request), caller_of(request.scope)
+    await services.sources.take_back_by_name(source_id, path, caller)
+    return _sync(await services.syncs.start(source_id, caller.owner_id))
+
+
 async def _events(syncs: SyncFlow, sync: Sync) -> AsyncGenerator[bytes, None]:
     said: bytes = b""
     found: Sync | None = sync

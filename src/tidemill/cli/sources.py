@@ -149,6 +149,20 @@ def upload(
         _follow(client, found, as_json=as_json)
 
 
+@app.command("take-back")
+def take_back(
+    source: Named,
+    names: Annotated[list[str], typer.Argument(help="The names of what was uploaded.", metavar="NAME…")],
+    as_json: Json = False,
+) -> None:
+    """Take uploaded documents back, with all that was made of them."""
+    with hub(load_settings()) as client:
+        found = _find(client, source)
+        for name in names:
+            client.remove(f"/v1/sources/{found['id']}/documents?path={quote(name, safe='')}")
+        _follow(client, found, as_json=as_json)
+
+
 @app.command()
 def failures(source: Named, as_json: Json = False) -> None:
     """List what could not be read, and why."""

@@ -27,6 +27,7 @@ from tidemill.outbound import Outbound, Refused
 
 LARGEST_FEED = 10_000_000
 LONGEST_PATH = 1000
+"""Bytes of an entry's identifier; a longer one is known by its digest, for two may begin alike."""
 LONGEST_FIELD = 500
 _NOT_A_FEED = (
     "{url} is no RSS or Atom feed. Give the feed's own address; a page often names it in its head, as an alternate "
@@ -161,11 +162,10 @@ def _of(parsed: Any, url: str, platform: str, most: int) -> Iterator[_Entry]:
     for entry in parsed.entries[:most]:
         link = canonical_url(str(entry.link), url) if entry.get("link") else None
         content = _content(entry)
-        path = storable(str(entry.get("id") or link or ""))[:LONGEST_PATH]
-        if not path:
-            path = (
-                "entry-" + hashlib.sha256(f"{entry.get('title', '')}\n{content}".encode(errors="replace")).hexdigest()
-            )
+        path = storable(str(entry.get("id") or link or ""))
+        if not 0 < len(path.encode()) <= LONGEST_PATH:
+            said = path or f"{entry.get('title', '')}\n{content}"
+            path = "entry-" + hashlib.sha256(said.encode(errors="replace")).hexdigest()
         yield _Entry(
             path,
             link,

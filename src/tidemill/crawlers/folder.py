@@ -1,7 +1,7 @@
 """The files of a folder on this machine.
 
-Nothing outside of it is read: symbolic links are passed over, and a file is opened step by step from the folder on,
-so that a folder which turns into a link between two looks leads nowhere.
+Nothing outside of it is read: symbolic links are passed over, and a file is opened step by step, so that a folder which
+turns into a link between two looks leads nowhere.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from tidemill.crawlers.options import PASSED_OVER, FileOptions, options_of
 from tidemill.crawlers.patterns import NOT_TEXT, Patterns, suffix_of
 from tidemill.crawlers.port import Failed, Found, Known, Unchanged
 
+_STEP: int | None = getattr(os, "O_PATH", None)
 SETTLED_SECONDS = 2.0
 """A file that was written later than this before it was looked at could change again without a new time."""
 
@@ -62,7 +63,13 @@ class FolderCrawler:
         """As the port says."""
         root = await asyncio.to_thread(self._root, source)
         options, now = options_of(source, FileOptions), time.time()
-        for file in await asyncio.to_thread(lambda: list(self._files(root, options))):
+        files = await asyncio.to_thread(lambda: list(self._files(root, options)))
+        if known and not files and await asyncio.to_thread(_is_empty, root):
+            raise NotFound(
+                f"The folder {str(root)!r} is empty, and {len(known):,} of its documents are stored. If a disk is to "
+                "be mounted there, mount it and sync again. To be rid of the documents, remove the source."
+            )
+        for file in files:
             etag, before = file.etag(now), known.get(file.path)
             if before is not None and etag is not None and before.etag == etag:
                 yield Unchanged(file.path)
@@ -137,12 +144,23 @@ def collected(parts: Sequence[str], taken: Patterns) -> bool:
     return suffix_of(parts[-1]) not in NOT_TEXT and taken.take(storable("/".join(parts)))
 
 
+def _is_empty(folder: Path) -> bool:
+    """Whether nothing is in it, not even what is passed over."""
+    with os.scandir(folder) as entries:
+        return next(entries, None) is None
+
+
 def _read(root: Path, parts: Sequence[str], most: int) -> bytes:
-    """A file's bytes, opened from the folder on without following a link; at most one more than are read."""
-    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    """A file's bytes, opened step by step without following a link; at most one more than are read.
+
+    From `/` on where a folder above the root need not be readable for that, as on Linux; else from the root on.
+    """
+    start, steps = (root, parts[:-1]) if _STEP is None else (root.anchor, (*root.parts[1:], *parts[:-1]))
+    flags = os.O_DIRECTORY | os.O_NOFOLLOW | (os.O_RDONLY if _STEP is None else _STEP)
+    folder = os.open(start, flags)
     try:
-        for part in parts[:-1]:
-            below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+        for part in steps:
+            below = os.open(part, flags, dir_fd=folder)
             os.close(folder)
             folder = below
         file = os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)

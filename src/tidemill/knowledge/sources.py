@@ -291,6 +291,18 @@ class Sources:
         if document is None or not await self._parts.sources.take_back(source.id, document.path):
             raise NotFound(f"There is no document {document_id}.")
 
+    async def take_back_by_name(self, source_id: UUID, path: str, caller: Caller) -> None:
+        """Takes an upload back by the name that it was given, whether or not it could be read.
+
+        The next sync removes what was made of it.
+
+        Raises:
+            As `receive`; NotFound: nothing was uploaded under this name.
+        """
+        source = await self._for_uploads(source_id, caller)
+        if not await self._parts.sources.take_back(source.id, upload_path(path)):
+            raise NotFound(f"Nothing was uploaded as {path[:300]!r}.", param="path")
+
     async def _for_uploads(self, source_id: UUID, caller: Caller) -> Source:
         source = await self.mine(source_id, caller)
         if source.kind is not SourceKind.UPLOAD:
