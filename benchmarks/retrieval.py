@@ -1,8 +1,8 @@
-"""Retrieval: how well each leg and both together find, through the whole search over PostgreSQL; and how fast.
+"""Retrieval: how well each leg and both together find, through the whole search over PostgreSQL.
 
 `BENCH_DATA` names a folder with Cranfield (`cran.all.1400`, `cran.qry`, `cranqrel`) and XQuAD (`xquad.vi.json`,
-`xquad.en.json`); `BENCH_VECTORS` a folder where vectors are kept between runs; `BENCH_SIZES` numbers of chunks for the
-speed, such as `30000 100000`. Beside bm25s where it is installed, which is no dependency.
+`xquad.en.json`); `BENCH_VECTORS` a folder where vectors are kept between runs. Beside bm25s where it is installed,
+which is no dependency.
 """
 
 import asyncio
@@ -12,16 +12,15 @@ import math
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import retrieval_speed
 from benchmarks.retrieval_data import RetrievalSet, retrieval_sets
+from benchmarks.retrieval_database import NOON, database
 from tidemill.core.classification import Level
 from tidemill.core.context import Asker
 from tidemill.core.document import Chunk, Span, embedded_text
@@ -30,17 +29,12 @@ from tidemill.core.search import Reader, SearchMode, SelfQuerying
 from tidemill.knowledge.search import Search, SearchRequest
 from tidemill.llm.embedding_catalog import E5
 from tidemill.llm.embeddings_e5 import E5Encoder
-from tidemill.settings import Settings
 from tidemill.store.database import Pool, make_pool
-from tidemill.store.embedded import EmbeddedPostgres
-from tidemill.store.schema import migrate
 from tidemill.store.search_index import write
-from tidemill.store.secret_key import load_secret_key
 from tidemill.store.vectors import Space, VectorSpaces
 
 MOST_QUESTIONS = 300
 BEST = 10
-NOON = retrieval_speed.NOON
 PUBLISHED: Mapping[str, str] = {
     "Cranfield": "bm25s .494, MiniLM .514, plain RRF .556",
     "XQuAD vi→vi": "bm25s .959, e5-small .946, plain RRF .965",
@@ -50,15 +44,13 @@ PUBLISHED: Mapping[str, str] = {
 
 
 def run() -> None:
-    """Prints nDCG@10 of each leg and of both, set by set, and the speed; says what was not run."""
+    """Prints nDCG@10 of each leg and of both, set by set; says what was not run."""
     named = os.environ.get("BENCH_DATA")
     sets = list(retrieval_sets(Path(named))) if named else []
     if not sets:
         print("retrieval: not run; BENCH_DATA names no folder with Cranfield or XQuAD\n")
         return
     asyncio.run(_quality(sets))
-    sizes = [int(size) for size in os.environ.get("BENCH_SIZES", "30000").split()]
-    asyncio.run(retrieval_speed.measure([one for one in sets if one.name != "XQuAD vi→en"], sizes))
     print()
 
 
@@ -67,20 +59,11 @@ async def _quality(sets: Sequence[RetrievalSet]) -> None:
     for one in sets:
         with database() as url:
             async with make_pool(url, size=2) as pool:
-                await _index(pool, one, vectors.of(one.passage_key, one.texts, TextKind.PASSAGE))
+                made = vectors.of(one.passage_key, one.texts, TextKind.PASSAGE)
+                space = await VectorSpaces(pool).ensure(E5, "1", made.shape[1], NOON)
+                await index(pool, one, space, made)
                 given = Given(one.questions, vectors.of(one.question_key, one.questions, TextKind.QUERY))
                 await _scores(Search(pool, given, lambda: NOON), one)  # type: ignore[arg-type]
-
-
-@contextmanager
-def database() -> Iterator[str]:
-    """The URL of an empty, migrated database of its own."""
-    with tempfile.TemporaryDirectory(prefix="tidemill-bench-") as folder:
-        Path(folder).chmod(0o711)
-        settings = Settings(data_dir=Path(folder) / "data")
-        with EmbeddedPostgres.acquire(settings, load_secret_key(settings)) as server:
-            migrate(server.url)
-            yield server.url
 
 
 async def _scores(search: Search, one: RetrievalSet) -> None:
@@ -128,13 +111,12 @@ def bm25s(one: RetrievalSet, step: int) -> str:
     return f"{np.mean(scores):.3f}"
 
 
-async def _index(pool: Pool, one: RetrievalSet, vectors: NDArray[np.float32]) -> None:
-    spaces = VectorSpaces(pool)
-    space = await spaces.ensure(E5, "1", vectors.shape[1], NOON)
-    source, scope = await _source(pool)
+async def index(pool: Pool, one: RetrievalSet, space: Space, vectors: NDArray[np.float32]) -> None:
+    """Writes a set's passages as documents of a source, with these vectors."""
+    source, scope = await _source(pool, one.name)
     made: dict[str, bytes] = {}
     async with pool.connection() as connection:
-        await connection.execute("INSERT INTO document_texts VALUES ('none', '')")
+        await connection.execute("INSERT INTO document_texts VALUES ('none', '') ON CONFLICT DO NOTHING")
         for place, (title, text) in enumerate(one.passages):
             document = uuid4()
             await connection.execute(
@@ -143,20 +125,20 @@ async def _index(pool: Pool, one: RetrievalSet, vectors: NDArray[np.float32]) ->
                 "VALUES (%s, %s, %s, %s, 'none', 0, 'none', %s, 'document', %s, '{}', 'bench', %s, %s)",
                 (document, source, scope, str(place), title, one.language, NOON, NOON),
             )
-            digest = hashlib.sha256(f"{place} {embedded_text(title, text)}".encode()).hexdigest()
+            digest = hashlib.sha256(f"{one.name} {place} {embedded_text(title, text)}".encode()).hexdigest()
             made[digest] = vectors[place].tobytes()
             async with connection.transaction():
                 await write(connection, document, scope, [Chunk(0, Span(0, len(text)), text, title, digest, 1)])
-    await spaces.put_vectors(space, made)
+    await VectorSpaces(pool).put_vectors(space, made)
 
 
-async def _source(pool: Pool) -> tuple[UUID, int]:
+async def _source(pool: Pool, name: str) -> tuple[UUID, int]:
     source = uuid4()
     async with pool.connection() as connection:
         await connection.execute(
             "INSERT INTO sources (id, name, kind, location, owner_id, level, strategy, options, created_at) "
-            "VALUES (%s, 'set', 'folder', '/', %s, 'internal', 'auto', '{}', %s)",
-            (source, uuid4(), NOON),
+            "VALUES (%s, %s, 'folder', '/', %s, 'internal', 'auto', '{}', %s)",
+            (source, name, uuid4(), NOON),
         )
         cursor = await connection.execute(
             "INSERT INTO scopes (source_id, level_rank) VALUES (%s, 1) RETURNING id", (source,)

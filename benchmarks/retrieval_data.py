@@ -40,6 +40,12 @@ def retrieval_sets(folder: Path) -> Iterator[RetrievalSet]:
             yield xquad(folder, asked, answered)
 
 
+def whole_sets(folder: Path) -> Iterator[RetrievalSet]:
+    """Those of them whose questions and passages are in one language: each passage and each question once."""
+    crossing = {"XQuAD vi→en", "XQuAD en→vi"}
+    return (one for one in retrieval_sets(folder) if one.name not in crossing)
+
+
 def cranfield(folder: Path) -> RetrievalSet:
     """1,400 abstracts and 225 questions. Every judged passage counts as relevant, and a question's id is its place."""
     passages = []
