@@ -521,3 +521,12 @@ def test_rules_stand_first_and_the_question_last_so_that_what_is_the_same_is_rea
     ask(model, "Ai ký yêu cầu mua hàng?")
     first, second = (one.messages for one in model.requests)
     assert first[:-1] == second[:-1]
+
+
+@pytest.mark.parametrize("text", ["ô hàng 12 " * 2000, "x" * 20_000, "采购订单需要三个报价" * 2000])
+def test_a_passage_without_sentences_is_shown_as_far_as_it_fits(text):
+    model = ScriptedModel([BOTH])
+    answer = ask(model, passages=(Given("table", text, "Bảng giá"),), max_context_tokens=300)
+    assert model.calls == 1
+    assert answer.metadata["passages"] == 1
+    assert 150 < len(str(model.requests[0].messages[1]["content"]).encode()) / 3 < 400

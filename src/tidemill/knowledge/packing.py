@@ -1,7 +1,7 @@
 """Puts passages into what a model reads: the best first, up to a budget, and never a sentence cut in two."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tidemill.analysis.injection import find_injection
@@ -18,6 +18,8 @@ FRAME_TOKENS = 24
 """Of what stands around a passage."""
 LEFT_OUT = "[…]"
 """Stands where a sentence was left out that gives orders to a model."""
+LONGEST_SENTENCE, PART_OF_SENTENCE = 600, 160
+"""Characters of a sentence that is packed whole or not at all, and of the parts of a longer one."""
 NAMELESS = {"en": "a document", "vi": "một tài liệu"}
 LONGEST_NAME = 200
 """Characters of a passage's title that a model is told."""
@@ -87,7 +89,7 @@ def pack(passages: Sequence[Given], budget: int) -> Packed:
             continue
         seen.add(one.text)
         hidden = orders_in(one.text)
-        apart = [span for span in sentences(one.text) if span.end > span.start]
+        apart = list(_pieces(one.text))
         kept, text = _fitting(one.text, apart, hidden, left - FRAME_TOKENS)
         if not text.strip(" \n" + LEFT_OUT):
             if kept < len(apart):
@@ -130,13 +132,27 @@ def _paragraph_after(text: str, order: Span) -> Span:
     return Span(order.start, end.start() if end else len(text))
 
 
+def _pieces(text: str) -> Iterator[Span]:
+    """A text's sentences; one that is very long, such as a table or code, in parts that end with a word."""
+    for span in sentences(text):
+        start = span.start
+        if span.end - start > LONGEST_SENTENCE:
+            while span.end - start > PART_OF_SENTENCE:
+                end = text.rfind(" ", start + 1, start + PART_OF_SENTENCE)
+                end = end if end > 0 else start + PART_OF_SENTENCE
+                yield Span(start, end)
+                start = end
+        if span.end > start:
+            yield Span(start, span.end)
+
+
 def _fitting(text: str, apart: Sequence[Span], hidden: Sequence[Span], budget: int) -> tuple[int, str]:
     """How many of a passage's sentences fit, and these as the model reads them."""
     pieces: list[str] = []
     used, end = 0, 0
     for place, span in enumerate(apart):
-        said = LEFT_OUT if span in hidden else span.of(text)
-        piece = text[end : span.start] + said
+        orders = any(one.start < span.end and span.start < one.end for one in hidden)
+        piece = text[end : span.start] + (LEFT_OUT if orders else span.of(text))
         used += tokens_of(piece)
         if used > budget:
             return place, _FENCE.sub("‹", "".join(pieces))
