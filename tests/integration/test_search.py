@@ -81,14 +81,22 @@ async def test_what_a_reader_may_not_see_changes_neither_hits_nor_scores(
     source = await index.source()
     await index.document(source, "open.md", "wing lift", "wing", "lift of a propeller", "stream")
     await embed(pool)
-    requests = [SearchRequest("wing lift", COLLEAGUE, mode=mode) for mode in SearchMode]
-    requests.append(SearchRequest("wing lift by Mallory", COLLEAGUE))
+    requests = [
+        *(SearchRequest("wing lift", COLLEAGUE, mode=mode, limit=limit) for mode in SearchMode for limit in (1, 100)),
+        *(SearchRequest(f"wing lift by {name}", COLLEAGUE) for name in ("Mallory", "Nobody")),
+        *(SearchRequest(f"source:{name} wing", COLLEAGUE) for name in ("plans", "nothing")),
+        *(SearchRequest("wing", COLLEAGUE, Filters(paths=[path])) for path in ("x.md", "*")),
+        SearchRequest("canh may bay gia mat", COLLEAGUE),
+        SearchRequest("wing budget_2027 codename", COLLEAGUE, diversity=0.5, compress=True),
+        SearchRequest("documents from 2026 about wings", COLLEAGUE),
+    ]
     before = [await search.search(one) for one in requests]
 
     secret = await index.source("plans", level=Level.SECRET)
     other = await index.source("finance", departments=[uuid4()])
     for hidden in (secret, other):
         await index.document(hidden, "x.md", "wing lift", "wing wing wing", "wing lift lift", author="Mallory")
+        await index.document(hidden, "y.md", "budget_2027 codename giá mật cánh", language="vi", modified_at=NOON)
     await embed(pool)
 
     assert [await search.search(one) for one in requests] == before

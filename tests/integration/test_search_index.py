@@ -112,6 +112,15 @@ async def test_texts_that_are_the_same_are_embedded_once(pool: Pool, index: Inde
     assert len(await index.rows("SELECT 1 FROM chunk_vectors")) == 4
 
 
+async def test_a_text_that_a_hidden_document_has_waits_for_its_vector_as_any_other(pool: Pool, index: Index) -> None:
+    spaces = VectorSpaces(pool)
+    space = await spaces.ensure("e5", "1", 2, NOON)
+    await index.document(await index.source("plans", level=Level.SECRET), "a.md", "The price is 12 million.")
+    await spaces.put_vectors(space, {one.hash: unit(0, 1) for one in await spaces.pending(space, 10)})
+    await index.document(await index.source("mine"), "guess.md", "The price is 12 million.", "The price is 13 million.")
+    assert await spaces.waiting(space) == 2
+
+
 async def test_a_new_model_is_filled_beside_the_old_and_then_takes_over(pool: Pool, index: Index) -> None:
     spaces = VectorSpaces(pool)
     old = await spaces.ensure("e5", "1", 2, NOON)

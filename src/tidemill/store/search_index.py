@@ -60,7 +60,7 @@ SHARE_VECTORS = """
 INSERT INTO chunk_vectors (space_id, chunk_id, scope_id, vector)
 SELECT DISTINCT ON (there.space_id, added.id) there.space_id, added.id, added.scope_id, there.vector
 FROM chunks AS added
-JOIN chunks AS same ON same.hash = added.hash AND same.id <> added.id
+JOIN chunks AS same ON same.hash = added.hash AND same.scope_id = added.scope_id AND same.id <> added.id
 JOIN chunk_vectors AS there ON there.chunk_id = same.id
 WHERE added.id = ANY(%(chunks)s)
 ON CONFLICT DO NOTHING
@@ -86,7 +86,8 @@ async def write(connection: Connection, document_id: UUID, scope_id: int, chunks
     """Makes a document findable by these chunks and no others, within the caller's transaction.
 
     A chunk whose hash stays keeps its row, its postings and its vectors, wherever in the document it now stands. A new
-    chunk whose hash some other chunk has gets that one's vectors. Each other new chunk gets a line in
+    chunk whose hash some other chunk of the scope has gets that one's vectors; those of other scopes are not looked at,
+    for whoever adds a text would see by it that the same one is there, and hidden from them. Each other new chunk gets a line in
     `chunks_to_embed` for each space. Write one document in a transaction: terms that two transactions add in
     different orders would make them wait for each other. A document whose scope is another now takes all along.
     """
