@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.git_server import git_server
 from tidemill.core.document import RawDocument, Source, SourceKind
-from tidemill.core.errors import Configuration, InvalidInput, NotFound, TidemillError, TooLarge
+from tidemill.core.errors import Configuration, InvalidInput, NotFound, NotPermitted, TidemillError, TooLarge
 from tidemill.crawlers.git import GitCrawler
 from tidemill.crawlers.port import Failed, Found, Known, Unchanged
 from tidemill.forges.repositories import CollectedRepositories
@@ -128,6 +128,14 @@ async def test_a_repository_that_is_too_large_is_not_kept(repo: Path, tmp_path: 
     assert not (tmp_path / "copies" / f"{shop.id}.git").exists()
 
 
+def test_a_copy_of_anothers_repository_is_no_source(repo: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(repo.parent)
+    repositories = CollectedRepositories(tmp_path / "copies", Outbound(), 1_000_000, [repo.parent])
+    for location in (str(repo), f"file://{repo}", str(tmp_path / "link" / "shop")):
+        with pytest.raises(NotPermitted, match="own data"):
+            GitCrawler(repositories, 1000).check(source(location))
+
+
 async def test_a_git_that_would_look_an_address_up_by_itself_is_not_used(
     repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +172,7 @@ async def test_few_trees_that_stand_for_millions_of_files_are_refused(
         ("ext::sh -c id", {}),
         ("--upload-pack=id", {}),
         ("relative/path", {}),
+        ("file:///srv/%00", {}),
         ("https://example.org/shop.git", {"branch": "--exec=id"}),
         ("https://example.org/shop.git", {"branch": "a..b"}),
         ("https://example.org/shop.git", {"include": "no list"}),

@@ -171,6 +171,10 @@ def _in_1258(character):
         return vowel.encode("cp1258") + tone.encode("cp1258")
 
 
+def test_a_text_about_pdfs_is_a_text(reader):
+    assert read(reader, "notes.md", b"A PDF begins with `%PDF-1.7` and a line of bytes.").kind is DocumentKind.DOCUMENT
+
+
 def test_bytes_decide_before_the_name(reader):
     page = b"<!DOCTYPE html><html><body><article><p>Orders need three quotes.</p></article></body></html>"
     assert read(reader, "quotes.txt", page).kind is DocumentKind.ARTICLE
@@ -198,6 +202,8 @@ def test_bytes_decide_before_the_name(reader):
         ("files.zip", archive({"a.txt": b"text"}), "unsupported"),
         ("photo.png", b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "unsupported"),
         ("data.bin", b"abc\0\1\2\3" * 50, "unsupported"),
+        ("before.pdf", b"\r\n\r\n" + pdf([["text"]])[:300], "corrupt"),
+        ("large.bin", b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 12\n", "unsupported"),
         ("a.ipynb", b'{"cells": 5}', "corrupt"),
         ("deep.ipynb", b"[" * 100_000, "corrupt"),
         ("a.csv", b"a,b,c\n", "empty"),

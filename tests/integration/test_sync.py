@@ -13,7 +13,7 @@ from tests.support.syncing import EVERYTHING, Syncing
 from tidemill.core.classification import Level
 from tidemill.core.document import ChunkStrategy, RawDocument, Source, SourceKind
 from tidemill.core.embedding import EmbeddingRequest, Embeddings
-from tidemill.core.errors import ContextTooLong, NotFound, NotPermitted, Unavailable
+from tidemill.core.errors import ContextTooLong, ModelFailed, NotFound, NotPermitted, Unavailable
 from tidemill.core.search import Reader
 from tidemill.core.sync import SyncState
 from tidemill.crawlers.port import Failed, Found, Known, Unchanged
@@ -286,6 +286,32 @@ class Interrupting(ScriptedEmbedder):
         if self._left == 0:
             raise Interrupted("embed")
         return await super().embed(request)
+
+
+async def test_a_text_at_which_the_model_fails_stops_no_other_and_a_model_that_is_broken_is_said(
+    pool: Pool, tmp_path: Path
+) -> None:
+    class Failing(ScriptedEmbedder):
+        broken = False
+
+        async def embed(self, request: EmbeddingRequest) -> Embeddings:
+            if self.broken or any("poison" in text for text in request.texts):
+                raise ModelFailed("It gave something that is no vector.")
+            return await super().embed(request)
+
+    model = Failing()
+    syncing = Syncing(pool, tmp_path, embedder=model)
+    syncing.write("a.txt", "This text is poison for the model.")
+    syncing.write("b.txt", "This one is none.")
+    source = await syncing.source()
+    sync = await syncing.sync(source)
+    assert (sync.state, sync.counts.embedded) == (SyncState.DONE, 1), sync.error
+    assert len(await syncing.texts()) == 2
+    model.broken = True
+    syncing.write("c.txt", "This one comes later.")
+    sync = await syncing.sync(source)
+    assert (sync.state, sync.error) == (SyncState.FAILED, "It gave something that is no vector.")
+    assert len(await syncing.texts()) == 3
 
 
 async def test_a_sync_that_is_broken_off_goes_on_where_it_was(

@@ -46,7 +46,8 @@ SETTLE_SECONDS = 10.0
 def repositories_of(settings: Settings, outbound: Outbound) -> CollectedRepositories:
     """The git repositories that are sources."""
     folder = settings.cache_dir / "repositories"
-    return CollectedRepositories(folder, outbound, settings.knowledge.sources.max_repository_bytes)
+    most = settings.knowledge.sources.max_repository_bytes
+    return CollectedRepositories(folder, outbound, most, [settings.data_dir, folder])
 
 
 def crawlers_of(

@@ -5,6 +5,7 @@ searches ask the new one, and the old one goes.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
@@ -27,7 +28,9 @@ WAIT_SECONDS = 0.5
 ROOM = 0.9
 """Of what a model reads, for a text that is cut to it."""
 PROBE = "Tidemill"
-"""What a model is asked first, for the size of its vectors."""
+"""What a model is asked first, for the size of its vectors, and where it fails at a text, for whether it is well."""
+
+log = logging.getLogger(__name__)
 
 Told = Callable[[int, int], Awaitable[None]]
 """Is told of each batch: how many texts got a vector, and how many of them were cut."""
@@ -157,16 +160,21 @@ class ChunkVectors:
     async def _one_by_one(
         self, space: Space, waiting: Sequence[ToEmbed], deployment: Deployment, asker: Asker
     ) -> tuple[int, int]:
-        """What a batch is given where one of its texts can't be: a text that may not leave stays without a vector.
+        """What a batch is given where one of its texts can't be: a text that may not leave stays without a vector, and
+        so does one for which the model gives nothing usable, though it does for others.
 
         Raises:
-            ModelFailed: the model gives nothing for a single text either.
+            ModelFailed: the model gives nothing for any text.
         """
         embedded = cut = 0
         for one in waiting:
             try:
                 vector, read = await self._beginning(one.text, deployment, asker)
             except (NotPermitted, InvalidInput):
+                await self._queue.leave_out(space, [one.hash])
+            except ModelFailed as error:
+                await self._ask([PROBE], deployment, asker)
+                log.warning("The text %s stays without a vector: %s", one.hash, error.message)
                 await self._queue.leave_out(space, [one.hash])
             else:
                 await self._put(space, [one.hash], [vector])

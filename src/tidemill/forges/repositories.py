@@ -16,7 +16,15 @@ from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 from tidemill.analysis.addresses import Reach, literal_address, reach_of
-from tidemill.core.errors import Configuration, InvalidInput, NotFound, TidemillError, TooLarge, Unavailable
+from tidemill.core.errors import (
+    Configuration,
+    InvalidInput,
+    NotFound,
+    NotPermitted,
+    TidemillError,
+    TooLarge,
+    Unavailable,
+)
 from tidemill.core.repository import LastChange, TreeFile
 from tidemill.core.text import storable
 from tidemill.forges.git_process import Git
@@ -112,23 +120,29 @@ class CollectedRepositories:
         folder: where the copies of those behind a URL are kept; may be deleted at any time.
         outbound: says which addresses may be asked.
         max_bytes: of the largest copy.
+        private: folders whose repositories are never opened by path: Tidemill's own data, the copies among it.
     """
 
-    def __init__(self, folder: Path, outbound: Addresses, max_bytes: int) -> None:
+    def __init__(self, folder: Path, outbound: Addresses, max_bytes: int, private: Sequence[Path] = ()) -> None:
         self._folder = folder
         self._outbound = outbound
         self._max_bytes = max_bytes
+        self._private = [path.resolve() for path in private]
 
     def check(self, location: str, branch: str | None) -> None:
         """Goes on with a place and a branch that can be opened.
 
         Raises:
             InvalidInput: it can't be one.
+            NotPermitted: it is Tidemill's own.
         """
         if branch is not None and not _BRANCH.fullmatch(branch):
             raise InvalidInput(f"{branch[:100]!r} can't be the name of a branch.", param="options")
-        if local_path(location) is None:
+        path = local_path(location)
+        if path is None:
             _host_and_port(location)
+        elif self._is_private(path):
+            raise NotPermitted(f"{path} lies in Tidemill's own data, which is no source.", param="location")
 
     async def open(self, source_id: UUID, location: str, branch: str | None) -> CommitTree:
         """The newest commit of a branch, of `HEAD` where none is named.
@@ -137,6 +151,7 @@ class CollectedRepositories:
             InvalidInput, NotFound, NotPermitted, Configuration, Unavailable: it can't be read; says why.
             TooLarge: the copy of it has too many bytes.
         """
+        self.check(location, branch)
         path = local_path(location)
         if path is None:
             git, revision = await self._copy(source_id, location, branch), HEAD
@@ -156,6 +171,13 @@ class CollectedRepositories:
                 f"The list of the files of {location} has more than {LISTING_BYTES:,} bytes, and no more are looked at."
             ) from error
         return CommitTree(git, commit, _files(listing))
+
+    def _is_private(self, path: Path) -> bool:
+        try:
+            folder = path.resolve()
+        except (OSError, ValueError, RuntimeError) as error:  # a name too long, a NUL, a loop of links
+            raise InvalidInput(f"{str(path)[:300]!r} can't be a folder's path.", param="location") from error
+        return any(folder == own or own in folder.parents for own in self._private)
 
     def forget(self, source_id: UUID) -> None:
         """Deletes the copy that was made for a source, where there is one."""

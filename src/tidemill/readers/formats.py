@@ -90,7 +90,7 @@ def format_of(document: RawDocument) -> Format:
             "the checked-out folder as a source.",
             "unsupported",
         )
-    if b"%PDF-" in head[:1024]:
+    if head.startswith(b"%PDF-") or (b"%PDF-" in head[:1024] and _named_pdf(document)):
         return Format.PDF
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return Format.OFFICE
@@ -102,6 +102,11 @@ def format_of(document: RawDocument) -> Format:
     if b"\0" in head and not head.startswith(_WIDE_MARKS) and not wide_encoding(head):
         raise Unreadable(f"{document.path} is a binary file of a format that is not read.", "unsupported")
     return _of_text(document, head)
+
+
+def _named_pdf(document: RawDocument) -> bool:
+    """Something may stand before the mark in a PDF, and the mark in a text about PDFs: then the name decides."""
+    return document.media_type == "application/pdf" or urlsplit(document.path).path.lower().endswith(".pdf")
 
 
 def _of_text(document: RawDocument, head: bytes) -> Format:

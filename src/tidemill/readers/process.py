@@ -44,8 +44,14 @@ class ReadingProcess:
         with self._lock:
             self._stop_waiting()
             request = Request(format_, path, self._limits, data)
-            answer = self._asked(request) or self._asked(request)
-            self._wait_for_another()
+            try:
+                answer = self._asked(request) or self._asked(request)
+            except OSError as error:
+                raise Unavailable(
+                    f"No process could be started to read {path}: {error.strerror}. The machine may be short of memory."
+                ) from error
+            finally:
+                self._wait_for_another()
         if answer is None:
             raise Unavailable(f"The process that reads documents could not be kept running for {path}. Try again.")
         fields = json.loads(answer)
