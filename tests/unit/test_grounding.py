@@ -1,12 +1,14 @@
 """Whether passages support a sentence: numbers, denials and opposites have to agree, and the place is shown."""
 
 import asyncio
+from array import array
 
 import pytest
 
 from tests.support.answering import RETURNS, SIGNING, STEPS, LikeE5, asker
 from tidemill.core.deployment import Deployment, Task
 from tidemill.core.document import Span
+from tidemill.core.embedding import Embeddings
 from tidemill.core.errors import ModelNotFound
 from tidemill.knowledge.grounding.classifier import shipped
 from tidemill.knowledge.grounding.features import ACROSS, NAMES
@@ -148,3 +150,51 @@ def test_the_weights_that_ship_are_those_of_the_features_and_their_calibration_r
         assert one[0] <= after[0]
         assert one[1] <= after[1]
     assert all(0.0 <= classifier.probability([value] * len(features)) <= 1.0 for value in (-9.0, 0.0, 0.5, 1.0, 9.0))
+
+
+LIMITS = (
+    "Trưởng phòng phê duyệt đơn hàng dưới 10.000.000 đồng. "
+    "Giám đốc khối phê duyệt đơn hàng từ 10.000.000 đến dưới 100.000.000 đồng."
+)
+
+
+def of_question(claim, texts, *, asked="", embedder=None):
+    grounding = Grounding(embedder or LikeE5(), lambda: Deployment(Task.EMBED, "like-e5", "v1"))
+    passages = Passages(texts)
+    asyncio.run(grounding.embed(passages, [claim], asker()))
+    return grounding.support(claim, passages, tuple(texts), words_of(asked).numbers)
+
+
+def test_a_number_of_the_question_needs_the_bounds_of_the_very_sentence_that_the_claim_rests_on():
+    asked = "Đơn hàng 80 triệu đồng do ai phê duyệt?"
+    right = of_question("Giám đốc khối phê duyệt đơn hàng 80 triệu đồng.", {1: LIMITS}, asked=asked)
+    wrong = of_question("Trưởng phòng phê duyệt đơn hàng 80 triệu đồng.", {1: LIMITS}, asked=asked)
+    bound = of_question("Trưởng phòng phê duyệt đơn hàng dưới 80 triệu đồng.", {1: LIMITS}, asked=asked)
+    assert right.confidence >= 0.5
+    assert wrong.confidence < 0.5
+    assert bound.confidence < 0.5
+
+
+class ByLanguage:
+    """Vectors that are nearer to others of the same language than to those of another, whatever they say."""
+
+    async def embed(self, request):
+        made = [
+            array("f", [1.0, 0.0] if text == LUNCH else [0.88, 0.475] if is_vietnamese(text) else [0.75, 0.661])
+            for text in request.texts
+        ]
+        return Embeddings([one.tobytes() for one in made], 1)
+
+
+LUNCH = "Nhân viên được trợ cấp tiền ăn trưa mỗi ngày là 3.000.000 đồng."
+
+
+def test_a_passage_in_the_claims_language_is_held_to_it_by_words_also_beside_one_in_another():
+    """All together they look like a text in the other language, which vectors alone compare."""
+    texts = {
+        1: "Purchases below 3,000,000 VND are paid from the petty cash. Suppliers are paid in 30 days. We are strict.",
+        2: "Mỗi cấp phê duyệt trả lời trong vòng 2 ngày làm việc.",
+    }
+    together = of_question(LUNCH, texts, embedder=ByLanguage())
+    each = [of_question(LUNCH, {number: text}, embedder=ByLanguage()).confidence for number, text in texts.items()]
+    assert together.confidence == max(each) < 0.5

@@ -138,25 +138,33 @@ class Grounding:
     ) -> Supported:
         """How well these passages together support a claim; `embed` was called for it before.
 
-        `premise` are numbers of the question. One that is within bounds that a sentence of the passages names need not
-        be there itself: what holds from 20 to 100 is rightly said of 60.
+        `premise` are numbers of the question. One that is within bounds that the sentence names on which the claim
+        rests need not be there itself: what holds from 20 to 100 is rightly said of 60. Passages in the claim's
+        language and those in another are two cases: what can be compared by words is not told by vectors alone.
         """
-        there = passages.of(numbers)
-        if not there or (not (words := words_of(claim)).terms and not words.numbers):
+        words = words_of(claim)
+        if not words.terms and not words.numbers:
             return NOTHING
-        cosines = self._cosines(claim, there, passages)
-        known_numbers = {number for one in there for number in one.words.numbers}
-        within = {
-            number
-            for number in words.numbers.intersection(premise) - known_numbers
-            if any(one.words.holds(number) for one in there)
-        }
-        if within:
-            claim = without_numbers(claim, within)
-            words = words_of(claim)
-        if _two_languages(claim, there):
-            return self._across_languages(words, there, cosines)
-        found = lexical(claim, [one.words for one in there])
+        cases: dict[bool, list[Sentence]] = {}
+        for number in numbers:
+            if there := passages.of([number]):
+                cases.setdefault(_two_languages(claim, there), []).extend(there)
+        found = []
+        for foreign, there in cases.items():
+            cosines = self._cosines(claim, there, passages)
+            hold = self._across_languages if foreign else self._within_language
+            found.append(hold(claim, there, cosines, premise))
+        return max(found, key=lambda one: one.confidence, default=NOTHING)
+
+    def _within_language(
+        self, claim: str, there: Sequence[Sentence], cosines: Sequence[float | None], premise: Collection[str]
+    ) -> Supported:
+        sentences = [one.words for one in there]
+        if asked := _asked_alone(claim, there, premise):
+            few = lexical(without_numbers(claim, asked), sentences).few
+            held = {number for number in asked if any(sentences[place].holds(number) for place in few)}
+            claim = without_numbers(claim, held)
+        found = lexical(claim, sentences)
         known = [cosine for cosine in cosines if cosine is not None] or [self._neutral(self._within)]
         values = with_cosines(found, known)
         confidence = self._within.probability(values)
@@ -164,13 +172,17 @@ class Grounding:
             confidence = min(confidence, OPPOSITE)
         return Supported(confidence, self._spans(claim, there, found.few))
 
-    def _across_languages(self, words: Words, there: Sequence[Sentence], cosines: Sequence[float | None]) -> Supported:
+    def _across_languages(
+        self, claim: str, there: Sequence[Sentence], cosines: Sequence[float | None], premise: Collection[str]
+    ) -> Supported:
         """By vectors, numbers and names alone. Without vectors nothing can be said, and so nothing is supported."""
         known = [(place, cosine) for place, cosine in enumerate(cosines) if cosine is not None]
         if not known:
             return NOTHING
-        values = across(words, [there[place].words for place, _ in known], [cosine for _, cosine in known])
         best = there[max(known, key=lambda one: one[1])[0]]
+        held = {number for number in _asked_alone(claim, there, premise) if best.words.holds(number)}
+        words = words_of(without_numbers(claim, held))
+        values = across(words, [there[place].words for place, _ in known], [cosine for _, cosine in known])
         confidence = self._across.probability(values)
         return Supported(min(confidence, OPPOSITE) if values[DENIED] else confidence, {best.number: best.span})
 
@@ -211,6 +223,13 @@ class Grounding:
                         break
             spans[one.number] = span
         return spans
+
+
+def _asked_alone(claim: str, there: Sequence[Sentence], premise: Collection[str]) -> set[str]:
+    """The claim's numbers that are the question's, and that no sentence has; none that the claim gives as a bound."""
+    words = words_of(claim)
+    said = {number for one in there for number in one.words.numbers}
+    return {number for number in words.numbers.intersection(premise) - said if not words.bounded_by(number)}
 
 
 def _two_languages(claim: str, there: Sequence[Sentence]) -> bool:

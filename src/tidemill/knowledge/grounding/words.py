@@ -99,6 +99,10 @@ class Words:
         """Whether it has the opposite of a word of the other."""
         return any(-one in other.poles and one not in other.poles and -one not in self.poles for one in self.poles)
 
+    def bounded_by(self, number: str) -> bool:
+        """Whether a number is itself a bound that is named."""
+        return any(str(int(end)) == number for pair in self.bounds for end in pair if math.isfinite(end))
+
     def holds(self, number: str) -> bool:
         """Whether a number is within bounds that are named, of which there is one."""
         try:
