@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from tests.support.documents import archive, docx, pdf, pptx_file
 from tidemill.core.document import DocumentKind, RawDocument
+from tidemill.evaluation import readers as sets
 from tidemill.readers.documents import DocumentReader
 from tidemill.readers.draft import clean
 from tidemill.readers.formats import Format
@@ -28,6 +29,7 @@ from tidemill.settings.knowledge import ReadingSettings
 
 DOCUMENTS = Path(__file__).resolve().parents[1] / "data" / "knowledge" / "documents"
 QUESTIONS = json.loads((DOCUMENTS.parent / "questions.json").read_text("utf-8"))
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "quy-trinh-mua-hang"
 LIMITS = ReadingSettings(max_bytes=2_000_000, max_unpacked_bytes=30_000_000, seconds=20)
 WORD = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 
@@ -57,6 +59,16 @@ def corpus(reader, name):
 @pytest.mark.parametrize("asked", [one for one in QUESTIONS if one["quote"]], ids=lambda asked: asked["question"])
 def test_what_a_question_asks_for_stands_in_the_text_of_its_document(reader, asked):
     assert asked["quote"] in corpus(reader, asked["document"]).text
+
+
+def test_the_example_says_what_its_questions_quote(reader):
+    asked = sets.read_questions(EXAMPLE, sets.Format.QUESTIONS)
+    texts = {name: read(reader, name, path.read_bytes()).text for name, path in sets.files_of(EXAMPLE / "documents")}
+    for question in asked.questions:
+        for document in question.relevant:
+            assert question.quotes[0] in texts[document], question.text
+    assert [question.id for question in asked.questions if not question.relevant] == ["5", "10"]
+    assert {name for question in asked.questions for name in question.relevant} < texts.keys()
 
 
 @pytest.mark.parametrize("path", sorted(DOCUMENTS.iterdir()), ids=lambda path: path.name)
