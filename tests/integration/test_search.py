@@ -64,7 +64,7 @@ async def test_words_and_meaning_both_find_and_each_score_is_explained(
     await index.document(source, "wings.md", "The wing of an aircraft lifts it.", heading="Wings")
     await index.document(source, "purchase.md", "A purchase needs two quotations.")
     await embed(pool)
-    found = await search.search(SearchRequest("how does a wing lift", COLLEAGUE))
+    found = await search.search(SearchRequest("how does a wing lift", COLLEAGUE, explain=True))
     best = found.hits[0]
     assert (best.path, best.source, best.heading) == ("wings.md", "handbook", "Wings")
     assert best.scores.lexical == pytest.approx(sum(score for _, score in best.scores.terms))
@@ -87,7 +87,7 @@ async def test_what_a_reader_may_not_see_changes_neither_hits_nor_scores(
         *(SearchRequest(f"source:{name} wing", COLLEAGUE) for name in ("plans", "nothing")),
         *(SearchRequest("wing", COLLEAGUE, Filters(paths=[path])) for path in ("x.md", "*")),
         SearchRequest("canh may bay gia mat", COLLEAGUE),
-        SearchRequest("wing budget_2027 codename", COLLEAGUE, diversity=0.5, compress=True),
+        SearchRequest("wing budget_2027 codename", COLLEAGUE, diversity=0.5, compress=True, explain=True),
         SearchRequest("documents from 2026 about wings", COLLEAGUE),
     ]
     before = [await search.search(one) for one in requests]
@@ -127,6 +127,10 @@ NARROWED: Sequence[tuple[Filters, set[str]]] = (
     (Filters(before=datetime(2025, 1, 1, tzinfo=UTC)), {"src/retry.py"}),
     (Filters(sources=["handbook"], kinds=[DocumentKind.DOCUMENT], languages=["en"]), {"docs/retry.md"}),
     (Filters(sources=["'; DROP TABLE documents; --"]), set()),
+    *(
+        (Filters(**{name: ["\x00", "\ud83d"]}), set())
+        for name in ("sources", "platforms", "authors", "languages", "paths")
+    ),
 )
 
 
@@ -289,9 +293,10 @@ async def test_compression_keeps_the_sentences_that_matter(pool: Pool, index: In
     text = "The office opens at eight. A quotation needs two signatures. Lunch is at noon. Please be kind."
     await index.document(await index.source(), "a.md", text)
     await embed(pool)
-    (hit,) = (await search.search(SearchRequest("who signs a quotation", COLLEAGUE, compress=True))).hits
-    assert hit.text == text
-    assert hit.compressed == "A quotation needs two signatures."
+    for mode in SearchMode:
+        (hit,) = (await search.search(SearchRequest("who signs a quotation", COLLEAGUE, mode=mode, compress=True))).hits
+        assert hit.text == text
+        assert hit.compressed == "A quotation needs two signatures."
 
 
 class Backwards:

@@ -126,6 +126,7 @@ async def search(request: Request, body: SearchBody) -> SearchFound:
         diversity=body.diversity,
         compress=body.compress,
         rerank=body.rerank,
+        explain=body.explain,
         asker=asker_of(request),
     )
     return _found(await services.search.search(wanted), explain=body.explain)

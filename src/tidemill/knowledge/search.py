@@ -71,6 +71,7 @@ class SearchRequest:
         diversity: from 0, by relevance alone, to 1; see `analysis.diversity`.
         compress: whether each hit says which sentences matter.
         rerank: whether the best are read by the reranker.
+        explain: whether each hit says what each word gave.
         asker: for whom models are asked; the hub itself where absent.
     """
 
@@ -84,6 +85,7 @@ class SearchRequest:
     diversity: float = 0.0
     compress: bool = False
     rerank: bool = False
+    explain: bool = False
     asker: Asker | None = None
 
 
@@ -258,7 +260,8 @@ class Search:
             words = await _words(connection, asked)
             scores = await _ranked(connection, asked, words, narrowing)
             scores = await _chosen(connection, asked, scores)
-            scores = await _explained(connection, asked, words, scores)
+            if asked.request.explain:
+                scores = await _explained(connection, asked, words, scores)
             return list(await chunks.hits(connection, scores, asked.scopes)), words
 
 
@@ -283,8 +286,10 @@ async def _reranked(reranker: Reranker, question: str, hits: Sequence[Hit], aske
 
 
 async def _words(connection: Connection, asked: _Asked) -> _Words:
-    """The question's terms with the weights that the visible chunks give them."""
-    if asked.request.mode is SearchMode.DENSE:
+    """The question's terms with the weights that the visible chunks give them; where meaning alone ranks, none to rank
+    by."""
+    by_meaning = asked.request.mode is SearchMode.DENSE
+    if by_meaning and not asked.request.compress:
         return _Words([], {}, {}, 0.0)
     expand = asked.request.expansion is not Expansion.NONE
     wanted = query_terms(asked.question, expand=expand)
@@ -303,9 +308,10 @@ async def _words(connection: Connection, asked: _Asked) -> _Words:
     mass = sum(weight for weight, one in zip(idf, wanted, strict=True) if not one.added)
     found.sort(key=lambda one: (wanted[one.place].added, -idf[one.place], one.id))
     kept = {one.id: one for one in reversed(found[:MOST_TERMS])}.values()
+    ranking = [] if by_meaning else kept
     return _Words(
-        [WeightedTerm(one.id, idf[one.place] * wanted[one.place].weight, one.chunks) for one in kept],
-        {one.id: one.term if without_marks else wanted[one.place].word for one in kept},
+        [WeightedTerm(one.id, idf[one.place] * wanted[one.place].weight, one.chunks) for one in ranking],
+        {one.id: one.term if without_marks else wanted[one.place].word for one in ranking},
         {one.term: idf[one.place] * min(1.0, wanted[one.place].weight) for one in kept},
         mass,
     )

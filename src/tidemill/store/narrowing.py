@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tidemill.core.search import Filters
+from tidemill.core.text import storable
 
 _GLOB = re.compile(r"[*?]")
 _SPECIAL = re.compile(r"[\\%_]")
@@ -32,14 +33,17 @@ class Narrowing:
 
 
 def narrowing_of(filters: Filters) -> Narrowing:
-    """The conditions of the filters."""
+    """The conditions of the filters. What no database can hold in a text matches nothing."""
     found: dict[str, tuple[str, object]] = {
-        "sources": ("sources.name = ANY(%(sources)s)", list(filters.sources)),
+        "sources": ("sources.name = ANY(%(sources)s)", [storable(one) for one in filters.sources]),
         "kinds": ("documents.kind = ANY(%(kinds)s)", [str(kind) for kind in filters.kinds]),
-        "platforms": ("lower(documents.platform) = ANY(%(platforms)s)", [one.lower() for one in filters.platforms]),
-        "authors": ("lower(documents.author) = ANY(%(authors)s)", [one.lower() for one in filters.authors]),
-        "languages": ("documents.language = ANY(%(languages)s)", [one.lower() for one in filters.languages]),
-        "paths": ("documents.path LIKE ANY(%(paths)s)", [like(path) for path in filters.paths]),
+        "platforms": (
+            "lower(documents.platform) = ANY(%(platforms)s)",
+            [storable(one).lower() for one in filters.platforms],
+        ),
+        "authors": ("lower(documents.author) = ANY(%(authors)s)", [storable(one).lower() for one in filters.authors]),
+        "languages": ("documents.language = ANY(%(languages)s)", [storable(one).lower() for one in filters.languages]),
+        "paths": ("documents.path LIKE ANY(%(paths)s)", [like(storable(path)) for path in filters.paths]),
         "after": ("coalesce(documents.published_at, documents.modified_at) >= %(after)s", filters.after),
         "before": ("coalesce(documents.published_at, documents.modified_at) < %(before)s", filters.before),
     }
