@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.syncing import EVERYTHING, Syncing
+from tests.support.syncing import EVERYTHING, CountingReader, Syncing
 from tidemill.core.classification import Level
 from tidemill.core.document import ChunkStrategy, RawDocument, Source, SourceKind
 from tidemill.core.embedding import EmbeddingRequest, Embeddings
@@ -19,6 +19,7 @@ from tidemill.core.sync import SyncState
 from tidemill.crawlers.port import Failed, Found, Known, Unchanged
 from tidemill.jobs.direct import Interrupted
 from tidemill.llm.scripted_embeddings import ScriptedEmbedder
+from tidemill.settings.knowledge import ReadingSettings
 from tidemill.store.database import Pool
 
 MEALS = (
@@ -147,6 +148,24 @@ async def test_one_bad_file_is_a_row_with_its_reason_and_read_again_only_when_it
     bad.unlink()
     await syncing.sync(source)
     assert [one.path for one in await syncing.documents.failures(source.id, limit=10)] == ["empty.txt"]
+
+
+async def test_a_document_over_a_bound_is_read_once_the_bound_is_raised(syncing: Syncing) -> None:
+    old(syncing.write("table.csv", "name,amount\n" + "\n".join(f"n{row},{row}" for row in range(30))))
+    old(syncing.write("bad.pdf", b"%PDF-1.4 not really"))
+    source = await syncing.source()
+    both, read = ["bad.pdf", "table.csv"], []
+    for rows, codes in ((20, ["corrupt", "too_large"]), (20, ["corrupt", "too_large"]), (40, ["corrupt"])):
+        knowledge = syncing.settings.knowledge.model_copy(update={"reading": ReadingSettings(max_rows=rows)})
+        syncing.settings = syncing.settings.model_copy(update={"knowledge": knowledge})
+        await syncing.reader.close()
+        syncing.reader = CountingReader(syncing.settings)
+        syncing.start()
+        assert (await syncing.sync(source)).state is SyncState.DONE
+        assert [one.code for one in await syncing.documents.failures(source.id, limit=5)] == codes
+        read.append(syncing.reader.read_paths)
+    assert read == [both, [], both]
+    assert len(await syncing.documents.page(source.id, EVERYTHING, limit=5)) == 1
 
 
 async def test_a_file_that_can_no_longer_be_read_keeps_what_it_said_before(syncing: Syncing) -> None:

@@ -100,7 +100,7 @@ class Syncing:
                 syncs=self.syncs,
                 documents=self.documents,
                 crawlers=self.crawlers,
-                reading=DocumentReading(self.reader, self.settings.knowledge.chunks),
+                reading=DocumentReading(self.reader, self.settings.knowledge.chunks, self.settings.knowledge.reading),
                 vectors=self.vectors,
                 clock=lambda: self.now,
                 observe=self.ended.append,

@@ -114,7 +114,7 @@ def syncs_of(
         syncs=SyncRepository(pool),
         documents=DocumentRepository(pool, blobs),
         crawlers=crawlers,
-        reading=DocumentReading(reader, settings.knowledge.chunks),
+        reading=DocumentReading(reader, settings.knowledge.chunks, settings.knowledge.reading),
         vectors=ChunkVectors(
             VectorParts(pool, embedder, deployments.find, DEFAULT, system_clock, may_embed_of(settings, providers))
         ),

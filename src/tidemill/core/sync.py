@@ -72,7 +72,12 @@ class Sync:
 
 @dataclass(frozen=True, slots=True)
 class DocumentFailure:
-    """A document that could not be had: why, and what to do. `digest` and `etag` say of which version that is known."""
+    """A document that could not be had: why, and what to do.
+
+    Attributes:
+        digest, etag: say of which version that is known.
+        tried_by: how it was tried to read that version; in another way it may be read.
+    """
 
     path: str
     code: str
@@ -80,6 +85,7 @@ class DocumentFailure:
     digest: str | None
     etag: str | None
     at: datetime
+    tried_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from tidemill.core.embedding import floats_of
 from tidemill.core.errors import NotPermitted
 from tidemill.core.text import storable
 from tidemill.readers.port import Reader, Unreadable
-from tidemill.settings.knowledge import ChunkSettings
+from tidemill.settings.knowledge import ChunkSettings, ReadingSettings
 from tidemill.store.documents import DocumentRow
 
 VERSION = 1
@@ -49,19 +49,30 @@ class DocumentReading:
     Args:
         reader: gives their clean text.
         settings: the size of chunks.
+        limits: the bounds of the reader; only `attempt` needs them.
         count_tokens: counts as the embedding model does, or near enough.
     """
 
     def __init__(
-        self, reader: Reader, settings: ChunkSettings, count_tokens: Callable[[str], int] = about_tokens
+        self,
+        reader: Reader,
+        settings: ChunkSettings,
+        limits: ReadingSettings | None = None,
+        count_tokens: Callable[[str], int] = about_tokens,
     ) -> None:
         self._reader = reader
         self._settings = settings
+        shown = limits.model_dump_json() if limits is not None else ""
+        self._limits = hashlib.sha256(shown.encode()).hexdigest()[:16]
         self._count_tokens = count_tokens
 
     def recipe(self, strategy: ChunkStrategy) -> str:
         """How documents are read and cut now; one that was cut otherwise is cut anew."""
         return f"{strategy}/{self._settings.size}/{self._settings.overlap}/{VERSION}"
+
+    def attempt(self, source: Source) -> str:
+        """How it is tried to read documents of a source; one that could not be read is tried again in another way."""
+        return f"{self.recipe(source.strategy)}/{source.level}/{self._limits}"
 
     async def read(
         self, raw: RawDocument, source: Source, document_id: UUID, digest: str, vectors: Vectors

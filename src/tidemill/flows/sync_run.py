@@ -155,7 +155,7 @@ class SyncRun:
     async def _crawl(self, source: Source, crawler: Crawler) -> None:
         known = await self._parts.documents.known(source.id)
         seen: set[str] = set()
-        offered = {path: Known(one.digest, one.etag) for path, one in known.items() if one.digest is not None}
+        offered = {path: self._offered(source, one) for path, one in known.items() if one.digest is not None}
         async with aclosing(crawler.crawl(source, offered)) as found:
             async for one in found:
                 path = storable(one.path)
@@ -189,9 +189,17 @@ class SyncRun:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(collected.wait(), LOOK_SECONDS)
 
+    def _offered(self, source: Source, one: KnownDocument) -> Known:
+        """What the crawler is told of a document. Of one that may be readable now no bytes are kept: it comes again."""
+        if one.digest is None or (one.failed and not self._stands(source, one)):
+            return Known("", None)
+        return Known(one.digest, one.etag)
+
     def _stands(self, source: Source, one: KnownDocument) -> bool:
         """Whether nothing is to be done where the bytes are the same."""
-        return one.failed or one.chunked_by == self._parts.reading.recipe(source.strategy)
+        if one.failed:
+            return one.chunked_by == self._parts.reading.attempt(source)
+        return one.chunked_by == self._parts.reading.recipe(source.strategy)
 
     async def _take(
         self, source: Source, path: str, found: RawDocument | Unchanged | Failed, known: KnownDocument | None
@@ -247,7 +255,8 @@ class SyncRun:
         self, source: Source, path: str, code: str, reason: str, digest: str | None = None, etag: str | None = None
     ) -> None:
         reason = storable(reason)[:LONGEST_REASON]
-        failure = DocumentFailure(path, code, reason, digest, etag, self._parts.clock())
+        tried = None if digest is None else self._parts.reading.attempt(source)
+        failure = DocumentFailure(path, code, reason, digest, etag, self._parts.clock(), tried)
         await self._parts.documents.fail(self._id, source.id, failure)
 
     async def _embed(self) -> None:

@@ -29,7 +29,7 @@ LEVELS = tuple(Level)
 KNOWN = """
 SELECT path, id, raw_digest AS digest, etag, chunked_by, false AS failed FROM documents WHERE source_id = %(source)s
 UNION ALL
-SELECT path, NULL, digest, etag, NULL, true FROM document_failures WHERE source_id = %(source)s
+SELECT path, NULL, digest, etag, tried_by, true FROM document_failures WHERE source_id = %(source)s
 ORDER BY failed
 """
 COLUMNS: LiteralString = (
@@ -73,7 +73,7 @@ class KnownDocument:
     Attributes:
         id: of the document; `None` where there never was one.
         digest: of its bytes; `None` of a failure to fetch them.
-        chunked_by: how it was cut; `None` of a failure.
+        chunked_by: how it was read and cut; of a failure, how that was tried.
         failed: whether that version can't be read.
         unfetched: whether the last try to fetch it failed, so that what is stored may not be the newest.
     """
@@ -209,10 +209,10 @@ class DocumentRepository:
         async with self._pool.connection() as connection, connection.transaction():
             await hold(connection, sync_id)
             await connection.execute(
-                "INSERT INTO document_failures (source_id, path, sync_id, code, reason, digest, etag, at) "
-                "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (source_id, path) DO UPDATE SET "
-                "(sync_id, code, reason, digest, etag, at) = ROW (excluded.sync_id, excluded.code, excluded.reason, "
-                "excluded.digest, excluded.etag, excluded.at)",
+                "INSERT INTO document_failures (source_id, path, sync_id, code, reason, digest, etag, tried_by, at) "
+                "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (source_id, path) DO UPDATE SET "
+                "(sync_id, code, reason, digest, etag, tried_by, at) = ROW (excluded.sync_id, excluded.code, "
+                "excluded.reason, excluded.digest, excluded.etag, excluded.tried_by, excluded.at)",
                 (
                     source_id,
                     failure.path,
@@ -221,6 +221,7 @@ class DocumentRepository:
                     failure.reason,
                     failure.digest,
                     failure.etag,
+                    failure.tried_by,
                     failure.at,
                 ),
             )
@@ -266,7 +267,7 @@ class DocumentRepository:
         """What could not be had of a source, by path."""
         async with self._pool.connection() as connection:
             cursor = await connection.execute(
-                "SELECT path, code, reason, digest, etag, at FROM document_failures WHERE source_id = %s "
+                "SELECT path, code, reason, digest, etag, at, tried_by FROM document_failures WHERE source_id = %s "
                 "AND (%s::text IS NULL OR path > %s) ORDER BY path LIMIT %s",
                 (source_id, after, after, limit),
             )

@@ -137,6 +137,7 @@ STATEMENTS = (
         reason text NOT NULL,
         digest text,
         etag text,
+        tried_by text,
         at timestamptz NOT NULL,
         PRIMARY KEY (source_id, path)
     )
