@@ -13,6 +13,7 @@ import os
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
@@ -49,11 +50,12 @@ def run() -> None:
 
 async def _run(settings: Settings, folder: Path) -> None:
     vi, en = ([text for text, _ in _xquad(folder / f"xquad.{language}.json")] for language in ("vi", "en"))
-    encoder = E5Encoder(settings.embeddings.threads or available_cores())
+    encoder = E5Encoder()
     async with httpx.AsyncClient() as client:
         models = EmbeddingModels(settings, client, _serve)
         with contextlib.closing(models):
-            await _speed(models, encoder, list(itertools.islice(_chunks(encoder, vi), CHUNKS)))
+            threads = settings.embeddings.threads or available_cores()
+            await _speed(models, encoder, threads, list(itertools.islice(_chunks(encoder, vi), CHUNKS)))
             _nearness(encoder, {"Vietnamese": vi[:NEAR_TEXTS], "English": en[:NEAR_TEXTS]})
             for name in (MINILM, E5):
                 if not _installed(settings, name):
@@ -78,11 +80,13 @@ def _chunks(encoder: E5Encoder, texts: Sequence[str]) -> Iterator[str]:
         yield " ".join(words)
 
 
-async def _speed(models: EmbeddingModels, encoder: E5Encoder, texts: Sequence[str]) -> None:
+async def _speed(models: EmbeddingModels, encoder: E5Encoder, threads: int, texts: Sequence[str]) -> None:
     """Chunks a second, in turn: the median and the best of the rounds, and seconds of all CPUs for each chunk."""
 
     async def bare() -> None:
-        encoder.vectors(encoder.prepare(texts, TextKind.PASSAGE))
+        prepared = encoder.prepare(texts, TextKind.PASSAGE)
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(encoder.vectors, ([one] for one in prepared)))
 
     def asked(name: str) -> Callable[[], Awaitable[object]]:
         return lambda: models.embed(EmbeddingRequest(name, texts))

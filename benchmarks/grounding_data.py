@@ -1,6 +1,7 @@
 """The data on which grounding is fitted and measured, and its vectors, kept in a folder between runs."""
 
 import json
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ NEAR = 10
 LONGEST = 900
 """Characters of a sentence that are embedded; a few rows of tables are longer."""
 BATCH = 64
+SHORTEST_CLAUSE, LONGEST_CLAUSE = 4, 14
+"""Words."""
+_BETWEEN = re.compile(r"(?<!\d)[,;:]|[,;:](?!\d)|[()–—]|\b(?:và|nhưng|còn|trong khi)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,12 @@ def read_wice(path: Path) -> list[Wice]:
     return found
 
 
-def read_xquad(folder: Path) -> Iterator[tuple[int, str, list[str], list[str]]]:
-    """The article, a Vietnamese sentence, the English sentences of its paragraph, and those of the next paragraph."""
+def read_xquad(folder: Path) -> Iterator[tuple[int, str, list[str]]]:
+    """The article, a Vietnamese sentence or the first clause of one, and the English sentences of its paragraph.
+
+    Clauses are there since answers are shorter than an encyclopedia's sentences, and the shorter a text, the nearer it
+    is to any other.
+    """
     pages = {
         language: json.loads((folder / f"xquad.{language}.json").read_text("utf-8"))["data"]
         for language in ("vi", "en")
@@ -62,7 +70,18 @@ def read_xquad(folder: Path) -> Iterator[tuple[int, str, list[str], list[str]]]:
         apart = [split(one["context"], "en") for one in english["paragraphs"]]
         for place, one in enumerate(said["paragraphs"]):
             for sentence in split(one["context"], "vi"):
-                yield number, sentence, apart[place], apart[(place + 1) % len(apart)]
+                yield number, sentence, apart[place]
+                if (clause := first_clause(sentence)) is not None:
+                    yield number, clause, apart[place]
+
+
+def first_clause(sentence: str) -> str | None:
+    """The first part of a sentence that is long enough to claim something, as a sentence."""
+    for part in _BETWEEN.split(sentence):
+        clause = part.strip(' ."”“')
+        if SHORTEST_CLAUSE <= len(clause.split()) <= LONGEST_CLAUSE:
+            return f"{clause[0].upper()}{clause[1:]}."
+    return None
 
 
 def split(text: str, language: str) -> list[str]:
@@ -85,16 +104,14 @@ class Vectors:
         """Those of the claims and what is near them, and of XQuAD's sentences; what the cache has is not made again."""
         texts = dict.fromkeys([text for one in claims for text in (one.text, *(one.evidence[at] for at in one.near))])
         if xquad is not None:
-            texts |= dict.fromkeys(
-                text for _, said, right, other in read_xquad(xquad) for text in (said, *right, *other)
-            )
+            texts |= dict.fromkeys(text for _, said, right in read_xquad(xquad) for text in (said, *right))
         file = cache / "grounding-vectors.npz"
         known: dict[str, NDArray[np.float32]] = {}
         if file.is_file():
             kept = np.load(file)
             known = dict(zip(kept["texts"].tolist(), kept["vectors"], strict=True))
         missing = sorted((text for text in texts if text not in known), key=len)
-        embedder = LocalEmbedder(lambda: E5Encoder(2), name=E5, max_queue=1)
+        embedder = LocalEmbedder(E5Encoder, name=E5, max_queue=1, at_once=2)
         for start in range(0, len(missing), BATCH):
             batch = missing[start : start + BATCH]
             made = await embedder.embed(EmbeddingRequest(E5, [text[:LONGEST] for text in batch]))

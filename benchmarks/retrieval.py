@@ -177,7 +177,7 @@ class Vectors:
         return found
 
     def _vector(self, text: str, kind: TextKind) -> bytes:
-        self._encoder = self._encoder or E5Encoder(threads=os.cpu_count() or 1)
+        self._encoder = self._encoder or E5Encoder()
         (prepared,) = self._encoder.prepare([text], kind)
         while prepared.tokens > self._encoder.context_tokens:
             text = text[: int(len(text) * 0.9)]

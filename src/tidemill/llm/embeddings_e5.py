@@ -27,16 +27,16 @@ LEAST_PEAK = 0.02
 
 
 class E5Encoder:
-    """The model and its tokenizer.
+    """The model and its tokenizer. A text is computed by the thread that asks; several may ask at once.
 
     Raises:
         Configuration: the package is not installed whole, or the runtime can't load the graph.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self) -> None:
         self._weights = E5Weights(weights_path())
         self._words = E5Words(self._weights.vocabulary())
-        self._session = open_session(e5_graph(self._weights), threads)
+        self._session = open_session(e5_graph(self._weights), threads=1)
         self.context_tokens = self._weights.context
 
     def prepare(self, texts: Sequence[str], kind: TextKind) -> list[Prepared]:
