@@ -12,7 +12,7 @@ from tidemill.core.context import Asker, InferenceContext
 from tidemill.core.deployment import Deployment, Task
 from tidemill.core.document import DocumentKind
 from tidemill.core.embedding import EmbeddingRequest, Embeddings
-from tidemill.core.errors import Configuration, ContextTooLong, InvalidInput, ModelNotFound
+from tidemill.core.errors import Configuration, ContextTooLong, InvalidInput, ModelNotFound, Unavailable
 from tidemill.core.search import Expansion, Filters, Hit, Reader, SearchMode, SelfQuerying
 from tidemill.knowledge.question_vectors import QuestionVectors
 from tidemill.knowledge.search import Found, Search, SearchRequest
@@ -420,3 +420,24 @@ async def test_a_source_closed_while_a_question_is_embedded_is_not_found(pool: P
 
     search = Search(pool, QuestionVectors(Slow(), deployment), lambda: NOON)
     assert await paths(search, "wing") == []
+
+
+@pytest.mark.usefixtures("space")
+async def test_a_search_that_meets_another_embedding_model_says_so_and_is_no_search_by_words(
+    pool: Pool, index: Index
+) -> None:
+    await index.document(await index.source(), "a.md", "wing")
+    await embed(pool)
+    spaces = VectorSpaces(pool)
+
+    class Slow(ScriptedEmbedder):
+        async def embed(self, request: EmbeddingRequest) -> Embeddings:
+            made = await super().embed(request)
+            newer = await spaces.ensure("scripted", "2", DIMENSIONS, NOON)
+            await spaces.put_vectors(newer, {one.hash: made.vectors[0] for one in await spaces.pending(newer, 9)})
+            await spaces.switch(newer)
+            return made
+
+    search = Search(pool, QuestionVectors(Slow(), deployment), lambda: NOON)
+    with pytest.raises(Unavailable, match="Search again"):
+        await search.search(SearchRequest("wing", COLLEAGUE))

@@ -13,7 +13,7 @@ from tidemill.analysis.query_words import identifier_share, marks_left_out, quer
 from tidemill.analysis.self_query import SelfQuery, filters_named, joined, mentions_author, read_filters
 from tidemill.core.clock import Clock
 from tidemill.core.context import Asker
-from tidemill.core.errors import Configuration, InvalidInput
+from tidemill.core.errors import Configuration, InvalidInput, Unavailable
 from tidemill.core.ids import new_id
 from tidemill.core.search import Expansion, Filters, Hit, Reader, Scores, SearchMode, SelfQuerying
 from tidemill.core.text import storable
@@ -178,6 +178,7 @@ class Search:
             ModelNotFound: the embedding model is not there, and the search needs it.
             Configuration: nothing is embedded, or by another version of the model; or no model is set up for what the
                 search asks for.
+            Unavailable: another embedding model took over meanwhile.
             TidemillError: a model that the search asks can't answer.
         """
         question = self._checked(request)
@@ -331,6 +332,8 @@ async def _ranked(connection: Connection, asked: _Asked, words: _Words, narrowin
         for vector in asked.vectors:
             near = await vectors.nearest(connection, asked.space, vector, asked.scopes, narrowing, limit)
             dense = _most(dense, near)
+        if not dense:
+            await _check_space(connection, asked.space)
     candidates = list({**lexical, **dense})
     whole = len(postings.read_for_candidates(words.terms)) == len(words.terms)
     unread = [one for one in candidates if not whole or one not in lexical]
@@ -352,6 +355,17 @@ async def _ranked(connection: Connection, asked: _Asked, words: _Words, narrowin
     alike = await vectors.cosines(connection, asked.space, mean, first)
     again = legs.scores(alike, vectors.cosine(mean, asked.vectors[0]))
     return _without_twins({one: again[one] for one in first}, kin)
+
+
+async def _check_space(connection: Connection, space: Space) -> None:
+    """Goes on where the space is still the one that searches ask.
+
+    Raises:
+        Unavailable: another one took over while the question was embedded.
+    """
+    there = await vectors.current_space(connection)
+    if there is None or there.id != space.id:
+        raise Unavailable("Another embedding model took over just now. Search again.")
 
 
 @dataclass(frozen=True, slots=True)
