@@ -18,13 +18,24 @@ from numpy.typing import NDArray
 
 from benchmarks.grounding_data import Vectors, Wice, read_wice, read_xquad
 from tidemill.knowledge.grounding.classifier import Classifier
-from tidemill.knowledge.grounding.features import ACROSS, CONTRADICTED, NAMES, across, lexical, with_cosines
+from tidemill.knowledge.grounding.features import (
+    ACROSS,
+    CONTRADICTED,
+    DENIED,
+    MISSING,
+    NAMES,
+    across,
+    lexical,
+    with_cosines,
+)
 from tidemill.knowledge.grounding.support import OPPOSITE
 from tidemill.knowledge.grounding.words import opposite_of, words_of
 
 Floats = NDArray[np.float64]
 FOLDS = 5
 RIDGE = 5.0
+NEAREST = (0, 3)
+"""Which of the other paragraphs that are nearest to a claim are taken as those that do not say it."""
 WEIGHT_OF_MADE = 0.3
 """Of a claim that was changed so that it is wrong, beside one that is as it was."""
 WRITTEN = Path("src/tidemill/knowledge/grounding/weights.json")
@@ -66,8 +77,9 @@ def scores(model: tuple[Floats, Floats, Floats], values: Floats) -> Floats:
     """Of the regression, and of the rule beside it."""
     mean, scale, weights = model
     found: Floats = 1 / (1 + np.exp(-np.c_[(values - mean) / scale, np.ones(len(values))] @ weights))
-    if values.shape[1] == len(NAMES):
-        found[values[:, CONTRADICTED] > 0] = np.minimum(found[values[:, CONTRADICTED] > 0], OPPOSITE)
+    ruled = (CONTRADICTED,) if values.shape[1] == len(NAMES) else (DENIED, MISSING)
+    for rule in ruled:
+        found[values[:, rule] > 0] = np.minimum(found[values[:, rule] > 0], OPPOSITE)
     return found
 
 
@@ -121,30 +133,33 @@ def wice_rows(claims: Sequence[Wice], vectors: Vectors, *, made: bool = True) ->
 
 
 def xquad_rows(vectors: Vectors, folder: Path) -> Rows:
-    """Vietnamese sentences, each against the English paragraph that says the same, against that without its nearest
-    sentence, and against another.
+    """Vietnamese sentences and clauses, each against the English paragraph that says the same, against that without its
+    nearest sentence, and against two of the other paragraphs that are nearest: a search gives no others to answer from.
     """
+    pairs = list(read_xquad(folder))
+    paragraphs = list(dict.fromkeys(tuple(english) for _, _, english in pairs))
+    words = [[words_of(one) for one in english] for english in paragraphs]
     values, labels, changed, groups = [], [], [], []
-    for article, said, right, other in read_xquad(folder):
-        for text, english, label in ((said, right, 1.0), (said, other, 0.0)):
-            cosines = [vectors.cosine(said, one) for one in english]
-            words = [words_of(one) for one in english]
-            values.append(across(words_of(text), words, cosines))
-            labels.append(label)
-            changed.append(False)
-            groups.append(article)
-            if label and len(english) > 1:  # what is left is near, and does not say it
-                at = max(range(len(english)), key=cosines.__getitem__)
-                rest = [cosine for place, cosine in enumerate(cosines) if place != at]
-                values.append(across(words_of(text), [one for place, one in enumerate(words) if place != at], rest))
-                labels.append(0.0)
-                changed.append(False)
-                groups.append(article)
-            for turned in wrong(text) if label else ():
-                values.append(across(words_of(turned), words, cosines))
-                labels.append(0.0)
-                changed.append(True)
-                groups.append(article)
+
+    def add(article: int, features: list[float], label: float, *, made: bool = False) -> None:
+        values.append(features)
+        labels.append(label)
+        changed.append(made)
+        groups.append(article)
+
+    for article, said, right in pairs:
+        cosines = [[vectors.cosine(said, one) for one in english] for english in paragraphs]
+        own, claim = paragraphs.index(tuple(right)), words_of(said)
+        add(article, across(claim, words[own], cosines[own]), 1.0)
+        others = sorted((place for place in range(len(paragraphs)) if place != own), key=lambda at: -max(cosines[at]))
+        for place in (others[rank] for rank in NEAREST):
+            add(article, across(claim, words[place], cosines[place]), 0.0)
+        if len(right) > 1:  # what is left is near, and does not say it
+            best = max(range(len(right)), key=cosines[own].__getitem__)
+            kept = [place for place in range(len(right)) if place != best]
+            add(article, across(claim, [words[own][at] for at in kept], [cosines[own][at] for at in kept]), 0.0)
+        for turned in wrong(said):
+            add(article, across(words_of(turned), words[own], cosines[own]), 0.0, made=True)
     return Rows(np.array(values), np.array(labels), np.array(changed), np.array(groups))
 
 
@@ -217,7 +232,8 @@ async def main(data: Path, cache: Path, *, write: bool) -> None:
         "across": fitted(
             other,
             ACROSS,
-            "XQuAD, Vietnamese sentences and English paragraphs; with a wrong number, a denial or an opposite, too",
+            "XQuAD, Vietnamese sentences and clauses, and English paragraphs, the nearest among them; with a wrong "
+            "number, a denial or an opposite, too",
             best_f1,
         ),
     }

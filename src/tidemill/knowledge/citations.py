@@ -169,7 +169,7 @@ class CitationCheck:
         cited = [number for one in citations_in(piece.text) for number in one.numbers]
         valid = [number for number in dict.fromkeys(cited) if number in self._passages.numbers]
         found, by_model = self._found(claim_of(piece.text), valid)
-        supported = found.confidence >= self._threshold
+        supported = found.enough(self._threshold)
         evidence = tuple(Evidence(number, span, found.confidence) for number, span in found.spans.items())
         cited_text = _with_numbers(piece.text, sorted(found.spans))
         if supported:
@@ -183,20 +183,20 @@ class CitationCheck:
         single = {number: self._support(claim, [number]) for number in self._passages.numbers}
         if cited:
             together = self._support(claim, cited) if len(cited) > 1 else single[cited[0]]
-            if together.confidence >= self._threshold:
+            if together.enough(self._threshold):
                 return self._needed(together, {number: single[number] for number in cited}), True
-        ranked = sorted(single.items(), key=lambda one: -one[1].confidence)
+        ranked = sorted(single.items(), key=lambda one: (not one[1].enough(self._threshold), -one[1].confidence))
         if not ranked:
             return NOTHING, False
         best = ranked[0][1]
-        if best.confidence >= self._threshold or len(ranked) < TOGETHER:
+        if best.enough(self._threshold) or len(ranked) < TOGETHER:
             return best, False
         both = self._support(claim, [number for number, _ in ranked[:TOGETHER]])
-        return (both if both.confidence >= self._threshold else best), False
+        return (both if both.enough(self._threshold) else best), False
 
     def _needed(self, together: Supported, single: Mapping[int, Supported]) -> Supported:
         """Without those of the cited passages that neither support the claim by themselves nor help the others to."""
-        enough = {number: one for number, one in single.items() if one.confidence >= self._threshold}
+        enough = {number: one for number, one in single.items() if one.enough(self._threshold)}
         if enough:
             spans = {number: span for one in enough.values() for number, span in one.spans.items()}
             return Supported(max(one.confidence for one in enough.values()), spans)

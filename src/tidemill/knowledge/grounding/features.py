@@ -30,7 +30,8 @@ numbers that is; whether a name is missing; whether those alike say the opposite
 cosine."""
 ACROSS = ("cosine", "cosine_above_mean", "number_missing", "name_missing", "denial_differs")
 """The same where the sentence and the passages are in two languages, and words can't be compared."""
-CONTRADICTED, DENIED = NAMES.index("contradicted"), ACROSS.index("denial_differs")
+CONTRADICTED = NAMES.index("contradicted")
+DENIED, MISSING = ACROSS.index("denial_differs"), ACROSS.index("number_missing")
 _CLAUSE = re.compile(r"(?<!\d)[,;:]|[,;:](?!\d)|[()–—]|\b(?:and|but|which|while|where|và|nhưng|còn|trong khi)\b")
 _SHORTEST_CLAUSE = 2
 

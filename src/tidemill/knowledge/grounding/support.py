@@ -12,7 +12,7 @@ from tidemill.core.embedding import EmbeddingRequest, floats_of
 from tidemill.core.errors import Configuration, ContextTooLong, ModelFailed, ModelNotFound, NotPermitted, Unavailable
 from tidemill.core.ids import new_id
 from tidemill.knowledge.grounding.classifier import Classifier, shipped
-from tidemill.knowledge.grounding.features import CONTRADICTED, DENIED, across, lexical, nearest, with_cosines
+from tidemill.knowledge.grounding.features import CONTRADICTED, DENIED, MISSING, across, lexical, nearest, with_cosines
 from tidemill.knowledge.grounding.words import Words, is_vietnamese, without_numbers, words_of
 from tidemill.llm.embeddings import Embedder
 
@@ -25,6 +25,8 @@ LONGEST = 700
 OPPOSITE = 0.2
 """The most confidence in a sentence of which the passages say the opposite: too rare in the data for its weight to be
 learnt, and too bad to be shown."""
+SURE_ACROSS = 0.85
+"""The least confidence across two languages, where vectors alone tell: from here on 95 of 100 held on XQuAD."""
 BESIDE = 0.12
 """What a neighbour has to add to the part of the terms that is covered, for the span to take it in."""
 
@@ -51,10 +53,16 @@ class Supported:
     Attributes:
         confidence: how likely it is that these passages say it, 0 to 1.
         spans: where, by the passage's number; the passages that contribute, the best first.
+        foreign: whether they are in another language.
     """
 
     confidence: float
     spans: Mapping[int, Span] = field(default_factory=dict)
+    foreign: bool = False
+
+    def enough(self, threshold: float) -> bool:
+        """Whether it counts as support from this confidence on."""
+        return self.confidence >= (max(threshold, SURE_ACROSS) if self.foreign else threshold)
 
 
 NOTHING = Supported(0.0)
@@ -154,7 +162,7 @@ class Grounding:
             cosines = self._cosines(claim, there, passages)
             hold = self._across_languages if foreign else self._within_language
             found.append(hold(claim, there, cosines, premise))
-        return max(found, key=lambda one: one.confidence, default=NOTHING)
+        return max(found, key=lambda one: (one.enough(0.0), one.confidence), default=NOTHING)
 
     def _within_language(
         self, claim: str, there: Sequence[Sentence], cosines: Sequence[float | None], premise: Collection[str]
@@ -184,7 +192,9 @@ class Grounding:
         words = words_of(without_numbers(claim, held))
         values = across(words, [there[place].words for place, _ in known], [cosine for _, cosine in known])
         confidence = self._across.probability(values)
-        return Supported(min(confidence, OPPOSITE) if values[DENIED] else confidence, {best.number: best.span})
+        if values[DENIED] or values[MISSING]:
+            confidence = min(confidence, OPPOSITE)
+        return Supported(confidence, {best.number: best.span}, foreign=True)
 
     def _near(self, claim: str, there: Sequence[Sentence]) -> list[int]:
         if _two_languages(claim, there):
@@ -233,7 +243,9 @@ def _asked_alone(claim: str, there: Sequence[Sentence], premise: Collection[str]
 
 
 def _two_languages(claim: str, there: Sequence[Sentence]) -> bool:
-    return bool(there) and is_vietnamese(claim) != is_vietnamese(" ".join(one.text for one in there[:8]))
+    if not there or not any(letter.isalpha() for letter in claim):
+        return False  # a number alone is of any language
+    return is_vietnamese(claim) != is_vietnamese(" ".join(one.text for one in there[:8]))
 
 
 def _meets(one: Span, other: Span) -> bool:
