@@ -25,8 +25,8 @@ from tidemill.core.classification import Level
 from tidemill.core.context import Asker
 from tidemill.core.document import Chunk, Span, embedded_text
 from tidemill.core.embedding import TextKind
-from tidemill.core.search import Reader, SearchMode, SelfQuerying
-from tidemill.knowledge.search import Search, SearchRequest
+from tidemill.core.search import Reader, SearchMode, SearchRequest, SelfQuerying
+from tidemill.knowledge.search import Search
 from tidemill.llm.embedding_catalog import E5
 from tidemill.llm.embeddings_e5 import E5Encoder
 from tidemill.store.database import Pool, make_pool

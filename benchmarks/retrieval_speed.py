@@ -27,8 +27,8 @@ from benchmarks.retrieval_database import NOON, database
 from tidemill.analysis.terms import terms, without_diacritics
 from tidemill.core.classification import Level
 from tidemill.core.context import Asker
-from tidemill.core.search import Filters, Reader
-from tidemill.knowledge.search import Search, SearchRequest
+from tidemill.core.search import Filters, Reader, SearchRequest
+from tidemill.knowledge.search import Search
 from tidemill.store import vectors
 from tidemill.store.database import Pool, make_pool
 from tidemill.store.narrowing import narrowing_of

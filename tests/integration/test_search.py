@@ -13,9 +13,9 @@ from tidemill.core.deployment import Deployment, Task
 from tidemill.core.document import DocumentKind
 from tidemill.core.embedding import EmbeddingRequest, Embeddings
 from tidemill.core.errors import Configuration, ContextTooLong, InvalidInput, ModelNotFound, Unavailable
-from tidemill.core.search import Expansion, Filters, Hit, Reader, SearchMode, SelfQuerying
+from tidemill.core.search import Expansion, Filters, Found, Hit, Reader, SearchMode, SearchRequest, SelfQuerying
 from tidemill.knowledge.question_vectors import QuestionVectors
-from tidemill.knowledge.search import Found, Search, SearchRequest
+from tidemill.knowledge.search import Search
 from tidemill.llm.scripted_embeddings import DIMENSIONS, ScriptedEmbedder
 from tidemill.store.database import Pool
 from tidemill.store.vectors import VectorSpaces

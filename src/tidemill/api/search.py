@@ -15,8 +15,8 @@ from tidemill.api.services import services_of
 from tidemill.core.accounts import Right
 from tidemill.core.classification import Level
 from tidemill.core.document import DocumentKind
-from tidemill.core.search import Expansion, Filters, Hit, Scores, SearchMode, SelfQuerying
-from tidemill.knowledge.search import MOST_HITS, Found, SearchRequest
+from tidemill.core.search import Expansion, Filters, Found, Hit, Scores, SearchMode, SearchRequest, SelfQuerying
+from tidemill.knowledge.search import MOST_HITS
 
 router = APIRouter(tags=["knowledge"])
 

@@ -1,12 +1,13 @@
 """What is searched for, and what is found."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
 from tidemill.core.classification import Level
+from tidemill.core.context import Asker
 from tidemill.core.document import DocumentKind, Span
 
 
@@ -121,3 +122,52 @@ class Hit:
     language: str | None = None
     published_at: datetime | None = None
     compressed: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """What to search, and how.
+
+    Attributes:
+        filters: which narrow it, whatever the question says.
+        self_query: who reads filters from the question, too.
+        diversity: from 0, by relevance alone, to 1; see `analysis.diversity`.
+        compress: whether each hit says which sentences matter.
+        rerank: whether the best are read by the reranker.
+        explain: whether each hit says what each word gave.
+        asker: for whom models are asked; the hub itself where absent.
+    """
+
+    query: str
+    reader: Reader
+    filters: Filters = field(default_factory=Filters)
+    mode: SearchMode = SearchMode.HYBRID
+    limit: int = 10
+    self_query: SelfQuerying = SelfQuerying.RULES
+    expansion: Expansion = Expansion.RULES
+    diversity: float = 0.0
+    compress: bool = False
+    rerank: bool = False
+    explain: bool = False
+    asker: Asker | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found, and what was made of the question.
+
+    Attributes:
+        query: the question without what was read as a filter.
+        filters: those that held.
+        relaxed: filters were guessed from the question, nothing matched them, and so they were left out.
+        variants: what a model asked beside it.
+        shortened: the question is longer than the embedding model reads, so only its beginning was compared by meaning.
+    """
+
+    hits: Sequence[Hit]
+    query: str
+    filters: Filters
+    mode: SearchMode
+    relaxed: bool = False
+    variants: Sequence[str] = ()
+    shortened: bool = False

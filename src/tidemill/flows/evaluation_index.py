@@ -10,14 +10,14 @@ from tidemill.core.context import Asker
 from tidemill.core.document import CleanDocument, DocumentKind, RawDocument, Source, SourceKind
 from tidemill.core.errors import InvalidInput
 from tidemill.core.ids import new_id
-from tidemill.core.search import Filters, Hit, Reader, SearchMode, SelfQuerying
+from tidemill.core.search import Filters, Hit, Reader, SearchMode, SearchRequest, SelfQuerying
 from tidemill.core.sync import Sync, SyncCounts, SyncState
 from tidemill.evaluation.data import Passage, QuestionSet
 from tidemill.evaluation.readers import files_of
 from tidemill.evaluation.retrieval import Told
 from tidemill.flows.chunk_vectors import ChunkVectors
 from tidemill.flows.reading import DocumentReading
-from tidemill.knowledge.search import MOST_HITS, Search, SearchRequest
+from tidemill.knowledge.search import MOST_HITS, Search
 from tidemill.readers.draft import clean
 from tidemill.readers.port import Reader as DocumentReader
 from tidemill.readers.port import Unreadable
