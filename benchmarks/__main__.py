@@ -17,6 +17,8 @@ from benchmarks import (
     overhead,
     reading,
     retrieval,
+    retrieval_speed,
+    search_users,
     speculative,
     users,
 )
@@ -36,6 +38,8 @@ BENCHMARKS = {
     "indexing": indexing.run,
     "grounding": grounding.run,
     "retrieval": retrieval.run,
+    "retrieval_speed": retrieval_speed.run,
+    "search_users": search_users.run,
     "adapters": adapters.run,
     "speculative": speculative.run,
 }
