@@ -344,6 +344,15 @@ async def test_a_reranker_and_a_model_that_widens_are_asked_only_where_that_is_w
     )
     plain = await paths(better, "wing")
     assert await paths(better, "wing", rerank=True) == plain[::-1]
+    for_answers = Search(
+        pool,
+        QuestionVectors(ScriptedEmbedder(), deployment),
+        lambda: NOON,
+        reranker=Backwards(),
+        rerank_answers=True,
+    )
+    (best,) = await for_answers.find("wing", COLLEAGUE, Filters(), Asker(trace_id="0" * 32), limit=1)
+    assert best.path == plain[-1]
     assert await paths(better, "plane", mode=SearchMode.LEXICAL) == []
     widened = SearchRequest("plane", COLLEAGUE, mode=SearchMode.LEXICAL, expansion=Expansion.MODEL)
     found = await better.search(widened)

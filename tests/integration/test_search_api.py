@@ -114,6 +114,19 @@ def test_what_no_search_can_be_is_refused_with_its_field(hub: Hub, body: dict[st
     assert answer.json()["error"]["param"] == param
 
 
+def test_a_search_that_asks_a_model_needs_the_right_to(hub: Hub) -> None:
+    viewer = key_of(hub, "chi")
+    with hub.client() as client:
+        for wish in ({"rerank": True}, {"expansion": "model"}, {"self_query": "model"}):
+            body = {"query": "báo giá", "filters": {"sources": ["handbook"]}, **wish}
+            refused = client.post("/v1/search", json=body, headers=viewer)
+            assert (refused.status_code, "models.use" in refused.text) == (403, True), refused.text
+        widened = client.post("/v1/search", json={"query": "báo giá", "expansion": "model", "self_query": "model"})
+        assert widened.json()["variants"], widened.text
+        unsure = client.post("/v1/search", json={"query": "báo giá", "rerank": True})
+        assert (unsure.status_code, "log-probabilities" in unsure.text) == (502, True), unsure.text
+
+
 def test_without_a_key_nothing_is_found(hub: Hub) -> None:
     assert httpx.post(f"{hub.url}/v1/search", json={"query": "x"}, trust_env=False).status_code == 401
 
