@@ -478,11 +478,15 @@ def test_a_history_above_internal_says_so_where_it_is_rewritten():
     assert "classification: confidential" in str(model.requests[0].messages[-1]["content"])
 
 
-def test_a_rewriting_that_fails_leaves_the_question_as_it_is():
+@pytest.mark.parametrize(
+    "said",
+    [ScriptedAnswer(error=ContextTooLong(prompt_tokens=9, context_tokens=8)), "Cuộc trò chuyện:", "", "Xin chào bạn"],
+)
+def test_a_rewriting_of_no_use_gives_way_to_the_two_last_questions(said):
     search = ScriptedSearch()
-    model = ScriptedModel([ScriptedAnswer(error=ContextTooLong(prompt_tokens=9, context_tokens=8))])
-    ask(model, "Còn dưới mức đó?", passages=None, search=search, turns=(Turn("user", "Ai duyệt?"),))
-    assert search.queries == ["Còn dưới mức đó?"]
+    turns = (Turn("user", "Ai duyệt đơn hàng trên 100 triệu đồng?"), Turn("assistant", "Tổng giám đốc."))
+    ask(ScriptedModel([said]), "Còn dưới mức đó?", passages=None, search=search, turns=turns)
+    assert search.queries == ["Ai duyệt đơn hàng trên 100 triệu đồng? Còn dưới mức đó?"]
 
 
 def test_each_sentence_is_joined_to_the_characters_that_support_it():

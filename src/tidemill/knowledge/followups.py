@@ -67,8 +67,8 @@ class FollowUps:
     async def standing_alone(self, question: Question, text: str, language: str, asker: Asker) -> Rewritten:
         """The question as one that can be understood, and searched for, by itself.
 
-        A model is asked only where something was said before that the question needs; where none answers, the question
-        is taken as it stands.
+        A model is asked only where something was said before that the question needs; where it writes nothing of use,
+        the question before stands in front of this one.
         """
         if not question.history or stands_alone(text):
             return Rewritten(text)
@@ -78,21 +78,31 @@ class FollowUps:
             request = ChatRequest(
                 model=deployment.model,
                 messages=rewrite_messages(prompt, question.history, text, language),
-                options={"temperature": 0, "max_tokens": REWRITE_TOKENS, "seed": SEED},
+                options={"temperature": 0, "max_tokens": REWRITE_TOKENS, "seed": SEED, "stop": ["\n"]},
                 context=asker.context(new_id(), deployment),
             )
             completion = await self._chat.complete(request)
         except NO_ANSWER as error:
-            log.warning("A follow-up question is searched for as it stands. %s", error.message)
-            return Rewritten(text)
+            log.warning("A follow-up question is searched for with the one before it. %s", error.message)
+            return Rewritten(_joined(question, text))
         served = completion.served
         if served is not None and served.fallback in HUB_ITSELF:
-            return Rewritten(text, completion.usage, served)
-        return Rewritten(_line_of(completion.text, text), completion.usage, served)
+            return Rewritten(_joined(question, text), completion.usage, served)
+        line = _line_of(completion.text, question, text)
+        return Rewritten(line or _joined(question, text), completion.usage, served)
 
 
-def _line_of(said: str, text: str) -> str:
-    """The first line of what the model said, where that can be a question; else the question as it was."""
+def _line_of(said: str, question: Question, text: str) -> str | None:
+    """The first line of what the model said, where that can be a question: of words that were said before, and no
+    heading such as small models repeat."""
     line = next((one for line in said.splitlines() if (one := line.strip(" \"'`*"))), "")
-    usable = len(line) <= LONGEST_REWRITE and any(letter.isalnum() for letter in line)
-    return line if usable else text
+    if not line or len(line) > LONGEST_REWRITE or line.endswith(":"):
+        return None
+    known = {term for one in (text, *(turn.content for turn in question.history)) for term in words_of(one).terms}
+    return line if known.intersection(words_of(line).terms) else None
+
+
+def _joined(question: Question, text: str) -> str:
+    """The question behind the last one that was asked before it."""
+    before = next((one.content.strip() for one in reversed(question.history) if one.role == "user"), "")
+    return f"{before} {text}" if before and len(before) <= LONGEST_REWRITE else text
