@@ -7,6 +7,7 @@ read from the package's file.
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from tidemill.core.embedding import TextKind
 from tidemill.llm.embeddings_e5_weights import E5Weights, unpacked, weights_path
@@ -14,6 +15,9 @@ from tidemill.llm.embeddings_e5_words import E5Words
 from tidemill.llm.embeddings_local import Prepared
 from tidemill.llm.embeddings_onnx import mean_vectors, open_session
 from tidemill.llm.onnx_graph import MICROSOFT, Element, OnnxGraph
+
+if TYPE_CHECKING:
+    from tidemill.llm.embeddings_e5_weights import Floats
 
 VERSION = "onnx-int8-1"
 """Raised when vectors change for the same weights: part of the model's version, and so of what is cached."""
@@ -95,20 +99,34 @@ class _E5Graph:
         self._graph.add("MultiHeadAttention", parts, [attended], domain=MICROSOFT, num_heads=self._weights.heads)
         projected = self.product(attended, f"{name}ao", width, self._floats(f"{name}ao.b"))
         states = self.added(states, projected, f"{name}aln")
-        wide, bent = self.product(states, f"{name}fi", inner, self._floats(f"{name}fi.b")), f"{name}bent"
+        level, sizes = self.levelled(states, f"{name}aln")
+        wide, bent = self.product(level, f"{name}fi", inner, self._floats(f"{name}fi.b"), sizes), f"{name}bent"
         self._graph.add("Gelu", [wide], [bent], domain=MICROSOFT)
         return self.added(states, self.product_of_peaks(bent, f"{name}fo", width), f"{name}oln")
 
-    def product(self, states: str, name: str, rows: int, bias: str = "") -> str:
+    def product(self, states: str, name: str, rows: int, bias: str = "", sizes: "Floats | None" = None) -> str:
         """`states · Wᵀ + b` in whole numbers: W in 8 bits with a scale for each row, the states in 8 bits with one
-        scale for all of them, which the operator finds."""
+        scale for all of them, which the operator finds. `sizes` are what the states' numbers were divided by."""
         weights = unpacked(self._weights.blocks(f"{name}.w", rows))
+        if sizes is not None:
+            weights *= sizes
         scales = self._np.abs(weights).max(axis=1) / LEVELS
         whole = self._np.rint(weights / scales[:, None]).astype(self._np.int8)
         matrix = self._graph.constant(f"{name}.w", Element.INT8, whole.T.shape, whole.T.tobytes())
         scaled = self._graph.constant(f"{name}.s", Element.FLOAT, [rows], scales.tobytes())
         self._graph.add("DynamicQuantizeMatMul", [states, matrix, scaled, "", bias], [name], domain=MICROSOFT)
         return name
+
+    def levelled(self, states: str, normalization: str) -> tuple[str, "Floats"]:
+        """Normalized states with each of a token's numbers divided by how large the normalization makes it (four
+        standard deviations, which its own factor and shift give), and those sizes. A few numbers are ten times as large
+        as the others in every text, and one scale for all would leave the others few levels."""
+        factor, shift = (self._weights.floats(f"{normalization}.{part}") for part in "wb")
+        sizes = 4 * self._np.abs(factor) + self._np.abs(shift)
+        scaled = self._graph.constant(f"{normalization}.l", Element.FLOAT, [sizes.size], (1 / sizes).tobytes())
+        level = f"{normalization}.level"
+        self._graph.add("Mul", [states, scaled], [level])
+        return level, sizes
 
     def product_of_peaks(self, states: str, name: str, rows: int) -> str:
         """`states · Wᵀ + b` for states of which a few are far greater than all others: the first and the last token
