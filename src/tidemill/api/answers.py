@@ -115,8 +115,13 @@ class AnswerShown(BaseModel):
     summary="Answer a question from documents",
     dependencies=NEEDS,
     response_model=AnswerShown,
-    response_description="The answer, or with `stream` server-sent events: `sources`, a `sentence` for each that was "
-    "checked, `answer` with the whole, whose text counts, and `done`; instead of an answer `error`.",
+    responses={
+        200: {
+            "content": {"text/event-stream": {}},
+            "description": "The answer, or with `stream` server-sent events: `sources`, a `sentence` for each that was "
+            "checked, `answer` with the whole, whose text counts, and `done`; instead of an answer `error`.",
+        }
+    },
 )
 async def create_answer(request: Request, body: QuestionBody) -> Response:
     """Searches what you may see, answers from that alone, and checks each citation."""
