@@ -8,7 +8,8 @@ from tests.support.crawling import LOCAL, documents, failures, known_of, source_
 from tests.support.sites import Page, Site, collected, redirect, running_site
 from tidemill.core.document import DocumentKind, SourceKind
 from tidemill.core.errors import InvalidInput, NotFound, NotPermitted, Unavailable
-from tidemill.crawlers.feed import FeedCrawler, feed_url, platform_of
+from tidemill.crawlers.feed import FeedCrawler, feed_url
+from tidemill.crawlers.feed_entries import platform_of, read_entries
 from tidemill.crawlers.port import Found, Known
 from tidemill.readers.page import read_page
 
@@ -147,3 +148,18 @@ async def test_a_feed_cannot_make_entities_grow() -> None:
 )
 def test_medium_and_substack_are_known_by_their_addresses(location: str, feed: str, platform: str) -> None:
     assert (feed_url(location), platform_of(feed, "")) == (feed, platform)
+
+
+async def test_a_feed_that_would_keep_its_parser_busy_for_hours_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidemill.crawlers.feed_entries.SECONDS", 2)
+    feed = b"<rss version='2.0'><channel><item><description>" + b"<a " * 200_000
+    with pytest.raises(InvalidInput, match="made to take long"):
+        await read_entries(feed, "https://example.org/feed", "text/xml", 10)
+
+
+async def test_entries_whose_identifiers_begin_alike_are_kept_apart() -> None:
+    items = "".join(f"<item><guid>{'ư' * 900}{number}</guid><title>T</title></item>" for number in range(2))
+    feed = f"<rss version='2.0'><channel>{items}</channel></rss>".encode()
+    found = await read_entries(feed, "https://example.org/feed", "text/xml", 10)
+    assert len({one.path for one in found}) == 2
+    assert all(len(one.path.encode()) < 1000 for one in found)

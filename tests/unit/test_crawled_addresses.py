@@ -1,6 +1,7 @@
 """Addresses have one spelling, links are found in one pass, and sitemaps and patterns are read within bounds."""
 
 import gzip
+import re
 
 import httpx
 import pytest
@@ -142,3 +143,21 @@ def test_patterns_say_which_paths_are_taken() -> None:
     assert suffix_of("a.d/.gitignore") == ""
     with pytest.raises(ValueError, match="at most 6"):
         checked_pattern("*a" * 7)
+
+
+@given(
+    pattern=st.lists(st.sampled_from(["a", "b", "/", "?", "*", "**", "**/"]), min_size=1, max_size=9).map("".join),
+    path=st.text("ab/", max_size=10),
+)
+def test_a_pattern_means_what_its_wildcards_say(pattern: str, path: str) -> None:
+    meaning = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    whole = pattern + "**" if pattern.endswith("/") else pattern
+    pieces = re.findall(r"\*\*/|\*\*|\*|\?|[^*?]+", whole)
+    expected = re.fullmatch("".join(meaning.get(piece) or re.escape(piece) for piece in pieces), path)
+    assert Patterns([pattern], []).take(path) == (expected is not None)
+
+
+def test_a_pattern_of_many_wildcards_takes_no_time_on_a_path_that_nearly_matches() -> None:
+    for pattern in ("**a" * 6 + "b", "*a" * 6 + "b", "**/a" * 6 + "b", "**a*a" * 3 + "b"):
+        assert not Patterns([checked_pattern(pattern)], []).take("a" * 2000)
+        assert not Patterns([checked_pattern(pattern)], []).take("a/" * 1000)

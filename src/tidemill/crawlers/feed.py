@@ -3,36 +3,25 @@
 import asyncio
 import hashlib
 import html
-from calendar import timegm
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from io import BytesIO
-from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tidemill.core.document import DocumentKind, RawDocument, Source
 from tidemill.core.errors import InvalidInput, NotFound, NotPermitted, Unavailable
-from tidemill.core.text import storable
+from tidemill.crawlers.feed_entries import FeedEntry, read_entries
 from tidemill.crawlers.fetching import NOT_BOUNDED_HERE, Fetcher, NotFetched, Pace, Sleep
 from tidemill.crawlers.locations import address_of
 from tidemill.crawlers.options import options_of
 from tidemill.crawlers.page_tags import PageTag, media_type_of
 from tidemill.crawlers.port import Failed, Found, Known, Unchanged
 from tidemill.crawlers.robots import Robots, read_robots
-from tidemill.crawlers.urls import canonical_url, same_site
+from tidemill.crawlers.urls import same_site
 from tidemill.outbound import Outbound, Refused
 
 LARGEST_FEED = 10_000_000
-LONGEST_PATH = 1000
-"""Bytes of an entry's identifier; a longer one is known by its digest, for two may begin alike."""
-LONGEST_FIELD = 500
-_NOT_A_FEED = (
-    "{url} is no RSS or Atom feed. Give the feed's own address; a page often names it in its head, as an alternate "
-    "link."
-)
 
 
 class FeedOptions(BaseModel):
@@ -101,33 +90,10 @@ def feed_url(address: str) -> str:
     return address
 
 
-def platform_of(url: str, generator: str) -> str:
-    """Who publishes a feed: `medium`, `substack` or `web`."""
-    host, made_by = urlsplit(url).hostname or "", generator.strip().lower()
-    if host == "medium.com" or host.endswith(".medium.com") or made_by == "medium":
-        return "medium"
-    if host.endswith(".substack.com") or made_by == "substack":
-        return "substack"
-    return "web"
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    path: str
-    url: str | None
-    title: str | None
-    author: str | None
-    licence: str | None
-    platform: str
-    published_at: datetime | None
-    modified_at: datetime | None
-    content: str
-
-
 @dataclass(frozen=True, slots=True)
 class _Feed:
     url: str
-    entries: tuple[_Entry, ...]
+    entries: tuple[FeedEntry, ...]
 
 
 async def _read_feed(fetcher: Fetcher, url: str, options: FeedOptions) -> _Feed:
@@ -143,66 +109,11 @@ async def _read_feed(fetcher: Fetcher, url: str, options: FeedOptions) -> _Feed:
         raise NotPermitted(f"The feed {url} is not open to everybody (HTTP {answer.status}).", param="location")
     if answer.status != 200:
         raise Unavailable(f"The feed {url} was answered with HTTP {answer.status}. Sync again later.")
-    entries = await asyncio.to_thread(_entries, answer.data, answer.url, media_type_of(answer.headers), options)
-    return _Feed(answer.url, tuple(entries))
+    found = await read_entries(answer.data, answer.url, media_type_of(answer.headers), options.max_entries)
+    return _Feed(answer.url, tuple(found))
 
 
-def _entries(data: bytes, url: str, media_type: str, options: FeedOptions) -> list[_Entry]:
-    import feedparser  # noqa: PLC0415 - takes a while to load, and most hubs read no feed
-
-    headers = {"content-location": url, "content-type": media_type}
-    parsed = feedparser.parse(BytesIO(data), response_headers=headers)
-    if not parsed.get("version"):
-        raise InvalidInput(_NOT_A_FEED.format(url=url), param="location")
-    platform = platform_of(url, str(parsed.feed.get("generator", "")))
-    return list(_of(parsed, url, platform, options.max_entries))
-
-
-def _of(parsed: Any, url: str, platform: str, most: int) -> Iterator[_Entry]:
-    for entry in parsed.entries[:most]:
-        link = canonical_url(str(entry.link), url) if entry.get("link") else None
-        content = _content(entry)
-        path = storable(str(entry.get("id") or link or ""))
-        if not 0 < len(path.encode()) <= LONGEST_PATH:
-            said = path or f"{entry.get('title', '')}\n{content}"
-            path = "entry-" + hashlib.sha256(said.encode(errors="replace")).hexdigest()
-        yield _Entry(
-            path,
-            link,
-            _field(entry.get("title")),
-            _field(entry.get("author") or parsed.feed.get("author")),
-            _field(entry.get("license") or parsed.feed.get("license") or parsed.feed.get("rights")),
-            platform,
-            _moment(entry.get("published_parsed")),
-            _moment(dict.get(entry, "updated_parsed")),  # its own `get` gives the other date where there is none
-            content,
-        )
-
-
-def _content(entry: Any) -> str:
-    """The entry's own text as HTML: its longest form."""
-    forms = [(part.get("value", ""), part.get("type", "")) for part in entry.get("content", [])]
-    if "summary" in entry:
-        forms.append((entry.summary, entry.get("summary_detail", {}).get("type", "")))
-    text, kind = max(forms, key=lambda form: len(form[0]), default=("", ""))
-    return f"<p>{html.escape(text)}</p>" if kind == "text/plain" else str(text)
-
-
-def _field(value: object) -> str | None:
-    text = " ".join(storable(str(value or "")).split())
-    return text[:LONGEST_FIELD] or None
-
-
-def _moment(parsed: Any) -> datetime | None:
-    if parsed is None:
-        return None
-    try:
-        return datetime.fromtimestamp(timegm(parsed), UTC)
-    except (ValueError, OverflowError, OSError):
-        return None
-
-
-def _document(entry: _Entry, known: Known | None, options: FeedOptions) -> Found:
+def _document(entry: FeedEntry, known: Known | None, options: FeedOptions) -> Found:
     """The entry as the feed has it."""
     if not entry.content.strip():
         reason = f"The feed has no text of {entry.title or entry.path}. Set the option `full_pages` to fetch its page."
@@ -222,7 +133,7 @@ def _document(entry: _Entry, known: Known | None, options: FeedOptions) -> Found
     return _raw(entry, data, "text/html", None)
 
 
-def _raw(entry: _Entry, data: bytes, media_type: str, etag: str | None) -> RawDocument:
+def _raw(entry: FeedEntry, data: bytes, media_type: str, etag: str | None) -> RawDocument:
     return RawDocument(
         path=entry.path,
         data=data,
@@ -248,7 +159,7 @@ class _Pages:
         self._options = options
         self._robots: dict[str, Robots] = {}
 
-    async def document(self, entry: _Entry, known: Known | None) -> Found:
+    async def document(self, entry: FeedEntry, known: Known | None) -> Found:
         """The page of an entry."""
         try:
             return await self._fetched(entry, known)
@@ -259,7 +170,7 @@ class _Pages:
         except Unavailable as error:  # of the robots.txt of another host than the feed's
             return Failed(entry.path, "not_allowed", error.message)
 
-    async def _fetched(self, entry: _Entry, known: Known | None) -> Found:
+    async def _fetched(self, entry: FeedEntry, known: Known | None) -> Found:
         if entry.url is None:
             raise NotFetched(f"The entry {entry.title or entry.path} has no page.", "no_page")
         if not _related(self._feed, entry.url):
