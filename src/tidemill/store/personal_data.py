@@ -69,6 +69,7 @@ EXPORTS: Mapping[str, LiteralString] = {
     "files": "SELECT * FROM files WHERE owner_id = ANY(%(owners)s) ORDER BY id",
     "sources": "SELECT * FROM sources WHERE owner_id = ANY(%(owners)s) ORDER BY id",
     "uploads": "SELECT * FROM source_uploads WHERE owner_id = ANY(%(owners)s) ORDER BY source_id, path",
+    "syncs": "SELECT * FROM source_syncs WHERE requested_by = ANY(%(owners)s) ORDER BY id",
     "responses": "SELECT * FROM responses WHERE owner_id = ANY(%(owners)s) ORDER BY id",
     "answers": "SELECT * FROM answers WHERE owner_id = ANY(%(owners)s) ORDER BY id",
     "jobs": "SELECT * FROM generation_jobs WHERE owner_id = ANY(%(owners)s) ORDER BY id",
