@@ -28,7 +28,7 @@ from tidemill.knowledge.grounding.features import (
     lexical,
     with_cosines,
 )
-from tidemill.knowledge.grounding.support import OPPOSITE
+from tidemill.knowledge.grounding.support import OPPOSITE, SURE_ACROSS
 from tidemill.knowledge.grounding.words import opposite_of, words_of
 
 Floats = NDArray[np.float64]
@@ -184,9 +184,7 @@ def fitted(
     """What is written: the regression over all rows, calibrated on scores of models that had not seen the row."""
     mean, scale, weights = logistic(rows)
     real = ~rows.made
-    calibration = isotonic(
-        np.concatenate([out_of_fold(rows, seed)[real] for seed in range(3)]), np.tile(rows.labels[real], 3)
-    )
+    calibration = calibrated(rows)
     model = Classifier(features, tuple(mean), tuple(scale), tuple(weights[:-1]), weights[-1], tuple(calibration), 0.5)
     chances = np.array([model.probability(one) for one in rows.values[real]])
     return {
@@ -199,6 +197,12 @@ def fitted(
         "calibration": calibration,
         "threshold": round(threshold(chances, rows.labels[real]), 4),
     }
+
+
+def calibrated(rows: Rows) -> list[tuple[float, float]]:
+    """Points between scores and probabilities, from claims as they are that no model had seen."""
+    real = ~rows.made
+    return isotonic(np.concatenate([out_of_fold(rows, seed)[real] for seed in range(3)]), np.tile(rows.labels[real], 3))
 
 
 def best_f1(chances: Floats, labels: Floats) -> float:
@@ -222,6 +226,13 @@ async def main(data: Path, cache: Path, *, write: bool) -> None:
         for kind, chosen in (("as they are", ~rows.made), ("all", np.ones(len(found), bool))):
             right, bad = found[chosen & (rows.labels == 1)], found[chosen & (rows.labels == 0)]
             print(f"{name:<8} {kind:<12} {chosen.sum()} rows, AUROC {(right[:, None] > bad).mean():.3f}")
+        chance = np.interp(found, *np.array(calibrated(rows)).T)
+        for least in (0.5, SURE_ACROSS):
+            kept, labels = chance >= least, rows.labels
+            print(
+                f"{name:<8} from {least} on   {labels[kept & ~rows.made].mean():.3f} of those kept hold, and "
+                f"{labels[kept].sum() / labels.sum():.3f} of those that hold are kept"
+            )
     written = {
         "within": fitted(
             within,
