@@ -152,7 +152,7 @@ def test_patterns_say_which_paths_are_taken() -> None:
 def test_a_pattern_means_what_its_wildcards_say(pattern: str, path: str) -> None:
     meaning = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     whole = pattern + "**" if pattern.endswith("/") else pattern
-    pieces = re.findall(r"\*\*/|\*\*|\*|\?|[^*?]+", whole)
+    pieces = re.findall(r"(?<![^/])\*\*/|\*\*|\*|\?|[^*?]+", whole)
     expected = re.fullmatch("".join(meaning.get(piece) or re.escape(piece) for piece in pieces), path)
     assert Patterns([pattern], []).take(path) == (expected is not None)
 

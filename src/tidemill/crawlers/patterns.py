@@ -8,7 +8,7 @@ from pydantic import AfterValidator
 
 MOST_WILDCARDS = 6
 LONGEST_PATTERN = 300
-_TOKEN = re.compile(r"\*\*/|\*\*|\*|\?|[^*?]+")
+_TOKEN = re.compile(r"(?<![^/])\*\*/|\*\*|\*|\?|[^*?]+")  # `**/` stands where a folder's name may begin
 _ACROSS = {"**/": "(?:.*?/)??", "**": ".*?"}
 
 _NOT_TEXT = (
