@@ -109,7 +109,7 @@ class LocalCrossEncoder:
     def __init__(self, load: Callable[[], OnnxCrossEncoder], *, max_queue: int) -> None:
         self._load = load
         self._model: OnnxCrossEncoder | None = None
-        self._traffic = Traffic("of the reranker", 1, max_queue)
+        self._traffic = Traffic("reranker", 1, max_queue)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reranking")
 
     async def scores(self, question: str, passages: Sequence[str]) -> Sequence[float]:
