@@ -224,3 +224,18 @@ def test_across_two_languages_only_what_is_nearly_certain_is_support():
 def test_a_number_alone_is_held_to_words_whatever_the_language():
     assert not supported("14", [3]).foreign
     assert not supported("5", [1]).foreign
+
+
+@pytest.mark.parametrize(
+    ("claim", "holds"),
+    [
+        ("Đơn hàng từ 50.000.000 đồng trở lên cần ba báo giá của ba nhà cung cấp khác nhau.", True),
+        ("Dưới 10.000.000 đồng, cần ba báo giá của ba nhà cung cấp khác nhau.", False),
+    ],
+)
+def test_bounds_of_one_row_are_not_taken_for_those_of_another_sentence(claim, holds):
+    text = (
+        "| Giá trị đơn hàng | Số báo giá |\n| --- | --- |\n| Dưới 10.000.000 đồng | 1 |\n\n"
+        "Đơn hàng từ 50.000.000 đồng trở lên phải có ít nhất ba báo giá của ba nhà cung cấp khác nhau."
+    )
+    assert (of_question(claim, {1: text}).confidence >= 0.5) is holds

@@ -140,11 +140,15 @@ def _few(claim: Words, sentences: Sequence[Words], best: int, wanted: dict[str, 
 
 
 def _contradicted(claim: Words, sentences: Sequence[Words], covered: Sequence[float]) -> bool:
-    """Whether every sentence that is about the same, and there is one, says the opposite."""
+    """Whether every sentence that is about the same, and there is one, says the opposite, or names other bounds."""
     least = max(ALIKE, NEARLY * max(covered))
     alike = [(one, cover) for one, cover in zip(sentences, covered, strict=True) if cover >= least]
+    moved = not any(claim.bounds_of(one) and claim.numbers <= one.numbers for one in sentences)
     return bool(alike) and all(
-        claim.opposes(one) or (cover >= ALIKE_TO_DENY and claim.denies != one.denies) for one, cover in alike
+        claim.opposes(one)
+        or (cover >= ALIKE_TO_DENY and claim.denies != one.denies)
+        or (moved and bool(claim.bounds and one.bounds) and not claim.bounds_of(one))
+        for one, cover in alike
     )
 
 

@@ -103,6 +103,10 @@ class Words:
         """Whether a number is itself a bound that is named."""
         return any(str(int(end)) == number for pair in self.bounds for end in pair if math.isfinite(end))
 
+    def bounds_of(self, other: "Words") -> frozenset[tuple[float, float]]:
+        """The bounds that both name."""
+        return frozenset(self.bounds) & frozenset(other.bounds)
+
     def holds(self, number: str) -> bool:
         """Whether a number is within bounds that are named, of which there is one."""
         try:
