@@ -46,7 +46,10 @@ AfterText = Annotated[str | None, Query(max_length=2000, description="The last o
 class SourceRequest(BaseModel):
     """A source to add. What `options` may hold depends on the kind; docs/knowledge.md lists it."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"name": "papers", "kind": "upload", "level": "internal"}]},
+    )
 
     name: str = Field(min_length=1, max_length=LONGEST_NAME)
     kind: SourceKind
