@@ -121,6 +121,10 @@ def test_a_member_adds_sources_within_their_own_bounds(hub: Hub, files: Path, fo
         body = {"name": "mine", "kind": "folder", "location": str(files)}
         assert viewer.post("/v1/sources", json=body).status_code == 403
         assert member.post("/v1/sources", json={**body, "level": "secret"}).status_code == 403
+        unknown = member.post("/v1/sources", json={**body, "level": "top secret"})
+        assert (unknown.status_code, "level" in unknown.text) == (400, True)
+        nobodys = {**body, "departments": ["00000000-0000-0000-0000-000000000001"]}
+        assert admin.post("/v1/sources", json=nobodys).status_code == 404
         outside = member.post("/v1/sources", json={**body, "location": str(folder)})
         assert outside.status_code == 403
         missing = member.post("/v1/sources", json={**body, "location": "/no/such/folder/anywhere"})
