@@ -13,7 +13,7 @@ from tidemill.store.narrowing import narrowing_of
 from tidemill.store.postings import visible_scopes
 from tidemill.store.retention import RetentionRepository
 from tidemill.store.search_index import forget_terms
-from tidemill.store.vectors import VectorSpaces, current_space, nearest
+from tidemill.store.vectors import VectorSpaces, current_space, feedback, nearest
 
 
 @pytest.fixture
@@ -165,3 +165,19 @@ async def test_the_index_finds_what_comparing_all_finds(
             assert await nearest(connection, there, query, scopes, by_path, 10) == found[-1]
     assert found[0] == pytest.approx(found[1])
     assert len(found[0]) == 10
+
+
+async def test_feedback_is_the_cosine_with_what_the_leaders_say_on_average(pool: Pool, index: Index) -> None:
+    spaces = VectorSpaces(pool)
+    space = await spaces.ensure("e5", "1", 2, NOON)
+    await index.document(await index.source(), "a.md", "one", "two", "three", "without")
+    vectors = {"one": unit(1, 0), "two": unit(0, 1), "three": unit(0.6, 0.8)}
+    pending = {one.text: one.hash for one in await spaces.pending(space, 10)}
+    await spaces.put_vectors(space, {pending[text]: vector for text, vector in vectors.items()})
+    ids = {str(row["text"]): int(str(row["id"])) for row in await index.rows("SELECT id, text FROM chunks")}
+    async with pool.connection() as connection:
+        found, between = await feedback(
+            connection, space, unit(0, 1), [ids["one"], ids["two"]], [ids["three"], ids["two"], ids["without"]]
+        )
+    assert found == pytest.approx({ids["three"]: 1.4 / 2**0.5, ids["two"]: 0.5**0.5})
+    assert between == pytest.approx(0.5**0.5)

@@ -112,13 +112,12 @@ async def ranked(connection: Connection, asked: Asked, words: Words, narrowing: 
     traits = Traits(identifier_share(asked.question), question_language(asked.question))
     legs = _Legs(asked, words, totals, dense, kin, traits)
     ordered = _without_twins(legs.scores({}), kin)
-    leaders = [one for one in ordered if one in dense and not traits.crosses(kin[one].language)][:FEEDBACK_FROM]
+    first = list(ordered)[:limit]
+    leaders = [one for one in first if one in dense and not traits.crosses(kin[one].language)][:FEEDBACK_FROM]
     if asked.space is None or asked.request.mode is not SearchMode.HYBRID or len(leaders) < FEEDBACK_FROM:
         return ordered
-    mean = await vectors.mean_vector(connection, asked.space, leaders)
-    first = list(ordered)[:limit]
-    alike = await vectors.cosines(connection, asked.space, mean, first)
-    again = legs.scores(alike, vectors.cosine(mean, asked.vectors[0]))
+    alike, between = await vectors.feedback(connection, asked.space, asked.vectors[0], leaders, first)
+    again = legs.scores(alike, between)
     return _without_twins({one: again[one] for one in first}, kin)
 
 

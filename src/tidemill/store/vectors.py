@@ -1,6 +1,5 @@
 """Vectors of chunks: the spaces that they live in, what is still to be embedded, and which are nearest."""
 
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -64,6 +63,14 @@ ORDER BY (found.vector::vector({dimensions})) <#> %(query)s::vector({dimensions}
 SCORES = """
 SELECT chunk_id, -(vector <#> %(query)s::vector) AS score
 FROM chunk_vectors WHERE space_id = %(space)s AND chunk_id = ANY(%(chunks)s)
+"""
+FEEDBACK = """
+WITH averaged AS (
+    SELECT l2_normalize(avg(vector)) AS mean FROM chunk_vectors
+    WHERE space_id = %(space)s AND chunk_id = ANY(%(leaders)s)
+)
+SELECT chunk_id, -(vector <#> mean) AS score, -(mean <#> %(query)s::vector) AS of_query
+FROM chunk_vectors CROSS JOIN averaged WHERE space_id = %(space)s AND chunk_id = ANY(%(chunks)s)
 """
 TUNING = """
 SELECT set_config('hnsw.ef_search', %s, true), set_config('hnsw.iterative_scan', 'relaxed_order', true),
@@ -239,21 +246,17 @@ async def vectors_of(connection: Connection, space: Space, chunks: Sequence[int]
     return {int(str(row["chunk_id"])): row["vector"] for row in rows}  # type: ignore[misc]
 
 
-async def mean_vector(connection: Connection, space: Space, chunks: Sequence[int]) -> bytes:
-    """The mean of these chunks' vectors, of unit length."""
-    query = (
-        "SELECT l2_normalize(avg(vector))::real[] AS mean FROM chunk_vectors WHERE space_id = %s AND chunk_id = ANY(%s)"
-    )
-    row = await (await connection.execute(query, (space.id, list(chunks)))).fetchone()
-    numbers = row["mean"] if row is not None else None
-    if not isinstance(numbers, list):
-        raise NotFound("The chunks have no vectors any more.")
-    return array("f", numbers).tobytes()
+async def feedback(
+    connection: Connection, space: Space, query: bytes, leaders: Sequence[int], chunks: Sequence[int]
+) -> tuple[dict[int, float], float]:
+    """How near each of these chunks is to the leaders' mean, which is brought to unit length; and how near the query.
 
-
-def cosine(one: bytes, other: bytes) -> float:
-    """Of two vectors of unit length."""
-    return sum(a * b for a, b in zip(floats_of(one), floats_of(other), strict=True))
+    The leaders have vectors; a chunk without one has no entry.
+    """
+    values = {"query": literal(query), "space": space.id, "leaders": list(leaders), "chunks": list(chunks)}
+    rows = await (await connection.execute(FEEDBACK, values, prepare=False)).fetchall()
+    found = {int(str(row["chunk_id"])): float(str(row["score"])) for row in rows}
+    return found, float(str(rows[0]["of_query"]))
 
 
 def index_of(space: Space) -> sql.Composed:
