@@ -87,8 +87,8 @@ async def write(connection: Connection, document_id: UUID, scope_id: int, chunks
 
     A chunk whose hash stays keeps its row, its postings and its vectors, wherever in the document it now stands. A new
     chunk whose hash some other chunk of the scope has gets that one's vectors; those of other scopes are not looked at,
-    for whoever adds a text would see by it that the same one is there, and hidden from them. Each other new chunk gets a line in
-    `chunks_to_embed` for each space. Write one document in a transaction: terms that two transactions add in
+    for whoever adds a text would see by it that the same one is there, and hidden from them. Each other new chunk gets
+    a line in `chunks_to_embed` for each space. Write one document in a transaction: terms that two transactions add in
     different orders would make them wait for each other. A document whose scope is another now takes all along.
     """
     await connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", (LOCK,))
