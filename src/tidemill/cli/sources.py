@@ -221,9 +221,13 @@ def _follow(client: HubClient, source: dict[str, Any], *, as_json: bool) -> None
 
 
 def _said(counts: dict[str, int]) -> str:
-    parts = [f"{counts['seen']} documents"]
+    parts = [_counted(counts["seen"], "document")]
     parts += [f"{counts[name]} {name}" for name in ("new", "changed", "gone", "failed") if counts[name]]
-    return ", ".join([*parts, f"{counts['embedded']} texts embedded"])
+    return ", ".join([*parts, f"{_counted(counts['embedded'], 'text')} embedded"])
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _because(sync: dict[str, Any]) -> str:
