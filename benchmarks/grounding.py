@@ -1,13 +1,14 @@
 """Grounding: how well it is found whether passages support a claim, on WiCE's development set.
 
-`BENCH_DATA` names a folder with `grounding/wice_claim_dev.jsonl` (https://github.com/ryokamoi/wice); vectors are kept
-in `BENCH_CACHE`. The regression is fitted and each method's threshold chosen on four fifths of the articles, and
+`BENCH_DATA` names a folder with `wice_claim_dev.jsonl` (https://github.com/ryokamoi/wice); vectors are kept
+in `BENCH_VECTORS`. The regression is fitted and each method's threshold chosen on four fifths of the articles, and
 measured on the last fifth, five times over; nothing is measured on an article of which anything was fitted.
 """
 
 import asyncio
 import os
 import re
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -31,11 +32,11 @@ _WORD = re.compile(r"\w+")
 def run() -> None:
     """Prints precision, recall, F1 and AUROC of each method, the reliability of the confidence, and spans found."""
     folder = Path(os.environ.get("BENCH_DATA", ""))
-    file = folder / "grounding" / "wice_claim_dev.jsonl"
+    file = folder / "wice_claim_dev.jsonl"
     if not os.environ.get("BENCH_DATA") or not file.is_file():
-        print("grounding: not run; BENCH_DATA names no folder with grounding/wice_claim_dev.jsonl\n")
+        print("grounding: not run; BENCH_DATA names no folder with wice_claim_dev.jsonl\n")
         return
-    asyncio.run(_run(file, Path(os.environ.get("BENCH_CACHE", "build/benchmarks"))))
+    asyncio.run(_run(file, Path(os.environ.get("BENCH_VECTORS") or tempfile.mkdtemp(prefix="tidemill-bench-"))))
 
 
 async def _run(file: Path, cache: Path) -> None:

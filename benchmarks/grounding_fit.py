@@ -1,7 +1,7 @@
 """Fits the classifiers that say whether passages support a sentence, and writes their weights.
 
-`python -m benchmarks.grounding_fit DATA CACHE [--write]`: `DATA` has `grounding/wice_claim_dev.jsonl`
-(https://github.com/ryokamoi/wice) and `retrieval/xquad.{en,vi}.json` (https://github.com/google-deepmind/xquad); in
+`python -m benchmarks.grounding_fit DATA CACHE [--write]`: `DATA` has `wice_claim_dev.jsonl`
+(https://github.com/ryokamoi/wice) and `xquad.{en,vi}.json` (https://github.com/google-deepmind/xquad); in
 `CACHE` vectors are kept between runs. What is printed was measured on articles that were not fitted on.
 """
 
@@ -217,10 +217,10 @@ def best_f1(chances: Floats, labels: Floats) -> float:
 
 async def main(data: Path, cache: Path, *, write: bool) -> None:
     """Fits both, and prints how well each does on articles that it was not fitted on."""
-    claims = read_wice(data / "grounding" / "wice_claim_dev.jsonl")
-    vectors = await Vectors.of(claims, data / "retrieval", cache)
+    claims = read_wice(data / "wice_claim_dev.jsonl")
+    vectors = await Vectors.of(claims, data, cache)
     within = wice_rows(claims, vectors)
-    other = xquad_rows(vectors, data / "retrieval")
+    other = xquad_rows(vectors, data)
     for name, rows in (("within", within), ("across", other)):
         found = out_of_fold(rows, 0)
         for kind, chosen in (("as they are", ~rows.made), ("all", np.ones(len(found), bool))):
