@@ -45,6 +45,16 @@ async def test_an_edit_keeps_the_rows_and_vectors_of_the_chunks_that_stay(pool: 
     assert spans == [{"span_start": 5}]
 
 
+async def test_what_came_last_is_embedded_first_so_that_a_small_source_does_not_wait_for_a_large_one(
+    pool: Pool, index: Index
+) -> None:
+    spaces = VectorSpaces(pool)
+    space = await spaces.ensure("e5", "1", 2, NOON)
+    await index.document(await index.source(), "large.md", *(f"large {number}" for number in range(9)))
+    await index.document(await index.source(), "small.md", "small")
+    assert [one.text for one in await spaces.pending(space, 1)] == ["small"]
+
+
 async def test_a_word_that_no_document_has_any_more_is_forgotten_and_the_others_stay(pool: Pool, index: Index) -> None:
     source = await index.source()
     document = await index.document(source, "a.md", "Heron earns three thousand", "one")

@@ -32,7 +32,7 @@ PENDING = """
 SELECT DISTINCT ON (chunks.hash) chunks.hash, chunks.heading, chunks.text,
     (SELECT min(level_rank) FROM chunks AS same JOIN scopes ON scopes.id = same.scope_id WHERE same.hash = chunks.hash)
         AS level_rank
-FROM (SELECT chunk_id FROM chunks_to_embed WHERE space_id = %(space)s ORDER BY chunk_id LIMIT %(limit)s) AS queued
+FROM (SELECT chunk_id FROM chunks_to_embed WHERE space_id = %(space)s ORDER BY chunk_id DESC LIMIT %(limit)s) AS queued
 JOIN chunks ON chunks.id = queued.chunk_id
 ORDER BY chunks.hash
 """
@@ -139,7 +139,10 @@ class VectorSpaces:
         return space
 
     async def pending(self, space: Space, limit: int) -> Sequence[ToEmbed]:
-        """The texts of at most so many chunks that have no vector yet; each text once."""
+        """The texts of at most so many chunks that have no vector yet; each text once.
+
+        Those that came last are first, so that what is edited in a small source does not wait for a large one.
+        """
         async with self._pool.connection() as connection:
             rows = await (await connection.execute(PENDING, {"space": space.id, "limit": limit})).fetchall()
         return [
