@@ -50,8 +50,8 @@ async def test_what_came_last_is_embedded_first_so_that_a_small_source_does_not_
 ) -> None:
     spaces = VectorSpaces(pool)
     space = await spaces.ensure("e5", "1", 2, NOON)
-    await index.document(await index.source(), "large.md", *(f"large {number}" for number in range(9)))
-    await index.document(await index.source(), "small.md", "small")
+    await index.document(await index.source("large"), "large.md", *(f"large {number}" for number in range(9)))
+    await index.document(await index.source("small"), "small.md", "small")
     assert [one.text for one in await spaces.pending(space, 1)] == ["small"]
 
 
