@@ -297,12 +297,12 @@ class Conversations:
         return await self._noted(await self.get(caller, conversation_id), post)
 
     async def conclude(self, noted: Noted, reply: Reply) -> Message:
-        """Stores the answer to a question that was noted.
+        """Stores the answer to a question that is stored.
 
         Raises:
             NotFound: the conversation was deleted meanwhile.
         """
-        content = storable(reply.content)
+        usage, content = reply.usage, storable(reply.content)
         message = Message(
             id=new_id(),
             conversation_id=noted.conversation.id,
@@ -314,11 +314,15 @@ class Conversations:
             model=reply.model,
             inference_id=reply.inference_id,
             citations=reply.citations,
-            finish_reason="stop",
-            prompt_tokens=reply.usage.prompt_tokens,
-            completion_tokens=reply.usage.completion_tokens,
+            finish_reason=reply.finish_reason,
+            prompt_bytes=reply.prompt_bytes,
+            prompt_tokens=usage.prompt_tokens if usage else None,
+            completion_tokens=usage.completion_tokens if usage else None,
         )
-        await self._add(message, noted.leaf_id)
+        if not await self._repository.answer(message, noted.leaf_id):
+            raise NotFound(
+                f"The conversation {message.conversation_id} was deleted while its answer was being written."
+            )
         return message
 
     async def answer(self, turn: Turn) -> AsyncGenerator[str | Answered, None]:
@@ -411,28 +415,15 @@ class Conversations:
         return found
 
     async def _keep(self, turn: Turn, draft: Draft, finish_reason: str | None) -> Message:
-        usage, content = draft.usage, storable(draft.text)
-        message = Message(
-            id=new_id(),
-            conversation_id=turn.conversation.id,
-            parent_id=turn.question.id,
-            role=Speaker.ASSISTANT,
-            content=content,
-            created_at=self._clock(),
-            level=await self._level(content),
+        reply = Reply(
+            content=draft.text,
             model=turn.deployment.model,
             inference_id=draft.inference_id,
             finish_reason=finish_reason,
-            prompt_bytes=draft.prompt_bytes if usage else None,
-            prompt_tokens=usage.prompt_tokens if usage else None,
-            completion_tokens=usage.completion_tokens if usage else None,
+            usage=draft.usage,
+            prompt_bytes=draft.prompt_bytes if draft.usage else None,
         )
-        await self._add(message, turn.leaf_id)
-        return message
-
-    async def _add(self, answer: Message, leaf_id: UUID | None) -> None:
-        if not await self._repository.answer(answer, leaf_id):
-            raise NotFound(f"The conversation {answer.conversation_id} was deleted while its answer was being written.")
+        return await self.conclude(turn, reply)
 
     async def _keep_what_came(self, turn: Turn, draft: Draft, finish_reason: str) -> None:
         """Stores a part of an answer even while whoever asked is being cancelled."""

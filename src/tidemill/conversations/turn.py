@@ -17,49 +17,6 @@ from tidemill.llm.prompts.template import PromptTemplate
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """What is asked, in which conversation, of which deployment, and for whom.
-
-    Attributes:
-        path: the messages from the first one to the question, which is the last.
-        leaf_id: with which message the current path of the conversation ended when the question was asked.
-        options: what the model is given beside the messages, such as `max_tokens`.
-        asker: who asks, and under which conditions.
-        sides: what serves the tasks beside the answer, where that is another deployment.
-    """
-
-    conversation: Conversation
-    path: Sequence[Message]
-    leaf_id: UUID | None
-    deployment: Deployment
-    options: Mapping[str, Json]
-    caller: Caller
-    asker: Asker
-    sides: Mapping[Task, Deployment] = field(default_factory=dict)
-
-    @property
-    def question(self) -> Message:
-        """The message that is to be answered."""
-        return self.path[-1]
-
-    @property
-    def max_tokens(self) -> int | None:
-        """The longest answer that was asked for."""
-        given = self.options.get("max_tokens")
-        return given if isinstance(given, int) else None
-
-    def context(self, inference_id: UUID) -> InferenceContext:
-        """Of the answer itself."""
-        return self.asker.context(inference_id, self.deployment, str(self.conversation.id))
-
-    def side_context(self, task: Task, sampling: Mapping[str, Json], prompt: PromptTemplate) -> InferenceContext:
-        """Of what is asked beside the answer: a title or a summary, of the same model where no other is chosen."""
-        chosen = self.sides.get(task, self.deployment)
-        deployment = replace(chosen, task=task, prompt_version=prompt.version, sampling=sampling)
-        return replace(self.context(new_id()), deployment=deployment)
-
-
-@dataclass(frozen=True, slots=True)
 class Noted:
     """A question as it is stored.
 
@@ -79,20 +36,57 @@ class Noted:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn(Noted):
+    """A question that a conversation's model is to answer: which deployment is asked, and for whom.
+
+    Attributes:
+        options: what the model is given beside the messages, such as `max_tokens`.
+        asker: who asks, and under which conditions.
+        sides: what serves the tasks beside the answer, where that is another deployment.
+    """
+
+    deployment: Deployment
+    options: Mapping[str, Json]
+    caller: Caller
+    asker: Asker
+    sides: Mapping[Task, Deployment] = field(default_factory=dict)
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The longest answer that was asked for."""
+        given = self.options.get("max_tokens")
+        return given if isinstance(given, int) else None
+
+    def context(self, inference_id: UUID) -> InferenceContext:
+        """Of the answer itself."""
+        return self.asker.context(inference_id, self.deployment, str(self.conversation.id))
+
+    def side_context(self, task: Task, sampling: Mapping[str, Json], prompt: PromptTemplate) -> InferenceContext:
+        """Of what is asked beside the answer: a title or a summary, of the same model where no other is chosen."""
+        chosen = self.sides.get(task, self.deployment)
+        deployment = replace(chosen, task=task, prompt_version=prompt.version, sampling=sampling)
+        return replace(self.context(new_id()), deployment=deployment)
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer that was not written by the conversation's own model, such as one from documents.
+    """An answer as it is to be stored: the model's own, or one from documents.
 
     Attributes:
         level: of what it was made from; its own text may have a higher one.
         citations: JSON objects; see docs/conversations.md.
+        finish_reason: why it ended there, as the model says, or whoever broke it off.
+        prompt_bytes: of what the model was shown; `None` where that says nothing of the conversation.
     """
 
     content: str
-    level: Level
+    level: Level = Level.PUBLIC
     model: str | None = None
     inference_id: UUID | None = None
     citations: Sequence[JsonObject] = ()
-    usage: Usage = field(default_factory=Usage)
+    finish_reason: str | None = "stop"
+    usage: Usage | None = None
+    prompt_bytes: int | None = None
 
 
 @dataclass(slots=True)
