@@ -115,6 +115,10 @@ class Span:
         """The piece itself."""
         return text[self.start : self.end]
 
+    def meets(self, other: "Span") -> bool:
+        """Whether the two have a character in common."""
+        return self.start < other.end and other.start < self.end
+
 
 @dataclass(frozen=True, slots=True)
 class Heading:

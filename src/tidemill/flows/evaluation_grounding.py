@@ -40,11 +40,7 @@ class GroundingJudge:
         self.lexical_only = self.lexical_only or passages.lexical_only
         found = self._grounding.support(claim, passages, [1])
         shown = [span for span in found.spans.values() if found.confidence > 0]
-        places = {
-            place
-            for place, span in enumerate(spans)
-            if any(one.start < span.end and span.start < one.end for one in shown)
-        }
+        places = {place for place, span in enumerate(spans) if any(one.meets(span) for one in shown)}
         return Judged(found.confidence, frozenset(places))
 
 

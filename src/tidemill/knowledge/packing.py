@@ -121,9 +121,7 @@ def orders_in(text: str) -> list[Span]:
         return []
     hidden = [_paragraph_after(text, one) for one in found]
     return [
-        span
-        for span in sentences(text)
-        if any(one.start < span.end and span.start < one.end for one in hidden) or _ANSWER_THIS.match(span.of(text))
+        span for span in sentences(text) if any(one.meets(span) for one in hidden) or _ANSWER_THIS.match(span.of(text))
     ] or found
 
 
@@ -151,7 +149,7 @@ def _fitting(text: str, apart: Sequence[Span], hidden: Sequence[Span], budget: i
     pieces: list[str] = []
     used, end = 0, 0
     for place, span in enumerate(apart):
-        orders = any(one.start < span.end and span.start < one.end for one in hidden)
+        orders = any(one.meets(span) for one in hidden)
         piece = text[end : span.start] + (LEFT_OUT if orders else span.of(text))
         used += tokens_of(piece)
         if used > budget:

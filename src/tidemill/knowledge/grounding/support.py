@@ -85,7 +85,7 @@ class Passages:
             number: [
                 Sentence(number, span, said, words_of(said))
                 for span in sentences(text)
-                if (said := span.of(text)) and not any(_meets(span, one) for one in hidden.get(number, ()))
+                if (said := span.of(text)) and not any(one.meets(span) for one in hidden.get(number, ()))
             ]
             for number, text in texts.items()
         }
@@ -246,7 +246,3 @@ def _two_languages(claim: str, there: Sequence[Sentence]) -> bool:
     if not there or not any(letter.isalpha() for letter in claim):
         return False  # a number alone is of any language
     return is_vietnamese(claim) != is_vietnamese(" ".join(one.text for one in there[:8]))
-
-
-def _meets(one: Span, other: Span) -> bool:
-    return one.start < other.end and other.start < one.end
