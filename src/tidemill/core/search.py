@@ -10,6 +10,9 @@ from tidemill.core.classification import Level
 from tidemill.core.context import Asker
 from tidemill.core.document import DocumentKind, Span
 
+LONGEST_QUESTION = 20_000
+"""Characters that a search takes at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reader:

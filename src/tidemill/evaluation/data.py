@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from tidemill.core.errors import InvalidInput
+from tidemill.core.search import LONGEST_QUESTION
 from tidemill.core.text import storable
 
 LONGEST_FILE = 2_000_000_000
 """Bytes of a file that is read at all."""
-LONGEST_QUESTION = 20_000
-"""Characters that a search takes at most."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,17 @@ from tidemill.core.clock import Clock
 from tidemill.core.context import Asker
 from tidemill.core.errors import Configuration, InvalidInput
 from tidemill.core.ids import new_id
-from tidemill.core.search import Expansion, Filters, Found, Hit, Reader, SearchMode, SearchRequest, SelfQuerying
+from tidemill.core.search import (
+    LONGEST_QUESTION,
+    Expansion,
+    Filters,
+    Found,
+    Hit,
+    Reader,
+    SearchMode,
+    SearchRequest,
+    SelfQuerying,
+)
 from tidemill.core.text import storable
 from tidemill.knowledge.question_vectors import QuestionVectors
 from tidemill.knowledge.ranking import Asked, Words, chosen, explained, question_words, ranked
@@ -20,7 +30,6 @@ from tidemill.store.database import Connection, Pool, one_view
 from tidemill.store.narrowing import narrowing_of
 from tidemill.store.postings import Scopes
 
-LONGEST_QUESTION = 20_000
 MOST_HITS = 100
 
 
