@@ -1,5 +1,6 @@
 """Migrations and blobs."""
 
+import asyncio
 import os
 import stat
 from importlib.resources import files
@@ -165,3 +166,21 @@ async def test_a_connection_that_is_used_is_kept(database_url: str, pool: Pool) 
 async def _process_id(pool: Pool) -> int:
     async with pool.connection() as connection:
         return connection.info.backend_pid
+
+
+async def test_a_block_that_is_cancelled_at_any_moment_leaves_its_lock_to_others(pool: Pool) -> None:
+    async def work() -> None:
+        async with pool.alone(4711) as mine:
+            assert mine
+            await asyncio.sleep(0.005)
+
+    for moment in range(60):  # before, while it is asked for, within the block, and while it is given back
+        task = asyncio.create_task(work())
+        for _ in range(moment):
+            await asyncio.sleep(0 if moment < 30 else 0.0005)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        async with pool.connection() as one, pool.connection() as other:
+            for connection in (one, other):
+                row = await (await connection.execute("SELECT pg_try_advisory_xact_lock(4711) AS got")).fetchone()
+                assert row == {"got": True}

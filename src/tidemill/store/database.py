@@ -43,15 +43,13 @@ class Pool(AsyncConnectionPool[Connection]):
 
     @asynccontextmanager
     async def alone(self, lock: int) -> AsyncIterator[bool]:
-        """Whether no other process holds this advisory lock; where it is so, none gets it while the block runs."""
-        async with self.connection() as connection:
-            row = await (await connection.execute("SELECT pg_try_advisory_lock(%s) AS got", (lock,))).fetchone()
-            got = bool(row and row["got"])
-            try:
-                yield got
-            finally:
-                if got:
-                    await connection.execute("SELECT pg_advisory_unlock(%s)", (lock,))
+        """Whether no other process holds this advisory lock; where it is so, none gets it while the block runs.
+
+        The lock is its transaction's: a block that is cancelled, even as it asks for it, leaves none in the pool.
+        """
+        async with self.connection() as connection, connection.transaction():
+            row = await (await connection.execute("SELECT pg_try_advisory_xact_lock(%s) AS got", (lock,))).fetchone()
+            yield bool(row and row["got"])
 
 
 @asynccontextmanager

@@ -34,12 +34,9 @@ class ErasureRepository:
     @asynccontextmanager
     async def alone(self, user_id: UUID) -> AsyncIterator[None]:
         """A block that only one process at a time is in for this person; others wait before it."""
-        async with self._pool.connection() as connection:
-            await connection.execute("SELECT pg_advisory_lock(hashtextextended(%s::text, 2))", (user_id,))
-            try:
-                yield
-            finally:
-                await connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s::text, 2))", (user_id,))
+        async with self._pool.connection() as connection, connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s::text, 2))", (user_id,))
+            yield
 
     async def of_user(self, user_id: UUID) -> Erasure | None:
         """The erasure of this person, or `None`."""

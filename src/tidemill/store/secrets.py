@@ -51,12 +51,9 @@ class SecretRepository:
     @asynccontextmanager
     async def changing_keys(self) -> AsyncIterator[None]:
         """A block during which no process writes a secret."""
-        async with self._pool.connection() as connection:
-            await connection.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
-            try:
-                yield
-            finally:
-                await connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
+        async with self._pool.connection() as connection, connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+            yield
 
     async def hold_keys(self, connection: Connection) -> None:
         """Lets no process change the keys until the transaction ends."""
