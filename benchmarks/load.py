@@ -20,8 +20,12 @@ class Sample:
 
 def chat_request(url: str, key: str, model: str, *, text: str = "Say hello.", **options: object) -> bytes:
     """The bytes of one chat request."""
-    body = json.dumps({"model": model, "messages": [{"role": "user", "content": text}], **options}).encode()
-    address = urlsplit(url)
+    return json_request(url, key, {"model": model, "messages": [{"role": "user", "content": text}], **options})
+
+
+def json_request(url: str, key: str, fields: dict[str, object]) -> bytes:
+    """The bytes of one request with a body in JSON."""
+    body, address = json.dumps(fields).encode(), urlsplit(url)
     head = (
         f"POST {address.path} HTTP/1.1\r\nhost: {address.netloc}\r\nauthorization: Bearer {key}\r\n"
         f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"

@@ -1,8 +1,10 @@
 """A hundred people at once for a minute, half of them streaming: errors, and what it does to the hub's memory."""
 
 import asyncio
+import itertools
 import os
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -35,23 +37,29 @@ def run() -> None:
     command = ("-m", "tidemill.llm.scripted_server", "--port", str(port), "--delay-ms", str(UPSTREAM_DELAY_MS))
     with process(*command, ready=f"{upstream}/health"), hub(settings) as running:
         url = f"{running.url}/v1/chat/completions"
-        seen = asyncio.run(_everyone(url, running.key, psutil.Process(running.pid)))
+        both = [chat_request(url, running.key, "scripted", stream=stream) for stream in (False, True)]
+        seen = asyncio.run(crowd(url, lambda user: itertools.repeat(both[user % 2]), psutil.Process(running.pid)))
+    show("users", seen, f" (the upstream's own {UPSTREAM_DELAY_MS} ms in them)")
+
+
+def show(name: str, seen: Seen, note: str = "") -> None:
+    """Prints what the users met."""
     seen.latencies.sort()
     p50, p95 = (seen.latencies[int(len(seen.latencies) * part)] * 1000 for part in (0.5, 0.95))
     count = len(seen.latencies)
-    print(f"{USERS} users, {SECONDS:.0f} s: {count} answers, {count / SECONDS:.0f}/s, {len(seen.errors)} errors")
+    print(f"{USERS} {name}, {SECONDS:.0f} s: {count} answers, {count / SECONDS:.0f}/s, {len(seen.errors)} errors")
     for error in sorted(set(seen.errors))[:5]:
         print(f"  {error}")
-    print(f"{USERS} users: p50 {p50:.0f} ms, p95 {p95:.0f} ms (the upstream's own {UPSTREAM_DELAY_MS} ms in them)")
-    settled = seen.resident[int(len(seen.resident) * SETTLED)]
-    last = seen.resident[-1]
-    print(f"{USERS} users: {settled / 1e6:.0f} MB once settled, {last / 1e6:.0f} MB at the end: {last / settled:.3f}\n")
+    print(f"{USERS} {name}: p50 {p50:.0f} ms, p95 {p95:.0f} ms{note}")
+    settled, last = seen.resident[int(len(seen.resident) * SETTLED)] / 1e6, seen.resident[-1] / 1e6
+    print(f"{USERS} {name}: {settled:.0f} MB once settled, {last:.0f} MB at the end: {last / settled:.3f}\n")
 
 
-async def _everyone(url: str, key: str, process: psutil.Process) -> Seen:
+async def crowd(url: str, requests: Callable[[int], Iterator[bytes]], process: psutil.Process) -> Seen:
+    """Everybody at once until the time is over, each one request after the other of those that `requests` gives."""
     seen = Seen()
     end = time.monotonic() + SECONDS
-    users = [_user(url, chat_request(url, key, "scripted", stream=bool(i % 2)), end, seen) for i in range(USERS)]
+    users = [_user(url, requests(number), end, seen) for number in range(USERS)]
     await asyncio.gather(*users, _watch(process, end, seen))
     return seen
 
@@ -62,12 +70,12 @@ async def _watch(process: psutil.Process, end: float, seen: Seen) -> None:
         await asyncio.sleep(0.5)
 
 
-async def _user(url: str, request: bytes, end: float, seen: Seen) -> None:
+async def _user(url: str, requests: Iterator[bytes], end: float, seen: Seen) -> None:
     address = urlsplit(url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     while time.monotonic() < end:
         started = time.perf_counter()
-        writer.write(request)
+        writer.write(next(requests))
         try:
             await _whole(reader)
         except (RuntimeError, OSError, asyncio.IncompleteReadError) as error:

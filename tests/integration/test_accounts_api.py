@@ -83,7 +83,7 @@ def test_everyone_is_told_who_they_are(admin: httpx.Client, person: Any, by: Cal
     me = done(by(viewer).get("/v1/me"))
     assert (me["owner_id"], me["role"], me["key_id"]) == (viewer["id"], "viewer", viewer["key_id"])
     assert me["user"]["email"] == viewer["email"]
-    assert me["rights"] == ["account", "models.read", "reviews.read"]
+    assert me["rights"] == ["account", "knowledge.read", "models.read", "reviews.read"]
     assert done(admin.get("/v1/me"))["user"] is None
 
 

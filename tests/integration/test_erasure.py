@@ -214,11 +214,12 @@ async def test_every_table_that_names_a_person_is_one_that_an_erasure_knows(pool
     async with pool.connection() as connection:
         cursor = await connection.execute(
             "SELECT DISTINCT table_name AS name FROM information_schema.columns WHERE table_schema = 'public' "
-            "AND column_name IN ('owner_id', 'user_id', 'actor_id', 'email')"
+            "AND column_name IN ('owner_id', 'user_id', 'actor_id', 'email', 'requested_by')"
         )
         found = {str(row["name"]) for row in await cursor.fetchall()}
-    erased = {"answer_cache", "api_keys", "batches", "conversations", "embedding_cache", "files",
+    erased = {"answer_cache", "answers", "api_keys", "batches", "conversations", "embedding_cache", "files",
               "generation_jobs", "guardrail_events", "inferences", "prompts", "responses", "reviews", "sessions",
+              "source_syncs", "source_uploads", "sources",
               "team_members", "text_fingerprints", "users"}  # fmt: skip
     ids_alone = {"audit_log", "erasures"}
     assert found == erased | ids_alone

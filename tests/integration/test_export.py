@@ -72,7 +72,54 @@ async def test_the_summary_of_a_conversation_is_handed_over_as_well(services: Da
     assert [summary["content"] for summary in conversation["summaries"]] == [SUMMARY]
 
 
-@pytest.mark.parametrize("right", [Right.CONVERSATIONS, Right.FILES, Right.REVIEWS_READ, Right.MODELS_USE])
+async def test_what_a_person_asked_of_documents_and_collected_is_handed_over_and_nothing_stays_of_it(
+    services: DataServices, pool: Pool, heron: User
+) -> None:
+    source, path = new_id(), "lan.md"
+    async with pool.connection() as connection:
+        await connection.execute(
+            "INSERT INTO sources (id, name, kind, location, owner_id, level, strategy, options, created_at) "
+            "VALUES (%s, 'handbook', 'upload', '', %s, 'internal', 'auto', '{}', %s)",
+            (source, heron.id, NOON),
+        )
+        await connection.execute(
+            "INSERT INTO source_uploads (source_id, path, digest, bytes, owner_id, uploaded_at) "
+            "VALUES (%s, %s, 'd', 1, %s, %s)",
+            (source, path, heron.id, NOON),
+        )
+        await connection.execute(
+            "INSERT INTO source_syncs (id, source_id, state, requested_by, counts, created_at) "
+            "VALUES (%s, %s, 'done', %s, '{}', %s)",
+            (new_id(), source, heron.id, NOON),
+        )
+        await connection.execute(
+            "INSERT INTO answers (id, owner_id, question, answer, status, language, citations, metadata, level, "
+            "created_at) VALUES (%s, %s, 'who signs?', 'Lan [1].', 'success', 'en', '[{\"number\": 1}]', '{}', "
+            "'internal', %s)",
+            (new_id(), heron.id, NOON),
+        )
+    told = await exported(services, caller(heron))
+    assert [one["question"] for one in told["answers.json"]] == ["who signs?"]
+    assert told["answers.json"][0]["citations"] == [{"number": 1}]
+    assert [one["name"] for one in told["sources.json"]] == ["handbook"]
+    assert [one["path"] for one in told["uploads.json"]] == [path]
+    assert len(told["syncs.json"]) == 1
+
+    receipt = await services.erasures.erase(heron.id, COMMAND)
+
+    async with pool.connection() as connection:
+        cursor = await connection.execute(
+            "SELECT (SELECT count(*) FROM answers) AS answers, (SELECT count(*) FROM sources) AS sources, "
+            "(SELECT count(*) FROM sources WHERE owner_id IS NOT NULL) + (SELECT count(*) FROM source_uploads "
+            "WHERE owner_id IS NOT NULL) + (SELECT count(*) FROM source_syncs WHERE requested_by IS NOT NULL) AS named"
+        )
+        assert await cursor.fetchone() == {"answers": 0, "sources": 1, "named": 0}
+    assert receipt["counts"]["answers"] == 1  # type: ignore[call-overload,index]
+
+
+@pytest.mark.parametrize(
+    "right", [Right.CONVERSATIONS, Right.FILES, Right.REVIEWS_READ, Right.MODELS_USE, Right.KNOWLEDGE_READ]
+)
 async def test_a_key_that_may_not_read_all_of_a_persons_texts_exports_none(
     services: DataServices, heron: User, right: Right
 ) -> None:

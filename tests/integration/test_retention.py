@@ -81,6 +81,11 @@ async def keeping(pool: Pool, tmp_path: Path) -> Keeping:
             (new_id(), OWNER, NOON, NOON + timedelta(days=7)),
         )
         await connection.execute(
+            "INSERT INTO answers (id, owner_id, question, answer, status, language, citations, metadata, level, "
+            "created_at, expires_at) VALUES (%s, %s, 'q', 'a', 'success', 'en', '[]', '{}', 'public', %s, %s)",
+            (new_id(), OWNER, NOON, NOON + timedelta(days=7)),
+        )
+        await connection.execute(
             "INSERT INTO files (id, owner_id, filename, purpose, bytes, digest, created_at, expires_at) "
             "VALUES (%s, %s, 'f', 'user_data', 6, %s, %s, %s)",
             (new_id(), OWNER, file_digest, NOON, NOON + timedelta(days=2)),
@@ -112,7 +117,12 @@ async def test_each_kind_goes_when_its_time_is_over_and_not_an_hour_before(keepi
     assert await keeping.run_after(2 * days - HOUR) == {}
     assert await keeping.run_after(2 * days + HOUR) == {"files": 1}
     assert await keeping.run_after(7 * days - HOUR) == {}
-    assert await keeping.run_after(7 * days + HOUR) == {"inference_texts": 1, "conversations": 1, "responses": 1}
+    assert await keeping.run_after(7 * days + HOUR) == {
+        "inference_texts": 1,
+        "conversations": 1,
+        "responses": 1,
+        "answers": 1,
+    }
     assert await keeping.run_after(30 * days - HOUR) == {}
     assert await keeping.run_after(30 * days + HOUR) == {"review_changes": 1, "review_steps": 1, "log_files": 1}
     assert await keeping.run_after(300 * days) == {}
@@ -123,7 +133,14 @@ async def test_each_kind_goes_when_its_time_is_over_and_not_an_hour_before(keepi
 
 async def test_a_look_says_what_is_due_and_deletes_nothing(keeping: Keeping) -> None:
     keeping.now = NOON + timedelta(days=8)
-    due = {"cached_embeddings": 1, "files": 1, "inference_texts": 1, "conversations": 1, "responses": 1}
+    due = {
+        "cached_embeddings": 1,
+        "files": 1,
+        "inference_texts": 1,
+        "conversations": 1,
+        "responses": 1,
+        "answers": 1,
+    }
     assert await keeping.due() == due
     assert await keeping.due() == due
     await keeping.service().run()

@@ -266,6 +266,7 @@ def everything():
     counted.observe_guardrail(found_by_guardrail())
     counted.observe_cache(tier="l1", hit=True)
     counted.observe_review("done")
+    counted.observe_sync("done")
     counted.set_models({"m": 1}, {"m": 0})
     shared = installation.set(providers=2, work={("job", "done"): 1}, resting={("openai", ""): True})
     return {"hub-0": counted.families(), "worker-1": counted.families(), "installation": shared}

@@ -46,7 +46,7 @@ def _under(route: RouteRight, prefix: str) -> bool:
 
 def test_every_right_is_asked_for_somewhere(routes: list[RouteRight]) -> None:
     """Those that widen what a route shows are asked for by the service behind it."""
-    widening = {Right.REVIEWS_READ_ALL, Right.KEYS_MANAGE, Right.USAGE_READ_ALL}
+    widening = {Right.KNOWLEDGE_FOR_OTHERS, Right.REVIEWS_READ_ALL, Right.KEYS_MANAGE, Right.USAGE_READ_ALL}
     assert {right for route in routes for right in route.rights} | widening == set(Right)
 
 

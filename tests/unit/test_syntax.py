@@ -2,7 +2,7 @@
 
 import pytest
 
-from tidemill.analysis.syntax import Language, definitions, enclosing_definition, language_of
+from tidemill.analysis.syntax import Language, definitions, enclosing_definition, language_of, statement_depths
 
 PYTHON = """\
 import os
@@ -106,3 +106,36 @@ def test_a_language_is_known_by_its_suffix() -> None:
     assert language_of("a/B.PY") is Language.PYTHON
     assert language_of("a.mts") is Language.TYPESCRIPT
     assert language_of("Makefile") is None
+
+
+def test_java_and_go_definitions_are_found_with_what_they_belong_to():
+    java = (
+        "@Service\npublic class Shop {\n  Shop() {}\n  @Override\n  int total() { return 1; }\n  enum Kind { A }\n}\n"
+    )
+    assert [(one.kind, one.name, one.start) for one in definitions(java, "Shop.java")] == [
+        ("class", "Shop", 1),
+        ("method", "Shop.Shop", 3),
+        ("method", "Shop.total", 4),
+        ("enum", "Shop.Kind", 6),
+    ]
+    go = (
+        "package a\n\ntype (\n\tA struct{}\n\tB interface{}\n)\n\n"
+        "func (a *A[T]) Sum() int {\n\treturn 1\n}\n\nfunc F() {}\n"
+    )
+    assert [(one.kind, one.name, one.start) for one in definitions(go, "a.go")] == [
+        ("type", "A", 4),
+        ("type", "B", 5),
+        ("method", "A.Sum", 8),
+        ("function", "F", 12),
+    ]
+
+
+def test_the_depth_of_a_statement_is_how_many_are_around_it():
+    source = "import os\n\ndef f(a):\n    if a:\n        return (\n            1\n        )\n    return 2\n"
+    assert statement_depths(source, "a.py") == {1: 0, 3: 0, 4: 1, 5: 2, 8: 1}
+    assert statement_depths(source, "a.txt") == {}
+
+
+def test_a_text_made_to_be_parsed_without_end_has_no_definitions():
+    assert definitions("def f():\n    return 1\n\n" + "| - " * 20_000, "a.py") == []
+    assert statement_depths("| - " * 20_000, "a.py") == {}

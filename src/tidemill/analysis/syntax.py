@@ -1,14 +1,16 @@
-"""The definitions in a source file, by tree-sitter: Python, JavaScript, TypeScript, TSX.
+"""The definitions in a source file, by tree-sitter: Python, JavaScript, TypeScript, TSX, Java, Go.
 
 Parsing never fails: of a file with errors, the definitions around them are still found.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import PurePosixPath
 
+import tree_sitter_go
+import tree_sitter_java
 import tree_sitter_javascript
 import tree_sitter_python
 import tree_sitter_typescript
@@ -17,6 +19,9 @@ from tree_sitter import Node, Parser
 
 LARGEST_SOURCE = 2_000_000
 """Characters; a larger file is not parsed and has no definitions."""
+STEPS_AT_LEAST, BYTES_A_STEP = 5_000, 20
+"""The steps of a hundred operations that parsing may take; a common source file takes one for some 120 bytes."""
+_READ_AT_ONCE = 65_536
 _ELLIPSIS = "…"
 
 
@@ -27,6 +32,8 @@ class Language(StrEnum):
     JAVASCRIPT = "javascript"
     TYPESCRIPT = "typescript"
     TSX = "tsx"
+    JAVA = "java"
+    GO = "go"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,8 @@ _SUFFIXES = {
     ".mts": Language.TYPESCRIPT,
     ".cts": Language.TYPESCRIPT,
     ".tsx": Language.TSX,
+    ".java": Language.JAVA,
+    ".go": Language.GO,
 }
 _KINDS = {
     "function_definition": "function",
@@ -72,10 +81,27 @@ _KINDS = {
     "interface_declaration": "interface",
     "enum_declaration": "enum",
     "type_alias_declaration": "type",
+    "method_declaration": "method",
+    "constructor_declaration": "method",
+    "compact_constructor_declaration": "method",
+    "record_declaration": "class",
+    "annotation_type_declaration": "interface",
+    "type_spec": "type",
+    "type_alias": "type",
 }
 _FUNCTION_VALUES = frozenset({"arrow_function", "function_expression", "generator_function", "class"})
 _HOLDERS = frozenset({"variable_declarator", "field_definition", "public_field_definition", "pair"})
-_WRAPPERS = frozenset({"decorated_definition", "export_statement", "lexical_declaration", "variable_declaration"})
+_WRAPPERS = frozenset(
+    {"decorated_definition", "export_statement", "lexical_declaration", "variable_declaration", "type_declaration"}
+)
+_BLOCKS = frozenset(
+    {
+        *("module", "program", "source_file", "block", "statement_block", "statement_list", "switch_body"),
+        *("class_body", "interface_body", "enum_body", "enum_body_declarations", "constructor_body"),
+        *("field_declaration_list", "declaration_list", "switch_block", "object", "array", "dictionary", "list"),
+    }
+)
+"""What holds statements, declarations or entries, one after the other."""
 
 
 def language_of(path: str) -> Language | None:
@@ -106,6 +132,26 @@ def enclosing_definition(source: str, path: str, line: int, *, max_lines: int = 
     return Definition(kind, name, start, end, "\n".join(_window(lines, line - start, max_lines)))
 
 
+def statement_depths(source: str, path: str) -> Mapping[int, int]:
+    """For each line (from 1) on which a statement, a declaration or an entry begins, how many others are around the
+    outermost of them; empty where the file is too large or not in a language of ours."""
+    language = language_of(path)
+    if language is None or len(source) > LARGEST_SOURCE:
+        return {}
+    depths: dict[int, int] = {}
+    root = _root(source, language)
+    stack = [(root, 0)] if root is not None else []
+    while stack:
+        node, depth = stack.pop()
+        holds = node.type in _BLOCKS
+        for child in node.named_children:
+            if holds:
+                line = _first_line(child)
+                depths[line] = min(depth, depths.get(line, depth))
+            stack.append((child, depth + holds))
+    return depths
+
+
 def _window(lines: list[str], at: int, most: int) -> list[str]:
     """At most `most` lines: the head, and those around index `at`."""
     if len(lines) <= most:
@@ -129,8 +175,25 @@ def _spans(source: str, path: str) -> list[tuple[str, str, int, int]]:
 @lru_cache(maxsize=16)
 def _cached_spans(source: str, language: Language) -> tuple[tuple[str, str, int, int], ...]:
     """A file is asked about once for each of its hunks, and parsed once."""
+    root = _root(source, language)
+    return tuple(_walk(root)) if root is not None else ()
+
+
+def _root(source: str, language: Language) -> Node | None:
+    """`None` where parsing takes far more steps than any program's text does, as it can for one made to."""
     data = source.encode("utf-8", "replace")
-    return tuple(_walk(Parser(_grammar(language)).parse(data).root_node))
+    left = STEPS_AT_LEAST + len(data) // BYTES_A_STEP
+
+    def tired(_offset: int, _has_error: bool) -> bool:
+        nonlocal left
+        left -= 1
+        return left < 0
+
+    try:
+        tree = Parser(_grammar(language)).parse(lambda at, _: data[at : at + _READ_AT_ONCE], progress_callback=tired)
+    except ValueError:
+        return None
+    return tree.root_node
 
 
 @lru_cache(maxsize=len(Language))
@@ -140,6 +203,8 @@ def _grammar(language: Language) -> Grammar:
         Language.JAVASCRIPT: tree_sitter_javascript.language,
         Language.TYPESCRIPT: tree_sitter_typescript.language_typescript,
         Language.TSX: tree_sitter_typescript.language_tsx,
+        Language.JAVA: tree_sitter_java.language,
+        Language.GO: tree_sitter_go.language,
     }
     return Grammar(sources[language]())
 
@@ -151,13 +216,15 @@ def _walk(root: Node) -> Iterator[tuple[str, str, int, int]]:
         node, names, in_class, outer = stack.pop()
         kind, name = _definition(node)
         if kind and name:
+            name = _received_by(node) + name
             names = (*names, name)
             kind = "method" if kind == "function" and in_class else kind
             yield kind, ".".join(names), _first_line(outer), _last_line(node)
             in_class = kind in ("class", "interface")
-        whole = outer if node.type in _WRAPPERS and outer is not node else node
+        wraps = node.type in _WRAPPERS and (node.type != "type_declaration" or node.named_child_count == 1)
+        whole = outer if wraps and outer is not node else node
         for child in reversed(node.named_children):
-            stack.append((child, names, in_class, whole if node.type in _WRAPPERS else child))
+            stack.append((child, names, in_class, whole if wraps else child))
 
 
 def _definition(node: Node) -> tuple[str, str]:
@@ -170,6 +237,18 @@ def _definition(node: Node) -> tuple[str, str]:
             name = node.child_by_field_name("name") or node.child_by_field_name("property")
             return "variable", _text(name or node.child_by_field_name("key"))
     return "", ""
+
+
+def _received_by(node: Node) -> str:
+    """The type of a Go method's receiver, with a dot."""
+    receiver = node.child_by_field_name("receiver")
+    waiting = [receiver] if receiver is not None else []
+    while waiting:
+        found = waiting.pop()
+        if found.type == "type_identifier":
+            return _text(found) + "."
+        waiting.extend(reversed(found.named_children))
+    return ""
 
 
 def _text(node: Node | None) -> str:

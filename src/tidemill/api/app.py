@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tidemill import __version__
 from tidemill.api import (
     alerts,
+    answers,
     audit,
     auth,
     batches,
@@ -23,11 +24,13 @@ from tidemill.api import (
     embeddings,
     errors,
     files,
+    generate,
     guardrails,
     health,
     jobs,
     keys,
     limits,
+    mcp,
     models,
     oidc,
     people,
@@ -38,7 +41,9 @@ from tidemill.api import (
     responses_schema,
     reviews,
     rights,
+    search,
     secrets,
+    sources,
     teams,
     traces,
     usage,
@@ -100,6 +105,8 @@ class Application(FastAPI):
 def add_routes(app: FastAPI) -> None:
     """Every route, under both prefixes where it has one."""
     app.include_router(health.router)
+    app.include_router(generate.router)
+    app.include_router(mcp.router)
     for prefix in PREFIXES:
         router = APIRouter(prefix=prefix)
         for part in (
@@ -117,6 +124,9 @@ def add_routes(app: FastAPI) -> None:
             oidc.router,
             secrets.router,
             rights.router,
+            search.router,
+            sources.router,
+            answers.router,
             people.router,
             personal_data.router,
             prompts.router,

@@ -17,6 +17,7 @@ from tidemill.api.answering import (
     usage_json,
 )
 from tidemill.api.chat_schema import SCHEMA, ChatCompletionRequest, parse_chat, plain_message
+from tidemill.api.knowledge_chat import KNOWLEDGE, answer_chat
 from tidemill.api.request_body import json_body, parsed
 from tidemill.api.rights import needs
 from tidemill.api.services import Services, services_of
@@ -42,9 +43,14 @@ router = APIRouter(tags=["chat"])
     openapi_extra=json_body(SCHEMA),
 )
 async def create_chat_completion(request: Request) -> Response:
-    """Answers with the named model, whole or streamed. Every answer leaves one inference row."""
+    """Answers with the named model, whole or streamed. Every answer leaves one inference row.
+
+    The model `knowledge` answers from your documents.
+    """
     services = services_of(request)
     asked = await parsed(parse_chat, await request.body())
+    if asked["model"] == KNOWLEDGE:
+        return await answer_chat(request, asked)
     chat = await chat_request(services.deployments, asked, asker_of(request))
     name = asked["model"]
     try:

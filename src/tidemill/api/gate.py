@@ -6,6 +6,7 @@ A plain ASGI middleware, since it is on the path of every request.
 """
 
 import logging
+import re
 import time
 from collections.abc import MutableMapping, Sequence
 from typing import Any, Protocol
@@ -49,7 +50,7 @@ NO_CSRF = (
     "GET /v1/auth/session says it."
 )
 
-UPLOADS = frozenset(f"{prefix}/files" for prefix in PREFIXES)
+UPLOADS = re.compile(rf"(?:{'|'.join(PREFIXES)})/(?:files|sources/[0-9a-f-]{{36}}/documents)")
 FORM_BYTES = 65_536
 """What a form has beside the file in it."""
 STRANGERS_BYTES = 65_536
@@ -202,7 +203,7 @@ class Gate:
         """The largest body that the route takes."""
         if scope["path"] in OPEN:
             return min(STRANGERS_BYTES, self._max_bytes)
-        is_upload = scope["method"] == "POST" and scope["path"] in UPLOADS
+        is_upload = scope["method"] == "POST" and UPLOADS.fullmatch(scope["path"]) is not None
         return self._max_upload_bytes if is_upload else self._max_bytes
 
     async def _by_session(self, scope: Scope, headers: MutableMapping[bytes, bytes], now: float) -> Caller:

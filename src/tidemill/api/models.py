@@ -8,6 +8,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from tidemill.api.errors import invalid
 from tidemill.api.gate import caller_of
+from tidemill.api.knowledge_chat import KNOWLEDGE
 from tidemill.api.request_body import json_body
 from tidemill.api.rights import needs
 from tidemill.api.services import services_of
@@ -148,6 +149,7 @@ async def list_models(request: Request) -> ModelList:
     services = services_of(request)
     found = {one.name: _model(one) for one in services.deployments.names()}
     found |= {model.name: _embedding_model(model) for model in services.embedding_deployments.models()}
+    found[KNOWLEDGE] = Model(id=KNOWLEDGE, owned_by="tidemill")
     return ModelList(data=list(found.values()))
 
 
@@ -224,6 +226,8 @@ async def get_model(request: Request, model: str) -> Model:
     """One model that can be asked now."""
     services = services_of(request)
     embedding = next((one for one in services.embedding_deployments.models() if one.name == model), None)
+    if model == KNOWLEDGE:
+        return Model(id=KNOWLEDGE, owned_by="tidemill")
     return _embedding_model(embedding) if embedding else _model(services.deployments.name(model))
 
 

@@ -8,13 +8,18 @@ from fastapi import Request
 from tidemill.accounts.accounts import Accounts
 from tidemill.accounts.api_keys import ApiKeys
 from tidemill.accounts.entrance import Entrance
+from tidemill.accounts.readers import Readers
 from tidemill.alerts.service import Alerts
 from tidemill.conversations.service import Conversations
 from tidemill.files.service import Files
 from tidemill.flows.data import DataServices
 from tidemill.flows.generation_services import GenerationServices
+from tidemill.flows.questions import Questions
 from tidemill.flows.responses import Responses
 from tidemill.flows.review import ReviewFlow
+from tidemill.flows.sync import SyncFlow
+from tidemill.knowledge.search import Search
+from tidemill.knowledge.sources import Sources
 from tidemill.limits.services import Limits
 from tidemill.llm.cache.tiers import Answers
 from tidemill.llm.embeddings import Embedder
@@ -60,6 +65,11 @@ class Services:
     data: DataServices
     limits: Limits
     guardrails: GuardrailRepository
+    readers: Readers
+    search: Search
+    sources: Sources
+    syncs: SyncFlow
+    questions: Questions
     ready: Callable[[], Awaitable[None]]
 
 

@@ -18,15 +18,18 @@ from tidemill.flows.generation import forget_jobs
 from tidemill.flows.personal_data import ErasureFlow, ErasureParts
 from tidemill.flows.review import forget_changes
 from tidemill.flows.steps import forget_steps
+from tidemill.flows.sync import forget_syncs
 from tidemill.llm.cache.tiers import Answers
 from tidemill.protection.retention import Kept, Retention
 from tidemill.settings import Settings
 from tidemill.store.alerts import AlertRepository
+from tidemill.store.answers import AnswerRepository
 from tidemill.store.batches import BatchRepository
 from tidemill.store.blobs import BlobStore
 from tidemill.store.conversations import ConversationRepository
 from tidemill.store.data_folder import make_data_folder, make_private_folder, make_scratch_folder
 from tidemill.store.database import Pool, make_pool
+from tidemill.store.documents import DocumentRepository
 from tidemill.store.erasures import ErasureRepository
 from tidemill.store.files import FileRepository
 from tidemill.store.generation_jobs import GenerationJobRepository
@@ -37,6 +40,8 @@ from tidemill.store.personal_data import PersonalData
 from tidemill.store.responses import ResponseRepository
 from tidemill.store.retention import RetentionRepository
 from tidemill.store.reviews import ReviewRepository
+from tidemill.store.search_index import forget_terms
+from tidemill.store.syncs import SyncRepository
 
 
 @asynccontextmanager
@@ -80,12 +85,17 @@ def kept_data(settings: Settings, pool: Pool, files: FileRepository, blobs: Blob
     async def forget_changes_before(before: datetime) -> int:
         return await forget_changes(reviews, blobs, before, system_clock())
 
+    async def forget_words(before: datetime) -> int:
+        del before  # a word that no document has is due at once
+        return await forget_terms(pool)
+
     texts = InferenceRepository(pool).forget_texts
     yield Kept("inference_texts", timedelta(days=keep.inference_text_days), due("inference_texts"), texts, True)
     changes = timedelta(days=keep.review_change_days)
     yield Kept("review_changes", changes, due("review_changes"), forget_changes_before)
     yield Kept("conversations", talk, due("conversations"), ConversationRepository(pool).forget)
     yield Kept("responses", talk, due("responses"), ResponseRepository(pool).forget, True)
+    yield Kept("answers", talk, due("answers"), AnswerRepository(pool).forget, True)
     results = timedelta(days=settings.jobs.result_days)
     jobs, batches = GenerationJobRepository(pool), BatchRepository(pool)
     yield Kept("jobs", results, due("jobs"), partial(forget_jobs, pool, jobs), True)
@@ -99,5 +109,10 @@ def kept_data(settings: Settings, pool: Pool, files: FileRepository, blobs: Blob
     days = timedelta(days=keep.log_days)
     yield Kept("guardrail_events", days, due("guardrail_events"), guarding.forget_events)
     yield Kept("review_steps", days, due("review_steps"), partial(forget_steps, pool, rows))
+    versions = timedelta(days=settings.knowledge.sources.version_days)
+    documents = DocumentRepository(pool, blobs)
+    yield Kept("document_versions", versions, due("document_versions"), documents.forget_versions)
+    yield Kept("unused_words", timedelta(0), due("unused_words"), forget_words)
+    yield Kept("syncs", days, due("syncs"), partial(forget_syncs, pool, SyncRepository(pool)))
     yield Kept("alerts", days, due("alerts"), AlertRepository(pool).forget)
     yield Kept("log_files", days, partial(count_old_logs, logs), partial(empty_old_logs, logs))

@@ -18,12 +18,15 @@ from tidemill.app.database import Database, ready
 from tidemill.app.entrance import entrance_of, issuer_of
 from tidemill.app.generation import generation_of
 from tidemill.app.guardrails import open_guarding
+from tidemill.app.knowledge import questions_of
 from tidemill.app.limits import limiting_of, limits_of
 from tidemill.app.models import chat_of, embedder_of, model_client, protection_of, serve_embeddings, serve_models
 from tidemill.app.prompts import prompts_of
 from tidemill.app.providers import outbound_of, provider_registry_of, providers_of
 from tidemill.app.recovery import means_of
+from tidemill.app.search import cross_encoder_of, readers_of, search_of
 from tidemill.app.secrets import secrets_of
+from tidemill.app.sources import crawlers_of, repositories_of, sources_of, syncs_of
 from tidemill.app.telemetry import metrics_of, open_metrics_page, open_traces
 from tidemill.conversations.answering import Answering
 from tidemill.conversations.service import Conversations
@@ -39,6 +42,7 @@ from tidemill.llm.openai_http import OpenAIHTTP
 from tidemill.llm.port import ChatModel
 from tidemill.llm.prompts.shipped import Prompts
 from tidemill.llm.runtime.local import LocalRuntime
+from tidemill.readers.documents import DocumentReader
 from tidemill.registry.deployments import Deployments
 from tidemill.registry.embeddings import EmbeddingDeployments
 from tidemill.review.commenter import Commenter
@@ -138,6 +142,13 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             chat, embedder, deployments, embedding_deployments, settings.embeddings.max_input_bytes, traces
         )
         generation = generation_of(settings, database, pool, jobs, whole, files, traces, outbound)
+        readers, reader = readers_of(pool), DocumentReader(settings.knowledge.reading)
+        stack.push_async_callback(reader.close)
+        repositories = repositories_of(settings, outbound)
+        crawlers = crawlers_of(settings, pool, repositories, outbound, secrets)
+        syncs = syncs_of(
+            settings, pool, jobs, reader, crawlers, embedder, embedding_deployments, providers, metrics, traces
+        )
         await jobs.start()
         stack.push_async_callback(jobs.aclose)
         page = await stack.enter_async_context(
@@ -146,6 +157,19 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
         data = data_of(settings, pool, accounts, answers)
         stack.push_async_callback(accounts.keys.write_uses)
         alerts = await stack.enter_async_context(open_alerts(settings, pool, secrets, outbound))
+        encoder = cross_encoder_of(settings)
+        if encoder is not None:
+            stack.callback(encoder.close)
+        search = search_of(
+            pool,
+            embedder,
+            embedding_deployments,
+            chat,
+            deployments,
+            prompts,
+            encoder,
+            settings.knowledge.reranker.passages,
+        )
         services = Services(
             settings=settings,
             accounts=accounts,
@@ -172,6 +196,22 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             data=data,
             limits=limits,
             guardrails=GuardrailRepository(pool),
+            readers=readers,
+            search=search,
+            sources=sources_of(settings, pool, accounts.audit, readers, crawlers, repositories),
+            syncs=syncs,
+            questions=questions_of(
+                settings,
+                pool,
+                chat,
+                search,
+                embedder,
+                deployments,
+                embedding_deployments,
+                prompts,
+                conversations,
+                providers.facts,
+            ),
             ready=lambda: ready(pool),
         )
         chores = chores_of(database, services, page, providers, means.breaker)

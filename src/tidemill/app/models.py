@@ -17,7 +17,7 @@ from tidemill.analysis.classification import classify_all
 from tidemill.app.backends import gives_one_answer
 from tidemill.app.guardrails import Guarding
 from tidemill.app.limits import Limiting
-from tidemill.core.classification import UseLimits
+from tidemill.core.classification import Level, UseLimits
 from tidemill.core.clock import system_clock
 from tidemill.core.context import Priority
 from tidemill.core.errors import Configuration
@@ -169,6 +169,22 @@ async def _endpoint_key(name: str, endpoint: ServerSettings, secrets: Secrets) -
     return None if endpoint.api_key_secret is None else await secrets.reveal(endpoint.api_key_secret)
 
 
+def may_embed_of(settings: Settings, providers: Providers) -> Callable[[str, Level], bool]:
+    """Whether an embedding model, by its name, may be given texts of a level."""
+    return _embedding_limit(settings, providers).allows
+
+
+def _embedding_limit(settings: Settings, providers: Providers) -> OutsideLimit:
+    limits, classify = protection_of(settings)
+    return OutsideLimit(
+        settings.embeddings.endpoints,
+        limits=limits,
+        classify=classify,
+        section="embeddings.endpoints",
+        leaves=leaves_of(providers),
+    )
+
+
 def embedder_of(
     settings: Settings,
     models: Embedder,
@@ -181,12 +197,9 @@ def embedder_of(
 ) -> Embedder:
     """The embedding port's wrappers, in the order that stands above."""
     limits, classify = protection_of(settings)
-    section = "embeddings.endpoints"
-    limit = OutsideLimit(
-        settings.embeddings.endpoints, limits=limits, classify=classify, section=section, leaves=leaves_of(providers)
-    )
+    checked = ClassifiedEmbedder(TracedEmbedder("dispatch", models), _embedding_limit(settings, providers))
     cached = CachedEmbedder(
-        BudgetedEmbedder(ClassifiedEmbedder(TracedEmbedder("dispatch", models), limit), limiting.embedding_spending),
+        BudgetedEmbedder(checked, limiting.embedding_spending),
         EmbeddingCacheRepository(pool),
         hours=settings.retention.cache_hours,
         limits=limits,

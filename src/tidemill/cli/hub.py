@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,8 +57,10 @@ def find_hub(settings: Settings) -> HubAddress:
     if url:
         if not key:
             raise Configuration("TIDEMILL_HUB_URL names a hub; set TIDEMILL_API_KEY to a key of it, too.")
-        if not url.startswith(("http://", "https://")):
-            raise Configuration("TIDEMILL_HUB_URL must begin with http:// or https://.")
+        if not url.startswith(("http://", "https://")) or not _is_address(url):
+            raise Configuration(
+                "TIDEMILL_HUB_URL must be an address such as http://127.0.0.1:8000 or https://hub.example."
+            )
         return HubAddress(url.rstrip("/"), key)
     path = settings.run_dir / FILE
     try:
@@ -71,6 +73,13 @@ def find_hub(settings: Settings) -> HubAddress:
             f"No hub is running on {settings.data_dir}. Start one with `tidemill up`, or name one with "
             "TIDEMILL_HUB_URL and TIDEMILL_API_KEY."
         ) from error
+
+
+def _is_address(url: str) -> bool:
+    try:
+        return bool(httpx.URL(url).host)
+    except httpx.InvalidURL:
+        return False
 
 
 def lock_file(settings: Settings) -> IO[str]:
@@ -139,6 +148,21 @@ class HubClient:
             self._checked(response)
             for piece in response.iter_bytes():
                 target.write(piece)
+
+    def patch(self, path: str, body: object) -> Any:
+        """The JSON that comes back for a change."""
+        with self._reaching():
+            return self._checked(self._client.patch(path, json=body)).json()
+
+    def send_file(self, path: str, file: Path, fields: Mapping[str, str]) -> Any:
+        """Uploads a file in a form with these fields; the JSON that comes back."""
+        with file.open("rb") as opened, self._reaching():
+            return self._checked(self._client.post(path, data=fields, files={"file": (file.name, opened)})).json()
+
+    def remove(self, path: str) -> None:
+        """Deletes what is at a path, where nothing comes back."""
+        with self._reaching():
+            self._checked(self._client.delete(path))
 
     def delete(self, path: str) -> Any:
         """The JSON that the hub answers."""

@@ -212,6 +212,8 @@ async def _greet(services: Services, url: str) -> None:
     console.print("\nTry, in another terminal:\n", markup=False)
     console.print(f'  {program} chat "Write a Python function that reverses a list."', markup=False)
     console.print(f"  {program} review HEAD --repo PATH-TO-A-REPOSITORY", markup=False)
+    console.print(f"  {program} sources add FOLDER-OF-DOCUMENTS", markup=False)
+    console.print(f'  {program} ask "A question that they answer?"', markup=False)
     console.print(
         f"  curl {url}/v1/chat/completions -H 'Authorization: Bearer {shown}' -H 'Content-Type: application/json' "
         '-d \'{"model": "default", "messages": [{"role": "user", "content": "Hello"}]}\'\n',

@@ -121,7 +121,7 @@ class Answering:
 
 def _messages(system: str | None, turn: Turn, start: int) -> list[JsonObject]:
     told: list[JsonObject] = [{"role": "system", "content": system}] if system else []
-    return told + [{"role": message.role.value, "content": message.content} for message in turn.path[start:]]
+    return told + [{"role": message.role.value, "content": message.told} for message in turn.path[start:]]
 
 
 def _is_bare(messages: list[JsonObject]) -> bool:

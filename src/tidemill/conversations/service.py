@@ -12,7 +12,7 @@ from tidemill.analysis.classification import classify_all
 from tidemill.conversations.answering import Answering
 from tidemill.conversations.snippets import snippet
 from tidemill.conversations.titles import title_by_model, title_of
-from tidemill.conversations.turn import Draft, Turn
+from tidemill.conversations.turn import Draft, Noted, Reply, Turn
 from tidemill.core.accounts import Caller
 from tidemill.core.classification import Level
 from tidemill.core.clock import Clock
@@ -277,25 +277,49 @@ class Conversations:
         """
         conversation = await self.get(caller, conversation_id)
         deployment = await self._models.for_chat(post.model or conversation.model)
-        if post.content is None:
-            question = await self._asked_before(conversation, post)
-            await self._check_room(conversation_id, 1, 0)
-        else:
-            question = await self._new_question(conversation, post)
-            conversation = replace(conversation, leaf_id=question.id)
-        path = await self._repository.path(question.id)
-        if not path:  # deleted since
-            raise _unknown(conversation_id)
+        noted = await self._noted(conversation, post)
         return Turn(
-            conversation=conversation,
-            path=path,
-            leaf_id=conversation.leaf_id,
+            conversation=noted.conversation,
+            path=noted.path,
+            leaf_id=noted.leaf_id,
             deployment=deployment,
             options=post.options,
             caller=caller,
             asker=post.asker,
             sides={task: await self._models.for_side(task, deployment) for task in SIDES},
         )
+
+    async def note(self, caller: Caller, conversation_id: UUID, post: Post) -> Noted:
+        """Stores a question that is answered by something else than a conversation's model; `conclude` follows.
+
+        Raises as `ask` does, save that no model is looked for.
+        """
+        return await self._noted(await self.get(caller, conversation_id), post)
+
+    async def conclude(self, noted: Noted, reply: Reply) -> Message:
+        """Stores the answer to a question that was noted.
+
+        Raises:
+            NotFound: the conversation was deleted meanwhile.
+        """
+        content = storable(reply.content)
+        message = Message(
+            id=new_id(),
+            conversation_id=noted.conversation.id,
+            parent_id=noted.question.id,
+            role=Speaker.ASSISTANT,
+            content=content,
+            created_at=self._clock(),
+            level=max(reply.level, await self._level(content), key=lambda level: level.rank),
+            model=reply.model,
+            inference_id=reply.inference_id,
+            citations=reply.citations,
+            finish_reason="stop",
+            prompt_tokens=reply.usage.prompt_tokens,
+            completion_tokens=reply.usage.completion_tokens,
+        )
+        await self._add(message, noted.leaf_id)
+        return message
 
     async def answer(self, turn: Turn) -> AsyncGenerator[str | Answered, None]:
         """The answer's text in pieces, and at last the message as it is stored.
@@ -324,6 +348,18 @@ class Conversations:
         if self._settings.model_titles and first:
             self._start(self._title(turn, message.content))
         yield Answered(message, draft.served)
+
+    async def _noted(self, conversation: Conversation, post: Post) -> Noted:
+        if post.content is None:
+            question = await self._asked_before(conversation, post)
+            await self._check_room(conversation.id, 1, 0)
+        else:
+            question = await self._new_question(conversation, post)
+            conversation = replace(conversation, leaf_id=question.id)
+        path = await self._repository.path(question.id)
+        if not path:  # deleted since
+            raise _unknown(conversation.id)
+        return Noted(conversation, path, conversation.leaf_id)
 
     async def _new_question(self, conversation: Conversation, post: Post) -> Message:
         content = self._checked(post.content or "", "content")
@@ -391,9 +427,12 @@ class Conversations:
             prompt_tokens=usage.prompt_tokens if usage else None,
             completion_tokens=usage.completion_tokens if usage else None,
         )
-        if not await self._repository.answer(message, turn.leaf_id):
-            raise NotFound(f"The conversation {turn.conversation.id} was deleted while its answer was being written.")
+        await self._add(message, turn.leaf_id)
         return message
+
+    async def _add(self, answer: Message, leaf_id: UUID | None) -> None:
+        if not await self._repository.answer(answer, leaf_id):
+            raise NotFound(f"The conversation {answer.conversation_id} was deleted while its answer was being written.")
 
     async def _keep_what_came(self, turn: Turn, draft: Draft, finish_reason: str) -> None:
         """Stores a part of an answer even while whoever asked is being cancelled."""

@@ -6,11 +6,12 @@ from uuid import UUID
 
 from tidemill.core.accounts import Caller
 from tidemill.core.chat import ChatChunk, Usage
+from tidemill.core.classification import Level
 from tidemill.core.context import Asker, InferenceContext
 from tidemill.core.conversation import Conversation, Message
 from tidemill.core.deployment import Deployment, Task
 from tidemill.core.ids import new_id
-from tidemill.core.json import Json
+from tidemill.core.json import Json, JsonObject
 from tidemill.core.served import Served
 from tidemill.llm.prompts.template import PromptTemplate
 
@@ -56,6 +57,42 @@ class Turn:
         chosen = self.sides.get(task, self.deployment)
         deployment = replace(chosen, task=task, prompt_version=prompt.version, sampling=sampling)
         return replace(self.context(new_id()), deployment=deployment)
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A question as it is stored.
+
+    Attributes:
+        path: the messages from the first one to the question, which is the last.
+        leaf_id: with which message the current path of the conversation ended then.
+    """
+
+    conversation: Conversation
+    path: Sequence[Message]
+    leaf_id: UUID | None
+
+    @property
+    def question(self) -> Message:
+        """The message that is to be answered."""
+        return self.path[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer that was not written by the conversation's own model, such as one from documents.
+
+    Attributes:
+        level: of what it was made from; its own text may have a higher one.
+        citations: JSON objects; see docs/conversations.md.
+    """
+
+    content: str
+    level: Level
+    model: str | None = None
+    inference_id: UUID | None = None
+    citations: Sequence[JsonObject] = ()
+    usage: Usage = field(default_factory=Usage)
 
 
 @dataclass(slots=True)

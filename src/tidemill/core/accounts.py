@@ -62,10 +62,21 @@ class Right(StrEnum):
     PROVIDERS_MANAGE = "providers.manage"
     USAGE_READ_ALL = "usage.read_all"
     LIMITS_MANAGE = "limits.manage"
+    KNOWLEDGE_READ = "knowledge.read"
+    KNOWLEDGE_FOR_OTHERS = "knowledge.for_others"
+    KNOWLEDGE_ADD = "knowledge.add"
+    KNOWLEDGE_MANAGE = "knowledge.manage"
 
 
-_VIEWER = frozenset({Right.ACCOUNT, Right.MODELS_READ, Right.REVIEWS_READ})
-_MEMBER = _VIEWER | {Right.MODELS_USE, Right.REVIEWS_CREATE, Right.CONVERSATIONS, Right.FILES, Right.KEYS_OWN}
+_VIEWER = frozenset({Right.ACCOUNT, Right.MODELS_READ, Right.REVIEWS_READ, Right.KNOWLEDGE_READ})
+_MEMBER = _VIEWER | {
+    Right.MODELS_USE,
+    Right.REVIEWS_CREATE,
+    Right.CONVERSATIONS,
+    Right.FILES,
+    Right.KEYS_OWN,
+    Right.KNOWLEDGE_ADD,
+}
 _MAINTAINER = _MEMBER | {
     Right.MODELS_MANAGE,
     Right.REVIEWS_READ_ALL,
@@ -75,6 +86,7 @@ _MAINTAINER = _MEMBER | {
     Right.PROMPTS_MANAGE,
     Right.PROVIDERS_READ,
     Right.USAGE_READ_ALL,
+    Right.KNOWLEDGE_MANAGE,
 }
 RIGHTS: Mapping[Role, frozenset[Right]] = MappingProxyType(
     {Role.VIEWER: _VIEWER, Role.MEMBER: _MEMBER, Role.MAINTAINER: _MAINTAINER, Role.ADMIN: frozenset(Right)}

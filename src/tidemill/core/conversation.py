@@ -90,6 +90,14 @@ class Message:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
 
+    @property
+    def told(self) -> str:
+        """What a model is told of it: where it was made from documents above internal, with their level, which the
+        rules for what may leave the network read."""
+        if self.citations and self.level.rank > Level.INTERNAL.rank:
+            return f"classification: {self.level.value}\n{self.content}"
+        return self.content
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:

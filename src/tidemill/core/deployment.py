@@ -14,6 +14,7 @@ class Task(StrEnum):
     """What a model is asked for."""
 
     CHAT = "chat"
+    ANSWER = "answer"
     COMPLETE = "complete"
     EMBED = "embed"
     REVIEW_COMMENT = "review.comment"

@@ -22,7 +22,7 @@ from tidemill.store.personal_data import EXPORTS, Person, PersonalData
 
 MANIFEST = "manifest.json"
 PIECE = 1024 * 1024
-READING = frozenset({Right.MODELS_USE, Right.REVIEWS_READ, Right.CONVERSATIONS, Right.FILES})
+READING = frozenset({Right.MODELS_USE, Right.REVIEWS_READ, Right.CONVERSATIONS, Right.FILES, Right.KNOWLEDGE_READ})
 """The rights without which a key does not get at texts that an export holds."""
 AT_ONCE = 2
 """Exports of one process: each fills the disk with an archive, and holds a connection while it reads."""

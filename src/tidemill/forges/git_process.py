@@ -48,11 +48,22 @@ _COUNT_ON = 10
 
 
 class Git:
-    """git, for one repository. Every call is a process of its own, without a shell and with little environment."""
+    """git, for one repository. Every call is a process of its own, without a shell and with little environment.
 
-    def __init__(self, repo: Path, *, timeout: float = 120.0) -> None:
+    Args:
+        repo: its folder.
+        timeout: seconds that a call may take.
+        settings: more of git's settings, such as `http.followRedirects=false`.
+        protocol: the one transport that is allowed; none where it is absent.
+    """
+
+    def __init__(
+        self, repo: Path, *, timeout: float = 120.0, settings: Sequence[str] = (), protocol: str = "none"
+    ) -> None:
         self._repo = repo
         self._timeout = timeout
+        self._settings = settings
+        self._protocol = protocol
 
     async def check(self) -> None:
         """That there is a git program, and a repository that it is willing to read, here and nowhere else.
@@ -121,7 +132,7 @@ class Git:
         program = shutil.which("git")
         if program is None:
             raise Configuration("The program git is not installed, or not on the PATH. Install it, then try again.")
-        settings = [part for setting in _CONFIG for part in ("-c", setting)]
+        settings = [part for setting in (*_CONFIG, *self._settings) for part in ("-c", setting)]
         return await asyncio.create_subprocess_exec(
             program,
             "--no-pager",
@@ -132,7 +143,9 @@ class Git:
             stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env={name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ} | _ENVIRONMENT,
+            env={name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+            | _ENVIRONMENT
+            | {"GIT_ALLOW_PROTOCOL": self._protocol},
         )
 
 

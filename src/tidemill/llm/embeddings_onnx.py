@@ -16,9 +16,15 @@ if TYPE_CHECKING:
     Ids = NDArray[np.int64]
     Floats = NDArray[np.float32]
 
+SLOW_FUSIONS = ["SkipLayerNormFusion"]
+"""What the runtime would make of a model and is slower than what it replaces: a sum with the normalization after it,
+as one operator, takes five times as long on a CPU as the two."""
 
-def open_session(model: bytes | Path, threads: int) -> "onnxruntime.InferenceSession":
-    """A model in ONNX Runtime, on that many CPU threads.
+
+def open_session(
+    model: bytes | Path, threads: int, what: str = "the embedding model"
+) -> "onnxruntime.InferenceSession":
+    """A model in ONNX Runtime, on that many CPU threads; `what` names it in messages.
 
     Raises:
         Configuration: the runtime can't load it.
@@ -32,10 +38,13 @@ def open_session(model: bytes | Path, threads: int) -> "onnxruntime.InferenceSes
     options.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(
-            model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"]
+            model if isinstance(model, bytes) else str(model),
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=SLOW_FUSIONS,
         )
     except Exception as error:  # the runtime's own errors have no other common base
-        raise Configuration(f"ONNX Runtime can't load the embedding model: {error}") from error
+        raise Configuration(f"ONNX Runtime can't load {what}: {error}") from error
 
 
 def padded(batch: Sequence[Sequence[int]], filler: int) -> tuple["Ids", "Ids"]:

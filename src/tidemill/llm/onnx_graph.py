@@ -20,8 +20,8 @@ class Element(IntEnum):
     """The type of a tensor's elements: `TensorProto.DataType`."""
 
     FLOAT = 1
-    UINT8 = 2
-    INT32 = 6
+    INT8 = 3
+    INT64 = 7
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from tidemill.analysis.addresses import is_inside, url_host
-from tidemill.core.classification import Classified, Use, UseLimits
+from tidemill.core.classification import Classified, Level, Use, UseLimits
 from tidemill.core.errors import NotPermitted
 from tidemill.settings import ServerSettings
 
@@ -59,6 +59,10 @@ class OutsideLimit:
     def covers(self, model: str) -> bool:
         """Whether the model is outside, so that what it is asked has to be checked."""
         return model in self._outside if model in self._endpoints else self._leaves(model)
+
+    def allows(self, model: str, level: Level) -> bool:
+        """Whether texts that are known to be of this level may be sent to this model."""
+        return not self.covers(model) or self._limits.allow(level, Use.OUTSIDE)
 
     async def check(self, model: str, texts: Sequence[str]) -> None:
         """Goes on only where these texts may be sent to this model.

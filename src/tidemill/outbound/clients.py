@@ -67,6 +67,16 @@ class Outbound:
         except (Unavailable, TimeoutError):
             return
 
+    async def addresses(self, host: str) -> Sequence[str]:
+        """The addresses of a host that may be asked, for a program that connects by itself and is told to which.
+
+        Raises:
+            Refused: it has only others.
+            Unavailable: it has none.
+        """
+        found = await checked_addresses(host, self._policy(allow_private=False), self._resolve)
+        return [str(address) for address in found]
+
     def client(self, *, timeout: float, allow_private: bool = False, max_bytes: int = MAX_BYTES) -> httpx.AsyncClient:
         """A client for callbacks, webhooks and the like; whoever asks for it closes it.
 

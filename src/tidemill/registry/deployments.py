@@ -107,6 +107,10 @@ class Deployments:
         known = [tokens for one in names if (tokens := self._known_context(one)) is not None]
         return min(known) if len(known) == len(names) else None
 
+    async def for_answer(self) -> Deployment:
+        """The deployment that answers from documents; its prompt and sampling are chosen with the question."""
+        return await self._for(Task.ANSWER, DEFAULT)
+
     async def for_review(self) -> Deployment:
         """The deployment that comments on hunks."""
         return replace(

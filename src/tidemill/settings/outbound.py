@@ -28,5 +28,6 @@ class OutboundSettings(Section):
 
     allow: list[Annotated[str, AfterValidator(_host_or_network)]] = Field(
         default_factory=list,
-        description="Hosts and networks that providers, callbacks and webhooks may have although they are not public.",
+        description="Hosts and networks that providers, callbacks, webhooks and sources may have although they are not "
+        "public.",
     )

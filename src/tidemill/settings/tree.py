@@ -20,6 +20,7 @@ from tidemill.settings.data import (
 )
 from tidemill.settings.guardrails import GuardrailSettings
 from tidemill.settings.jobs import JobSettings
+from tidemill.settings.knowledge import KnowledgeSettings
 from tidemill.settings.limits import LimitSettings
 from tidemill.settings.models import EmbeddingSettings, ModelSettings
 from tidemill.settings.outbound import OutboundSettings
@@ -109,6 +110,7 @@ class Settings(BaseSettings):
     tasks: Tasks = Field(default_factory=dict, description="Which model or route serves a task, by the task.")
     telemetry: TelemetrySettings = TelemetrySettings()
     guardrails: GuardrailSettings = GuardrailSettings()
+    knowledge: KnowledgeSettings = KnowledgeSettings()
 
     @model_validator(mode="after")
     def names(self) -> "Settings":

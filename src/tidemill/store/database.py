@@ -54,6 +54,20 @@ class Pool(AsyncConnectionPool[Connection]):
                     await connection.execute("SELECT pg_advisory_unlock(%s)", (lock,))
 
 
+@asynccontextmanager
+async def one_view(connection: Connection) -> AsyncIterator[None]:
+    """A read-only transaction that sees the database as it was when the block began."""
+    await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+    await connection.set_read_only(True)
+    try:
+        async with connection.transaction():
+            yield
+    finally:
+        if not connection.closed:
+            await connection.set_isolation_level(None)
+            await connection.set_read_only(None)
+
+
 def make_pool(url: str, *, size: int, synchronous_commit: bool = True) -> Pool:
     """A closed pool of autocommitting connections whose rows are dicts; open it inside the event loop.
 

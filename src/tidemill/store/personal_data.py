@@ -67,7 +67,11 @@ EXPORTS: Mapping[str, LiteralString] = {
     "reviews": "SELECT r.*, (SELECT json_agg(f) FROM review_findings AS f WHERE f.review_id = r.id) AS findings "
     f"FROM reviews AS r WHERE r.id IN ({REVIEWS}) ORDER BY r.id",
     "files": "SELECT * FROM files WHERE owner_id = ANY(%(owners)s) ORDER BY id",
+    "sources": "SELECT * FROM sources WHERE owner_id = ANY(%(owners)s) ORDER BY id",
+    "uploads": "SELECT * FROM source_uploads WHERE owner_id = ANY(%(owners)s) ORDER BY source_id, path",
+    "syncs": "SELECT * FROM source_syncs WHERE requested_by = ANY(%(owners)s) ORDER BY id",
     "responses": "SELECT * FROM responses WHERE owner_id = ANY(%(owners)s) ORDER BY id",
+    "answers": "SELECT * FROM answers WHERE owner_id = ANY(%(owners)s) ORDER BY id",
     "jobs": "SELECT * FROM generation_jobs WHERE owner_id = ANY(%(owners)s) ORDER BY id",
     "batches": "SELECT b.*, (SELECT json_agg(l ORDER BY l.place) FROM batch_lines AS l WHERE l.batch_id = b.id) "
     "AS lines FROM batches AS b WHERE b.owner_id = ANY(%(owners)s) ORDER BY b.id",
@@ -116,12 +120,16 @@ TEXTS: Sequence[Erase] = (
         ),
     ),
     ("conversations", "DELETE FROM conversations WHERE owner_id = ANY(%(owners)s)"),
+    ("answers", "DELETE FROM answers WHERE owner_id = ANY(%(owners)s)"),
     ("responses", "DELETE FROM responses WHERE owner_id = ANY(%(owners)s)"),
     ("jobs", "DELETE FROM generation_jobs WHERE owner_id = ANY(%(owners)s)"),
     ("batches", "DELETE FROM batches WHERE owner_id = ANY(%(owners)s)"),
     ("budgets", f"DELETE FROM budgets WHERE {LIMITED}"),
     ("rate_limits", f"DELETE FROM rate_limits WHERE {LIMITED}"),
     ("rate_buckets", "DELETE FROM rate_buckets WHERE split_part(subject, ':', 2) = ANY(%(owners)s::text[])"),
+    ("sources_made_anonymous", "UPDATE sources SET owner_id = NULL WHERE owner_id = ANY(%(owners)s)"),
+    ("uploads_made_anonymous", "UPDATE source_uploads SET owner_id = NULL WHERE owner_id = ANY(%(owners)s)"),
+    ("syncs_made_anonymous", "UPDATE source_syncs SET requested_by = NULL WHERE requested_by = ANY(%(owners)s)"),
     ("prompts_made_anonymous", "UPDATE prompts SET actor_id = NULL WHERE actor_id = ANY(%(owners)s)"),
     ("cached_embeddings", "DELETE FROM embedding_cache WHERE owner_id = ANY(%(owners)s)"),
 )
@@ -138,10 +146,10 @@ TOMBSTONE: Sequence[Erase] = (
 """Last, so that who has to be erased is known until all is done. The id stays, and names nobody."""
 
 CLEANED = ("inference_texts", "inferences", "messages", "conversation_summaries", "conversations", "responses",
-           "embedding_cache", "answer_cache", "reviews", "review_findings", "review_events", "files", "users",
-           "api_keys", "sessions", "team_members", "generation_jobs", "batches", "batch_lines", "budgets",
+           "answers", "embedding_cache", "answer_cache", "reviews", "review_findings", "review_events", "files",
+           "users", "api_keys", "sessions", "team_members", "generation_jobs", "batches", "batch_lines", "budgets",
            "budget_spending", "budget_reservations", "rate_limits", "rate_buckets", "guardrail_events",
-           "text_fingerprints", "prompts")  # fmt: skip
+           "text_fingerprints", "prompts", "sources", "source_uploads", "source_syncs")  # fmt: skip
 
 
 class PersonalData:

@@ -8,6 +8,7 @@ from typing import LiteralString
 from uuid import UUID
 
 from tidemill.store.database import Pool
+from tidemill.store.search_index import UNUSED_TERMS
 
 LOCK = 7304771241
 """Advisory: one process at a time deletes what is due."""
@@ -20,6 +21,7 @@ DUE: Mapping[str, LiteralString] = {
     "review_steps": "SELECT count(DISTINCT review_id) AS due FROM review_events JOIN reviews ON id = review_id "
     "WHERE finished_at < %(before)s",
     "conversations": "SELECT count(*) AS due FROM conversations WHERE updated_at < %(before)s",
+    "answers": "SELECT count(*) AS due FROM answers WHERE expires_at <= %(before)s",
     "responses": "SELECT count(*) AS due FROM responses WHERE expires_at <= %(before)s",
     "jobs": "SELECT count(*) AS due FROM generation_jobs WHERE expires_at <= %(before)s",
     "batches": "SELECT count(*) AS due FROM batches WHERE ended_at < %(before)s",
@@ -28,6 +30,10 @@ DUE: Mapping[str, LiteralString] = {
     "text_fingerprints": "SELECT count(*) AS due FROM text_fingerprints WHERE expires_at <= %(before)s",
     "guardrail_events": "SELECT count(*) AS due FROM guardrail_events WHERE created_at < %(before)s",
     "alerts": "SELECT count(*) AS due FROM alerts WHERE resolved_at < %(before)s",
+    "document_versions": "SELECT count(*) AS due FROM document_versions WHERE ended_at < %(before)s",
+    "syncs": "SELECT count(*) AS due FROM source_syncs AS old WHERE finished_at < %(before)s AND EXISTS (SELECT 1 "
+    "FROM source_syncs AS newer WHERE newer.source_id = old.source_id AND newer.created_at > old.created_at)",
+    "unused_words": f"SELECT count(*) AS due FROM ({UNUSED_TERMS}) AS unused",  # noqa: S608 - a constant
     "cached_embeddings": "SELECT count(*) AS due FROM embedding_cache WHERE created_at < %(before)s",
 }
 

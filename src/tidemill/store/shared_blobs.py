@@ -1,4 +1,4 @@
-"""Blobs that rows share: those of files and of reviews. One goes with the last row that refers to it.
+"""Blobs that rows share: those of files, of reviews and of documents. One goes with the last row that refers to it.
 
 Whoever adds such a row, and whoever takes one away, first locks the digest in its transaction: so a blob is never
 deleted under a row that was added meanwhile.
@@ -8,7 +8,10 @@ from tidemill.store.blobs import BlobStore
 from tidemill.store.database import Connection
 
 REFERRED = """
-SELECT EXISTS (SELECT 1 FROM files WHERE digest = %(digest)s) OR EXISTS
+SELECT EXISTS (SELECT 1 FROM files WHERE digest = %(digest)s)
+OR EXISTS (SELECT 1 FROM documents WHERE raw_digest = %(digest)s)
+OR EXISTS (SELECT 1 FROM document_versions WHERE raw_digest = %(digest)s)
+OR EXISTS (SELECT 1 FROM source_uploads WHERE digest = %(digest)s) OR EXISTS
 (SELECT 1 FROM reviews WHERE change_digest = %(digest)s AND change_forgotten_at IS NULL) AS referred
 """
 

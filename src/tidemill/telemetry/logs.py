@@ -26,6 +26,7 @@ NOISY = (
     "alembic",
     "uvicorn",
     "dbos",
+    "mcp",
     "openai",
     "anthropic",
     "google_genai",

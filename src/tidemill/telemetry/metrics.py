@@ -118,6 +118,7 @@ class Metrics:
             "tidemill_http_request_duration_seconds", "Time until the response's last byte.", ["route"]
         )
         self._reviews = self._counter("tidemill_reviews", "Reviews that ended.", ["state"])
+        self._syncs = self._counter("tidemill_syncs", "Syncs of sources that ended.", ["state"])
         self._models = self._gauge("tidemill_model_memory_bytes", "Resident memory of a loaded model.", ["model"])
         self._queue = self._gauge("tidemill_queue_depth", "Requests that wait for a local model.", ["model"])
         self._info = self._gauge("tidemill_process_info", "What a process is.", ["role", "pid", "host"])
@@ -193,6 +194,10 @@ class Metrics:
     def observe_review(self, state: str) -> None:
         """One review that ended in this state."""
         self._reviews.labels(state).inc()
+
+    def observe_sync(self, state: str) -> None:
+        """One sync that ended in this state."""
+        self._syncs.labels(state).inc()
 
     def set_models(self, memory: Mapping[str, int], waiting: Mapping[str, int]) -> None:
         """The loaded models' resident bytes, and how many requests wait for each; those that are not named are gone."""

@@ -38,7 +38,7 @@ def summary_messages(
         limit: bytes of each message that are shown; a longer one loses its middle.
     """
     parts = [f"Summary of what came before:\n{earlier}"] if earlier else []
-    parts += [f"{NAMES[message.role]}: {cut(message.content, limit)}" for message in messages]
+    parts += [f"{NAMES[message.role]}: {cut(message.told, limit)}" for message in messages]
     return prompt.render({"transcript": "\n\n".join(parts), "words": words})
 
 
