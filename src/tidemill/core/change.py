@@ -111,6 +111,8 @@ class ChangeSet:
         diff: the unified diff, as text; bytes that are not UTF-8 stand as U+FFFD.
         files: the new side's text of each changed text file, by path; a file is left out where only the diff
             is known, or where it is larger than the review reads.
+        before: the old side's text of the same files, by the new side's path; with the same ones left out, and those
+            that the change adds.
     """
 
     title: str
@@ -118,6 +120,7 @@ class ChangeSet:
     head: str | None
     diff: str
     files: Mapping[str, str] = field(default_factory=dict)
+    before: Mapping[str, str] = field(default_factory=dict)
 
 
 def storable_change(change: ChangeSet) -> ChangeSet:
@@ -128,4 +131,5 @@ def storable_change(change: ChangeSet) -> ChangeSet:
         head=None if change.head is None else storable(change.head),
         diff=storable(change.diff),
         files={storable(path): storable(text) for path, text in change.files.items()},
+        before={storable(path): storable(text) for path, text in change.before.items()},
     )
