@@ -3,7 +3,7 @@
 import asyncio
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tidemill.core.errors import (
@@ -55,15 +55,24 @@ class Git:
         timeout: seconds that a call may take.
         settings: more of git's settings, such as `http.followRedirects=false`.
         protocol: the one transport that is allowed; none where it is absent.
+        secret_settings: settings that no other user of the machine may read, by name: they go by the environment,
+            not by the arguments.
     """
 
     def __init__(
-        self, repo: Path, *, timeout: float = 120.0, settings: Sequence[str] = (), protocol: str = "none"
+        self,
+        repo: Path,
+        *,
+        timeout: float = 120.0,
+        settings: Sequence[str] = (),
+        protocol: str = "none",
+        secret_settings: Mapping[str, str] | None = None,
     ) -> None:
         self._repo = repo
         self._timeout = timeout
         self._settings = settings
         self._protocol = protocol
+        self._secret_settings = secret_settings or {}
 
     async def check(self) -> None:
         """That there is a git program, and a repository that it is willing to read, here and nowhere else.
@@ -145,8 +154,16 @@ class Git:
             stderr=asyncio.subprocess.PIPE,
             env={name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
             | _ENVIRONMENT
-            | {"GIT_ALLOW_PROTOCOL": self._protocol},
+            | {"GIT_ALLOW_PROTOCOL": self._protocol}
+            | self._secret_environment(),
         )
+
+    def _secret_environment(self) -> dict[str, str]:
+        """As git-config(1) says under GIT_CONFIG_COUNT."""
+        named = {"GIT_CONFIG_COUNT": str(len(self._secret_settings))} if self._secret_settings else {}
+        for number, (name, value) in enumerate(self._secret_settings.items()):
+            named |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
+        return named
 
 
 async def _read(process: asyncio.subprocess.Process, limit: int | None) -> tuple[bytes, int]:

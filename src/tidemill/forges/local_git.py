@@ -5,13 +5,14 @@ programs, text conversion, hooks, file-system monitors, signature checks and eve
 objects are ignored, and a revision can never be taken for an option.
 """
 
+import os
 import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from tidemill.core.change import ChangeSet, storable_change
-from tidemill.core.errors import InvalidInput, NotFound
+from tidemill.core.errors import InvalidInput, NotFound, TooLarge
 from tidemill.forges.git_process import Git
 from tidemill.forges.limits import file_sizes, within_limits
 from tidemill.settings import ReviewSettings
@@ -84,15 +85,54 @@ async def read_change(repo: Path, revision: str | None, *, staged: bool, limits:
         raise InvalidInput("A review is of the staged changes or of a revision, not of both.", param="revision")
     await git.check()
     sides = await _staged(git) if staged else await _sides(git, "HEAD" if revision is None else revision)
+    return await _change(git, sides, limits)
+
+
+async def change_between(git: Git, base: str, head: str, *, title: str, limits: ReviewSettings) -> ChangeSet:
+    """As `read_change`, of two commits that the repository has, by their whole ids.
+
+    Raises:
+        TooLarge, Unavailable: as `read_change`.
+    """
+    return await _change(git, _Sides(base, head, base, title), limits)
+
+
+async def file_at(git: Git, commit: str, path: str, *, max_bytes: int) -> bytes | None:
+    """A file as a commit, which the repository has, holds it; `None` where it has no file of this path.
+
+    Raises:
+        TooLarge: it has more than `max_bytes`.
+    """
+    listed = await git.run("--literal-pathspecs", "ls-tree", "-z", "--full-tree", commit, "--", path)
+    found = [entry.partition(b"\t") for entry in listed.split(b"\0")]
+    blob = next((head.split()[2] for head, _, name in found if name == os.fsencode(path) and b" blob " in head), None)
+    if blob is None:
+        return None
+    size = int(await git.run("cat-file", "-s", blob.decode("ascii")))
+    if size > max_bytes:
+        raise TooLarge(f"The file {path[:200]!r} has {size:,} bytes; at most {max_bytes:,} are read.")
+    return await git.run("cat-file", "blob", blob.decode("ascii"))
+
+
+async def _change(git: Git, sides: _Sides, limits: ReviewSettings) -> ChangeSet:
     command = ["diff-index", "--cached"] if sides.new is None else ["diff-tree", "-r"]
     trees = [sides.old] if sides.new is None else [sides.old, sides.new]
     patch = await git.run(*command, "-p", *_PATCH_OPTIONS, *trees, "--", limit=limits.max_diff_bytes)
     raw = await git.run(*command, "--raw", "-z", "--no-abbrev", "-M", *trees, "--")
-    files = await _contents(git, _new_blobs(raw), limits)
+    old, new = _blobs(raw)
+    files = await _contents(git, new, limits)
+    before = await _contents(git, {path: blob for path, blob in old.items() if path in files}, limits)
     diff = patch.decode("utf-8", "replace")
-    change = storable_change(ChangeSet(title=sides.title, base=sides.base, head=sides.new, diff=diff, files=files))
+    change = storable_change(
+        ChangeSet(title=sides.title, base=sides.base, head=sides.new, diff=diff, files=files, before=before)
+    )
     kept = within_limits(file_sizes(change.files), limits)  # U+FFFD is longer than the byte that it stands for
-    return replace(change, files={path: change.files[path] for path in kept})
+    kept_before = within_limits(file_sizes(change.before), limits)
+    return replace(
+        change,
+        files={path: change.files[path] for path in kept},
+        before={path: change.before[path] for path in kept_before if path in set(kept)},
+    )
 
 
 async def recent_commits(repo: Path, count: int) -> list[Commit]:
@@ -179,20 +219,24 @@ async def _subject(git: Git, commit: str) -> str:
     return shown.decode("utf-8", "replace").partition("\0")[2].strip("\n")
 
 
-def _new_blobs(raw: bytes) -> dict[str, str]:
-    """From `--raw -z`: the new side's blob of each regular file that is not deleted, by path."""
+def _blobs(raw: bytes) -> tuple[dict[str, str], dict[str, str]]:
+    """From `--raw -z`: the old and the new side's blob of each regular file that is not deleted, by the new path."""
     fields = iter(raw.split(b"\0"))
-    blobs: dict[str, str] = {}
+    old: dict[str, str] = {}
+    new: dict[str, str] = {}
     for field in fields:
         if not field.startswith(b":"):
             continue
-        _, mode, _, blob, status = field.decode("ascii", "replace").split(" ")
+        old_mode, mode, old_blob, blob, status = field[1:].decode("ascii", "replace").split(" ")
         path = next(fields)
         if status[0] in "RC":
             path = next(fields)
         if mode in _FILE_MODES and status[0] != "D":
-            blobs[path.decode("utf-8", "replace")] = blob
-    return blobs
+            name = path.decode("utf-8", "replace")
+            new[name] = blob
+            if old_mode in _FILE_MODES:
+                old[name] = old_blob
+    return old, new
 
 
 async def _contents(git: Git, blobs: dict[str, str], limits: ReviewSettings) -> dict[str, str]:

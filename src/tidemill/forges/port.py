@@ -2,7 +2,7 @@
 
 Every method may raise:
 
-- `RateLimited`: the forge wants fewer requests; `retry_after` says in how many seconds. Transient.
+- `TooManyRequests`: the forge wants fewer requests; `retry_after` says in how many seconds. Transient.
 - `Unavailable`: it does not answer, or answers 5xx. Transient.
 - `NotAuthenticated`, `NotPermitted`: the token is wrong or has too few rights; the message names the right.
 - `NotFound`: the repository, the pull request, the comment or the branch is not there, or not for this token.
