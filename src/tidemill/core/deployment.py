@@ -17,7 +17,9 @@ class Task(StrEnum):
     ANSWER = "answer"
     COMPLETE = "complete"
     EMBED = "embed"
+    REVIEW_NECESSITY = "review.necessity"
     REVIEW_COMMENT = "review.comment"
+    REVIEW_REFINE = "review.refine"
     CONVERSATION_TITLE = "conversation.title"
     CONVERSATION_SUMMARY = "conversation.summary"
 

@@ -8,6 +8,24 @@ from tidemill.core.deployment import Deployment
 from tidemill.core.finding import Finding, Necessity, Severity
 
 
+@dataclass(frozen=True, slots=True)
+class ReviewDeployments:
+    """What a review's questions are put to. What is `None` is not asked.
+
+    Attributes:
+        comment: comments on hunks (`review.comment`).
+        doubt: the strongest reason against a comment, before it is shown; of the task `review.comment`, with a prompt
+            of its own.
+        refine: the lines that mend a finding (`review.refine`).
+        necessity: whether a person should look at a hunk (`review.necessity`).
+    """
+
+    comment: Deployment
+    doubt: Deployment | None = None
+    refine: Deployment | None = None
+    necessity: Deployment | None = None
+
+
 class ReviewState(StrEnum):
     """How far a review has come."""
 
@@ -77,6 +95,8 @@ class ReviewResult:
         engines: each engine's version, by name.
         deployment: the exact model, adapter and prompt that were asked; `None` without a model.
         error: why the review failed, for a person, where it did.
+        folded: comments of the model beyond the most that are shown; for a folded list.
+        deployments: what else was asked, by what for: `doubt` (the second pass), `refine`, `necessity`.
     """
 
     id: str
@@ -93,6 +113,8 @@ class ReviewResult:
     engines: Mapping[str, str] = field(default_factory=dict)
     deployment: Deployment | None = None
     error: str | None = None
+    folded: tuple[Finding, ...] = ()
+    deployments: Mapping[str, Deployment] = field(default_factory=dict)
 
     @property
     def worst_severity(self) -> Severity | None:
