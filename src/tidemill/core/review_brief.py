@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter
 
+from tidemill.core.guidelines import Guidelines
 from tidemill.core.json import JsonObject
 from tidemill.core.review_policy import ReviewPolicy
 
@@ -64,11 +65,13 @@ class ReviewBrief:
         policy: how the repository wants to be reviewed, as the side has it that the change is to be merged into.
         stated: what the author says of the change.
         earlier: what stands on the pull request already.
+        guidelines: what the repository says of how it wants to be changed, picked for this change.
     """
 
     policy: ReviewPolicy = field(default_factory=ReviewPolicy)
     stated: Stated = field(default_factory=Stated)
     earlier: tuple[EarlierComment, ...] = ()
+    guidelines: Guidelines = field(default_factory=Guidelines)
 
 
 _BRIEF = TypeAdapter(ReviewBrief)

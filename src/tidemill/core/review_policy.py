@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tidemill.core.finding import Severity
+from tidemill.core.gate import GateName
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,9 @@ class GatePolicy:
         complexity: cyclomatic complexity of a function that the change adds or alters, less than.
         advisories: a file of advisories (OSV's JSON) against which dependencies are held.
         critical: findings of this severity or worse fail the gate.
+        audit: `changed` holds the dependencies that the change adds or alters against the advisories, `all` every one,
+            `off` none.
+        required: the gates that fail where they can't be measured.
     """
 
     coverage: float | None = 80.0
@@ -25,6 +29,8 @@ class GatePolicy:
     complexity: int | None = 15
     advisories: str | None = None
     critical: Severity | None = Severity.CRITICAL
+    audit: str = "changed"
+    required: frozenset[GateName] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
