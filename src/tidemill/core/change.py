@@ -113,6 +113,9 @@ class ChangeSet:
             is known, or where it is larger than the review reads.
         before: the old side's text of the same files, by the new side's path; with the same ones left out, and those
             that the change adds.
+        around: texts of the repository's other files which define what the change calls or call what it changes, by
+            path, as the new side has them; a few, and where the repository could be asked.
+        attributes: the base side's `.gitattributes` files, by path.
     """
 
     title: str
@@ -121,6 +124,8 @@ class ChangeSet:
     diff: str
     files: Mapping[str, str] = field(default_factory=dict)
     before: Mapping[str, str] = field(default_factory=dict)
+    around: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 def storable_change(change: ChangeSet) -> ChangeSet:
@@ -132,4 +137,6 @@ def storable_change(change: ChangeSet) -> ChangeSet:
         diff=storable(change.diff),
         files={storable(path): storable(text) for path, text in change.files.items()},
         before={storable(path): storable(text) for path, text in change.before.items()},
+        around={storable(path): storable(text) for path, text in change.around.items()},
+        attributes={storable(path): storable(text) for path, text in change.attributes.items()},
     )
