@@ -12,6 +12,7 @@ from tidemill.core.deployment import deployment_from_json, deployment_json
 from tidemill.core.finding import Finding, Necessity, Severity
 from tidemill.core.json import JsonObject
 from tidemill.core.review import ReadHunk, Rejected, ReviewResult, ReviewState, SkippedFile, by_weight
+from tidemill.review.markdown import code_span, escape, one_line
 from tidemill.review.sarif import sarif_document
 
 SCHEMA_VERSION = 1
@@ -125,7 +126,7 @@ def _hunk_from_json(document: Mapping[str, Any]) -> ReadHunk:
 
 def render_text(result: ReviewResult) -> str:
     """For a terminal: plain text without colour, findings most severe first, then what was read and what was not."""
-    lines = [f"Review of {_line(result.title) or 'a change'}{_commit(result)}", ""]
+    lines = [f"Review of {one_line(result.title) or 'a change'}{_commit(result)}", ""]
     if result.error:
         lines += [f"The review failed: {result.error}", ""]
     for finding in by_weight(result.findings):
@@ -136,12 +137,12 @@ def render_text(result: ReviewResult) -> str:
 
 
 def _finding_text(finding: Finding) -> list[str]:
-    place = f"{_line(finding.path)}:{finding.line}"
+    place = f"{one_line(finding.path)}:{finding.line}"
     rule = f"[{finding.engine} {finding.rule}]"
     return [
-        f"{_MARKS[finding.severity]} {finding.severity.value:<8} {place}  {rule} {_line(finding.title)}",
-        f"    {_line(finding.quote.strip())[:160]}",
-        f"    {_line(finding.message)}",
+        f"{_MARKS[finding.severity]} {finding.severity.value:<8} {place}  {rule} {one_line(finding.title)}",
+        f"    {one_line(finding.quote.strip())[:160]}",
+        f"    {one_line(finding.message)}",
         "",
     ]
 
@@ -164,7 +165,7 @@ def _reading(result: ReviewResult) -> list[str]:
         lines.append(f"Model: {result.deployment.model}{prompt} read {read}.{rejected}")
     reasons = Counter(hunk.reason for hunk in result.hunks if hunk.reason and hunk.necessity)
     lines += [f"  {_count(count, 'hunk')}: {reason}" for reason, count in reasons.most_common(_SHOWN_HUNKS)]
-    lines += [f"  {_line(file.path)}: {file.reason}" for file in result.skipped[:_SHOWN_HUNKS]]
+    lines += [f"  {one_line(file.path)}: {file.reason}" for file in result.skipped[:_SHOWN_HUNKS]]
     if len(result.skipped) > _SHOWN_HUNKS:
         lines.append(f"  and {len(result.skipped) - _SHOWN_HUNKS} more files that no model reads")
     return lines
@@ -180,27 +181,22 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _line(text: str) -> str:
-    """On one line, and without the control characters that would move a terminal's cursor or reverse its text."""
-    return "".join(character if character.isprintable() else " " for character in text)
-
-
 # ---------------------------------------------------------------------- Markdown
 
 
 def render_markdown(result: ReviewResult) -> str:
     """For a pull request or a chat: a table of findings by file, and a line on how the review was made."""
-    lines = [f"## Review of {_escape(result.title) or 'a change'}", "", f"**{_escape(_summary(result))}**", ""]
+    lines = [f"## Review of {escape(result.title) or 'a change'}", "", f"**{escape(_summary(result))}**", ""]
     if result.error:
-        lines += [f"The review failed: {_escape(result.error)}", ""]
+        lines += [f"The review failed: {escape(result.error)}", ""]
     findings = by_weight(result.findings)
     for path in dict.fromkeys(finding.path for finding in findings):
-        lines += [f"### {_code(path)}", ""]
+        lines += [f"### {code_span(path)}", ""]
         lines += [_finding_markdown(finding) for finding in findings if finding.path == path]
         lines.append("")
     lines += ["<details><summary>How this review was made</summary>", ""]
-    lines += [f"- {_escape(line.strip())}" for line in _reading(result)]
-    lines += [f"- {_escape(note)}" for note in result.notes]
+    lines += [f"- {escape(line.strip())}" for line in _reading(result)]
+    lines += [f"- {escape(note)}" for note in result.notes]
     lines += ["", "</details>"]
     lines += _score_table(result.hunks)
     return "\n".join(lines) + "\n"
@@ -208,8 +204,8 @@ def render_markdown(result: ReviewResult) -> str:
 
 def _finding_markdown(finding: Finding) -> str:
     return (
-        f"- **{finding.severity.value}**, line {finding.line} ({_escape(finding.engine)} {_code(finding.rule)}): "
-        f"{_escape(finding.message)}  \n  {_code(finding.quote.strip()[:160])}"
+        f"- **{finding.severity.value}**, line {finding.line} ({escape(finding.engine)} {code_span(finding.rule)}): "
+        f"{escape(finding.message)}  \n  {code_span(finding.quote.strip()[:160])}"
     )
 
 
@@ -219,7 +215,7 @@ def _score_table(hunks: Sequence[ReadHunk]) -> list[str]:
     if not ranked:
         return []
     rows = [
-        f"| {_code(f'{hunk.path}:{hunk.start}')} | {_score(hunk):.2f} | {_signals(hunk)} | {_opinion(hunk)} |"
+        f"| {code_span(f'{hunk.path}:{hunk.start}')} | {_score(hunk):.2f} | {_signals(hunk)} | {_opinion(hunk)} |"
         for hunk in ranked
     ]
     return ["", "| Where to look first | Score | Why | Model: look? |", "| --- | --- | --- | --- |", *rows]
@@ -236,29 +232,6 @@ def _opinion(hunk: ReadHunk) -> str:
 def _signals(hunk: ReadHunk) -> str:
     signals = hunk.necessity.signals if hunk.necessity else {}
     return ", ".join(f"{name} {value:+.1f}" for name, value in signals.items() if name != "base" and value)
-
-
-def _escape(text: str) -> str:
-    """Text that Markdown and HTML leave alone: no mentions, links, images or tags of a repository's choosing."""
-    escapes: dict[str, str | int | None] = {character: f"\\{character}" for character in "\\`*_[]|#!~"}
-    escapes |= {"<": "&lt;", ">": "&gt;", "&": "&amp;", "@": "@\u200b"}
-    return _line(text).translate(str.maketrans(escapes)).replace("://", ":\u200b//")
-
-
-def _code(text: str) -> str:
-    """A code span that the text can't close, whatever backticks it has, and that stays inside a table's cell."""
-    plain = _line(text).replace("|", "¦") or " "
-    longest = _longest_run(plain)
-    ticks, pad = "`" * (longest + 1), " " if longest else ""
-    return f"{ticks}{pad}{plain}{pad}{ticks}"
-
-
-def _longest_run(text: str) -> int:
-    longest = run = 0
-    for character in text:
-        run = run + 1 if character == "`" else 0
-        longest = max(longest, run)
-    return longest
 
 
 # ---------------------------------------------------------------------- files
