@@ -1,0 +1,80 @@
+"""Applies a repository's policy to findings: which are off, which have another severity, which are folded away."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tidemill.analysis.patterns import PathPatterns
+from tidemill.core.change import Diff
+from tidemill.core.finding import Finding, Severity
+from tidemill.core.review import by_weight
+from tidemill.core.review_policy import ReviewPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Sifted:
+    """Findings, each in one place.
+
+    Attributes:
+        findings: what the policy lets be reported, with its severities, most severe first. What gates and exit codes
+            are about.
+        shown: of these, what is worth an inline comment: as severe as `min_severity`, `max_comments` at most.
+        folded: the rest of these, for the folded list.
+        off: what the policy switched off, by its rule or its file.
+    """
+
+    findings: tuple[Finding, ...]
+    shown: tuple[Finding, ...]
+    folded: tuple[Finding, ...]
+    off: tuple[Finding, ...]
+
+
+class PolicyPaths:
+    """Which files a policy leaves out, and which it takes in that would be left out."""
+
+    def __init__(self, policy: ReviewPolicy) -> None:
+        self._ignore = PathPatterns(policy.ignore)
+        self._include = PathPatterns(policy.include)
+
+    def ignored(self, path: str) -> str | None:
+        """Why the policy leaves a file out, for a person; `None` where it does not."""
+        pattern = self._ignore.match(path)
+        return None if pattern is None else f"ignored by .tidemill.yml ({pattern})"
+
+    def included(self, path: str) -> bool:
+        """Whether a file is read though it looks generated or vendored."""
+        return self._include.match(path) is not None
+
+
+def without_ignored(diff: Diff, policy: ReviewPolicy) -> Diff:
+    """The diff without the files that the policy leaves out: what engines and gates judge."""
+    if not policy.ignore:
+        return diff
+    paths = PolicyPaths(policy)
+    return Diff(tuple(file for file in diff.files if paths.ignored(file.path) is None))
+
+
+def sift(findings: Sequence[Finding], policy: ReviewPolicy) -> Sifted:
+    """The findings as the policy wants them. A rule is named `engine:rule` or `rule`; the longer name goes first."""
+    paths = PolicyPaths(policy)
+    kept: list[Finding] = []
+    off: list[Finding] = []
+    for finding in findings:
+        if _disabled(finding, policy) or paths.ignored(finding.path) is not None:
+            off.append(finding)
+        else:
+            kept.append(replace(finding, severity=_severity(finding, policy)))
+    ordered = by_weight(kept)
+    worthy = [finding for finding in ordered if finding.severity.rank >= policy.min_severity.rank]
+    shown = tuple(worthy[: policy.max_comments])
+    chosen = {id(finding) for finding in shown}
+    folded = tuple(finding for finding in ordered if id(finding) not in chosen)
+    return Sifted(ordered, shown, folded, by_weight(off))
+
+
+def _disabled(finding: Finding, policy: ReviewPolicy) -> bool:
+    return f"{finding.engine}:{finding.rule}" in policy.disabled or finding.rule in policy.disabled
+
+
+def _severity(finding: Finding, policy: ReviewPolicy) -> Severity:
+    named = policy.severities.get(f"{finding.engine}:{finding.rule}", policy.severities.get(finding.rule))
+    return finding.severity if named is None else named
