@@ -41,6 +41,9 @@ class RetentionSettings(Section):
         7.0, ge=0, description="Conversations since their last message; 0 deletes them within the hour."
     )
     log_days: float = Field(30.0, ge=0, description="Log files, and the steps of ended reviews.")
+    delivery_days: float = Field(
+        7.0, ge=0, description="What webhooks delivered; that a delivery came is remembered for `log_days`."
+    )
     cache_hours: float = Field(24.0, ge=0, description="Cached embeddings and answers; 0 deletes them within the hour.")
 
 

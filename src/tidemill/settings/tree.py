@@ -18,6 +18,7 @@ from tidemill.settings.data import (
     RetentionSettings,
     ReviewSettings,
 )
+from tidemill.settings.forges import Forges
 from tidemill.settings.guardrails import GuardrailSettings
 from tidemill.settings.jobs import JobSettings
 from tidemill.settings.knowledge import KnowledgeSettings
@@ -111,6 +112,7 @@ class Settings(BaseSettings):
     telemetry: TelemetrySettings = TelemetrySettings()
     guardrails: GuardrailSettings = GuardrailSettings()
     knowledge: KnowledgeSettings = KnowledgeSettings()
+    forges: Forges = Field(default_factory=dict, description="Forges whose pull requests are reviewed, by name.")
 
     @model_validator(mode="after")
     def names(self) -> "Settings":
