@@ -20,6 +20,7 @@ from tidemill.core.errors import NotFound, TooLarge
 from tidemill.core.finding import Finding
 from tidemill.core.ids import new_id
 from tidemill.core.review import ReviewState, by_weight
+from tidemill.core.review_brief import ReviewBrief, brief_json
 from tidemill.core.text import storable
 from tidemill.flows.review_run import ReviewParts, ReviewRun
 from tidemill.jobs.port import Jobs, Steps
@@ -76,13 +77,30 @@ class ReviewFlow:
             TooLarge: the diff is over `review.max_diff_bytes`.
             ModelNotFound: a model is wanted and none is there.
         """
-        data = await asyncio.to_thread(self._checked, change)
+        row = await self.add(new_id(), change, with_model=with_model, caller=caller)
+        await self._jobs.submit(WORKFLOW, str(row.id))
+        return row
+
+    async def add(
+        self,
+        review_id: UUID,
+        change: ChangeSet,
+        *,
+        with_model: bool,
+        caller: Caller | None,
+        brief: ReviewBrief | None = None,
+    ) -> ReviewRow:
+        """Stores a change, and what the review is told beside it, for whoever runs the review; again does nothing.
+
+        Raises: as `submit` does.
+        """
+        data = await asyncio.to_thread(self._checked, change, brief)
         if with_model:
             await self._parts.deployment()
         row = ReviewRow(
-            id=new_id(),
-            key_id=caller.key_id,
-            owner_id=caller.owner_id,
+            id=review_id,
+            key_id=caller.key_id if caller else None,
+            owner_id=caller.owner_id if caller else None,
             state=ReviewState.QUEUED,
             title=storable(change.title)[:SHOWN_TITLE],
             base=storable(change.base) if change.base else None,
@@ -93,7 +111,6 @@ class ReviewFlow:
             request_id=current_request_id(),
         )
         await self._parts.reviews.add(row, self._parts.blobs, data)
-        await self._jobs.submit(WORKFLOW, str(row.id))
         return row
 
     async def status(self, review_id: UUID, caller: Caller) -> ReviewStatus:
@@ -144,7 +161,7 @@ class ReviewFlow:
         """Whose reviews the caller sees; `None` for everyone's."""
         return None if caller.may(Right.REVIEWS_READ_ALL) else await self._visibility.visible_owners(caller)
 
-    def _checked(self, change: ChangeSet) -> bytes:
+    def _checked(self, change: ChangeSet, brief: ReviewBrief | None) -> bytes:
         """The change as it is stored, once its diff is known to be readable and small enough."""
         size, limit = len(change.diff.encode("utf-8", "surrogatepass")), self._parts.settings.max_diff_bytes
         if size > limit:
@@ -154,7 +171,8 @@ class ReviewFlow:
             )
         clean = storable_change(change)
         parse_diff(clean.diff)
-        return json.dumps(asdict(clean)).encode()
+        beside = {} if brief is None else {"brief": brief_json(brief)}
+        return json.dumps({**asdict(clean), **beside}).encode()
 
 
 async def forget_changes(reviews: ReviewRepository, blobs: BlobStore, before: datetime, now: datetime) -> int:

@@ -26,6 +26,7 @@ from tidemill.core.errors import Conflict, NotFound, TidemillError
 from tidemill.core.finding import Necessity
 from tidemill.core.json import Json
 from tidemill.core.review import ReadHunk, Rejected, ReviewResult, ReviewState, SkippedFile, by_weight
+from tidemill.core.review_brief import ReviewBrief, brief_from_json
 from tidemill.jobs.port import Steps
 from tidemill.review.commenter import Commenter
 from tidemill.review.engines import Engine
@@ -159,7 +160,8 @@ class ReviewRun:
         """The change and its parsed diff, read once in a run and off the event loop, since both can be large."""
         if self._read is None:
             data = await self._parts.blobs.get((await self._row()).change_digest)
-            self._read = await asyncio.to_thread(_parsed, data)
+            change, diff, _ = await asyncio.to_thread(stored_change, data)
+            self._read = change, diff
         return self._read
 
     async def _begin(self) -> Record:
@@ -267,9 +269,12 @@ def _bound(work: Callable[..., Awaitable[Record]], *arguments: object) -> Callab
     return lambda: work(*arguments)
 
 
-def _parsed(data: bytes) -> tuple[ChangeSet, Diff]:
-    change = ChangeSet(**json.loads(data))
-    return change, parse_diff(change.diff)
+def stored_change(data: bytes) -> tuple[ChangeSet, Diff, ReviewBrief]:
+    """A change as `ReviewFlow.add` stored it, its diff, and what the review was told beside it."""
+    document = json.loads(data)
+    brief = document.pop("brief", None)
+    change = ChangeSet(**document)
+    return change, parse_diff(change.diff), brief_from_json(brief) if brief else ReviewBrief()
 
 
 def _since(started: float) -> float:
