@@ -47,9 +47,10 @@ from tidemill.api import (
     teams,
     traces,
     usage,
+    webhooks,
 )
 from tidemill.api.direct import DirectRoutes
-from tidemill.api.gate import OPEN, PREFIXES, Gate
+from tidemill.api.gate import PREFIXES, Gate, is_open
 from tidemill.api.origin import SESSION, RequestOrigin
 from tidemill.api.services import Services
 
@@ -107,6 +108,7 @@ def add_routes(app: FastAPI) -> None:
     app.include_router(health.router)
     app.include_router(generate.router)
     app.include_router(mcp.router)
+    app.include_router(webhooks.router)
     for prefix in PREFIXES:
         router = APIRouter(prefix=prefix)
         for part in (
@@ -165,7 +167,7 @@ def openapi(app: FastAPI) -> dict[str, Any]:
                     "description": "An error.",
                     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
                 }
-                if path in OPEN:
+                if is_open(path):
                     operation["security"] = []
         app.openapi_schema = document
     return app.openapi_schema

@@ -18,6 +18,7 @@ from tidemill.api.errors import told, unexpected_response
 from tidemill.api.origin import SAFE, SESSION, RequestOrigin
 from tidemill.core.accounts import Caller
 from tidemill.core.errors import NotAuthenticated, NotPermitted, TidemillError, TooLarge
+from tidemill.forges.webhooks import LARGEST_DELIVERY
 from tidemill.telemetry.metrics import Metrics
 from tidemill.telemetry.request import on_behalf_of, request_id_of
 from tidemill.telemetry.spans import NO_SPAN, NoSpan, Span, Traces, parse_traceparent
@@ -28,6 +29,8 @@ PREFIXES = ("/v1", "/api/v1")
 SIGN_IN = ("/auth/sign-in", "/auth/oidc/start", "/auth/oidc/callback")
 OPEN = frozenset({"/health", "/ready", *(prefix + path for prefix in PREFIXES for path in SIGN_IN)})
 """The routes that everyone may call; each other one needs a caller."""
+WEBHOOKS = re.compile(r"/webhooks/[^/]+|/webhook/pull-request")
+"""Open, too: the signature of a delivery says who sent it."""
 UNTRACED = frozenset({"/health", "/ready", "/metrics"})
 """What machines ask every few seconds."""
 TOKEN = "eyJ"  # noqa: S105 - how every JWT begins: the start of a JSON object, in base64
@@ -185,7 +188,7 @@ class Gate:
 
     async def _caller(self, scope: Scope, headers: MutableMapping[bytes, bytes], now: float) -> Caller | None:
         """Who asks; `None` for a route that everyone may call."""
-        if scope["path"] in OPEN:
+        if is_open(scope["path"]):
             if scope["method"] not in SAFE:
                 self._origin.refuse_foreign(scope, must_say=False)
             return None
@@ -201,6 +204,8 @@ class Gate:
 
     def _limit(self, scope: Scope) -> int:
         """The largest body that the route takes."""
+        if WEBHOOKS.fullmatch(scope["path"]):
+            return min(LARGEST_DELIVERY, self._max_bytes)
         if scope["path"] in OPEN:
             return min(STRANGERS_BYTES, self._max_bytes)
         is_upload = scope["method"] == "POST" and UPLOADS.fullmatch(scope["path"]) is not None
@@ -220,6 +225,11 @@ class Gate:
             if not self._sessions.matches(token, headers.get(CSRF, b"").decode("latin-1")):
                 raise NotPermitted(NO_CSRF)
         return caller
+
+
+def is_open(path: str) -> bool:
+    """Whether everyone may call the routes of this path."""
+    return path in OPEN or WEBHOOKS.fullmatch(path) is not None
 
 
 def _refuse_large(headers: MutableMapping[bytes, bytes], limit: int) -> None:

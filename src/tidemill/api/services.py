@@ -13,6 +13,7 @@ from tidemill.alerts.service import Alerts
 from tidemill.conversations.service import Conversations
 from tidemill.files.service import Files
 from tidemill.flows.data import DataServices
+from tidemill.flows.deliveries import Deliveries
 from tidemill.flows.generation_services import GenerationServices
 from tidemill.flows.questions import Questions
 from tidemill.flows.responses import Responses
@@ -70,6 +71,7 @@ class Services:
     sources: Sources
     syncs: SyncFlow
     questions: Questions
+    deliveries: Deliveries
     ready: Callable[[], Awaitable[None]]
 
 

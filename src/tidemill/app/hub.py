@@ -16,6 +16,7 @@ from tidemill.app.chores import chores_of, stop
 from tidemill.app.data import data_of
 from tidemill.app.database import Database, ready
 from tidemill.app.entrance import entrance_of, issuer_of
+from tidemill.app.forges import deliveries_of
 from tidemill.app.generation import generation_of
 from tidemill.app.guardrails import open_guarding
 from tidemill.app.knowledge import questions_of
@@ -212,6 +213,7 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
                 conversations,
                 providers.facts,
             ),
+            deliveries=deliveries_of(settings, pool, jobs, secrets),
             ready=lambda: ready(pool),
         )
         chores = chores_of(database, services, page, providers, means.breaker)

@@ -1,0 +1,71 @@
+"""Deliveries of forges' webhooks. Whoever knows the webhook's secret may send them; nothing else is open to them."""
+
+import asyncio
+from typing import Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+
+from tidemill.api.services import services_of
+from tidemill.core.errors import InvalidInput, TooLarge, TooManyRequests
+from tidemill.flows.deliveries import Taken
+from tidemill.forges.webhooks import LARGEST_DELIVERY
+
+READ_SECONDS = 30.0
+"""In which a body has to have come: a forge gives up after ten."""
+LARGE_BYTES = 1_000_000
+
+router = APIRouter(tags=["webhooks"])
+
+
+class DeliveryTaken(BaseModel):
+    """What became of a delivery: `known` came before, `ignored` tells of nothing that is acted on."""
+
+    object: Literal["delivery"] = "delivery"
+    state: Taken
+
+
+@router.post("/webhooks/{forge}", summary="Take a forge's delivery", responses={202: {"model": DeliveryTaken}})
+async def take_delivery(request: Request, response: Response, forge: str) -> DeliveryTaken:
+    """From the forge of this name, or the only one of this kind. Needs no key: the delivery's signature is checked.
+
+    202 where work was queued; 200 where there is nothing to do, as for a delivery that came before.
+    """
+    return await _take(request, response, forge)
+
+
+@router.post("/webhook/pull-request", summary="Take any forge's delivery", responses={202: {"model": DeliveryTaken}})
+async def take_any_delivery(request: Request, response: Response, forge: str | None = None) -> DeliveryTaken:
+    """As `POST /webhooks/{forge}`; which kind of forge it is, the headers tell."""
+    return await _take(request, response, forge)
+
+
+async def _take(request: Request, response: Response, forge: str | None) -> DeliveryTaken:
+    deliveries = services_of(request).deliveries
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    sender = deliveries.sender(request.query_params.get("forge") or forge, headers)
+    body = await _body(request, deliveries.large)
+    taken = await deliveries.take(sender, headers, body)
+    response.status_code = 202 if taken is Taken.QUEUED else 200
+    return DeliveryTaken(state=taken)
+
+
+async def _body(request: Request, slots: asyncio.Semaphore) -> bytes:
+    """The raw body, which is what was signed."""
+    kept, large = bytearray(), False
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            async for part in request.stream():
+                kept += part
+                if len(kept) > LARGEST_DELIVERY:
+                    raise TooLarge(f"A delivery has at most {LARGEST_DELIVERY:,} bytes.")
+                if len(kept) > LARGE_BYTES and not large:
+                    if slots.locked():
+                        raise TooManyRequests("Several large deliveries are being read. Send it again.", retry_after=5)
+                    large = await slots.acquire()
+    except TimeoutError:
+        raise InvalidInput(f"The delivery did not come within {READ_SECONDS:g} s.") from None
+    finally:
+        if large:
+            slots.release()
+    return bytes(kept)
