@@ -44,21 +44,27 @@ lock:  ## Renew the hash-locked requirements (needs uv)
 		pyproject.toml --group build --group test -c requirements/run.txt -o requirements/test.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		requirements/clients.in -o requirements/clients.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-deps \
+		requirements/engines.in -o requirements/engines.txt
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Tidemill needs Python 3.11 or later; set PYTHON=/path/to/one.")'
 	@echo "Making .venv …"
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.run: $(VENV)/bin/python requirements/run.txt pyproject.toml
+$(VENV)/.run: $(VENV)/bin/python requirements/run.txt requirements/engines.txt pyproject.toml
 	@echo "Installing the locked requirements (about 200 MB) …"
 	@"$(BIN)/python" -m pip install --quiet --require-hashes --requirement requirements/run.txt
+	@echo "Installing Semgrep's engine, without the Python packages that its command line needs (72 MB) …"
+	@"$(BIN)/python" -m pip install --quiet --no-deps --require-hashes --only-binary :all: --requirement requirements/engines.txt || \
+		echo "There is no Semgrep engine for this machine: reviews will say that data flow was not followed."
 	@"$(BIN)/python" -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run requirements/test.txt
 	@echo "Installing what the tests need …"
 	@"$(BIN)/python" -m pip install --quiet --require-hashes --requirement requirements/test.txt
+	@"$(BIN)/python" -m pip install --quiet --no-deps --require-hashes --only-binary :all: --requirement requirements/engines.txt
 	@touch $@
 
 $(CLIENTS)/.ready: $(VENV)/bin/python requirements/clients.txt tests/clients/package-lock.json

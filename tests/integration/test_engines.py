@@ -201,7 +201,7 @@ async def test_a_review_without_a_model_takes_under_three_seconds_and_is_whole()
     result = await review_without_model(change_of(files), default_engines(), ReviewSettings())
     assert cpu_seconds() - started < 3
     assert result.state is ReviewState.DONE
-    assert set(result.engines) == {"ruff", "bandit", "secrets"} == set(result.timings) - {"total"}
+    assert set(result.engines) == {"ruff", "bandit", "semgrep", "secrets"} == set(result.timings) - {"total"}
     assert result.worst_severity is Severity.HIGH
     assert {hunk.reason for hunk in result.hunks} == {NO_MODEL}
     assert all(hunk.necessity and hunk.necessity.score > 0.5 for hunk in result.hunks)
@@ -236,8 +236,8 @@ async def test_the_private_copies_are_made_where_the_owner_says_and_removed(tmp_
     watching = asyncio.create_task(watch())
     result = await review_without_model(change_of({"a.py": SOURCE}), default_engines(folder), ReviewSettings())
     watching.cancel()
-    assert {finding.engine for finding in result.findings} == {"ruff", "bandit"}
-    assert len(seen) == 2
+    assert {finding.engine for finding in result.findings} >= {"ruff", "bandit"}
+    assert len(seen) == 3
     assert list(folder.iterdir()) == []
     elsewhere = RuffEngine(folder=tmp_path / "missing")
     with pytest.raises(FileNotFoundError):

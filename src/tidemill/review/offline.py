@@ -10,14 +10,21 @@ from tidemill.core.change import ChangeSet, Diff
 from tidemill.core.finding import Finding
 from tidemill.core.ids import new_id
 from tidemill.core.review import ReviewResult, ReviewState, by_weight
-from tidemill.review.engines import BanditEngine, Engine, EngineResult, RuffEngine, SecretsEngine
+from tidemill.review.engines import (
+    BanditEngine,
+    Engine,
+    EngineResult,
+    RuffEngine,
+    SecretsEngine,
+    SemgrepEngine,
+)
 from tidemill.review.selection import plan
 from tidemill.settings import ReviewSettings
 
 
 def default_engines(folder: Path | None = None) -> tuple[Engine, ...]:
     """The engines of every review; their private copies of the code go under `folder`, the system's own if `None`."""
-    return (RuffEngine(folder=folder), BanditEngine(folder=folder), SecretsEngine())
+    return (RuffEngine(folder=folder), BanditEngine(folder=folder), SemgrepEngine(folder=folder), SecretsEngine())
 
 
 async def run_engines(

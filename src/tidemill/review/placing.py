@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from tidemill.analysis.secrets import mask
 from tidemill.core.change import Diff, FileDiff
-from tidemill.core.finding import Finding, Severity
+from tidemill.core.finding import Category, Finding, Severity, TraceStep
 from tidemill.core.ids import digest
 from tidemill.core.json import Json
 
@@ -16,7 +16,12 @@ _LONGEST_QUOTE = 500
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """What is said of a line, before it has a quote and a fingerprint. Fields as in `Finding`."""
+    """What is said of a line, before it has a quote and a fingerprint. Fields as in `Finding`, and:
+
+    Attributes:
+        span: first and last line of the statement that `line` stands in; `line` alone where it is `None`.
+        identity: what makes it the same remark wherever it is placed; the line's text where it is `None`.
+    """
 
     rule: str
     path: str
@@ -25,13 +30,18 @@ class Remark:
     title: str
     message: str
     details: Mapping[str, Json] = field(default_factory=dict)
+    category: Category = Category.OTHER
+    confidence: float = 0.5
+    trace: tuple[TraceStep, ...] = ()
+    span: tuple[int, int] | None = None
+    identity: str | None = None
 
 
-AddedLines = Mapping[str, Mapping[int, str]]
-"""The text of every line that a change adds, by path and number on the new side."""
+LineTexts = Mapping[str, Mapping[int, str]]
+"""The text of lines, by path and number on the new side."""
 
 
-def added_lines(files: Iterable[FileDiff]) -> AddedLines:
+def added_lines(files: Iterable[FileDiff]) -> LineTexts:
     """The lines that these files' hunks add."""
     return {
         file.path: {line.new: line.text for hunk in file.hunks for line in hunk.added if line.new is not None}
@@ -40,14 +50,33 @@ def added_lines(files: Iterable[FileDiff]) -> AddedLines:
     }
 
 
+def lines_of(text: str) -> list[str]:
+    """The lines of a file as a diff counts them, without their ends."""
+    return [line.removesuffix("\r") for line in text.split("\n")]
+
+
+def all_lines(files: Mapping[str, str]) -> LineTexts:
+    """Every line of these files."""
+    return {path: dict(enumerate(lines_of(text), 1)) for path, text in files.items()}
+
+
+def even(text: str) -> str:
+    """A line's text, with its spacing evened: what stays when code is moved or indented anew."""
+    return " ".join(text.split())
+
+
 def place(engine: str, remarks: Sequence[Remark], diff: Diff) -> list[Finding]:
-    """A finding for each remark on a line that the diff adds, ordered by path and line; the others are left out.
+    """A finding for each remark on a line that the diff adds, as `place_on` makes them; the others are left out."""
+    return place_on(engine, remarks, added_lines(diff.files))
+
+
+def place_on(engine: str, remarks: Sequence[Remark], texts: LineTexts) -> list[Finding]:
+    """A finding for each remark on one of these lines, ordered by path and line; the others are left out.
 
     The fingerprint is made of the engine, the rule, the path, the line's text without its spacing, and which of
     several such findings in the file it is; not of the line's number, so it stays as the line moves. Credentials
-    are masked in quotes and messages.
+    are masked in quotes, traces and messages.
     """
-    texts = added_lines(diff.files)
     found: list[Finding] = []
     seen: Counter[tuple[str, str, str]] = Counter()
     distinct = {(remark.path, remark.line, remark.rule, remark.message): remark for remark in remarks}
@@ -55,7 +84,7 @@ def place(engine: str, remarks: Sequence[Remark], diff: Diff) -> list[Finding]:
         text = texts.get(remark.path, {}).get(remark.line)
         if text is None:
             continue
-        key = (remark.rule, remark.path, " ".join(text.split()))
+        key = (remark.rule, remark.path, even(text) if remark.identity is None else remark.identity)
         found.append(
             Finding(
                 engine=engine,
@@ -68,6 +97,12 @@ def place(engine: str, remarks: Sequence[Remark], diff: Diff) -> list[Finding]:
                 quote=mask(text)[:_LONGEST_QUOTE],
                 fingerprint=digest(engine, *key, str(seen[key])),
                 details=remark.details,
+                category=remark.category,
+                confidence=remark.confidence,
+                trace=tuple(
+                    TraceStep(step.role, step.path, step.line, mask(step.code)[:_LONGEST_QUOTE])
+                    for step in remark.trace
+                ),
             )
         )
         seen[key] += 1

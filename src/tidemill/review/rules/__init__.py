@@ -1,9 +1,9 @@
 """Which rules of each engine a review uses, and how much each matters. Few and true: bugs, not style."""
 
 from tidemill.analysis.paths import PathKind
-from tidemill.core.finding import Severity
+from tidemill.core.finding import Category, Severity
 
-SECRETS_VERSION = "1"
+SECRETS_VERSION = "2"
 """Raised by hand when `tidemill.analysis.secrets` finds something else than before."""
 
 RUFF: tuple[str, ...] = (
@@ -82,3 +82,63 @@ def bandit_severity(rule: str, severity: str, kind: PathKind) -> Severity:
     """How much a rule of bandit matters: its own word, or ours; in tests, low at most."""
     found = _BANDIT_RAISED.get(rule) or _BANDIT_SEVERITY.get(severity.upper(), Severity.LOW)
     return Severity.LOW if kind is PathKind.TEST else found
+
+
+_BANDIT_CATEGORIES = {
+    "B102": Category.CODE_INJECTION,
+    "B103": Category.MISCONFIGURATION,
+    "B104": Category.MISCONFIGURATION,
+    "B108": Category.PATH_TRAVERSAL,
+    "B110": Category.CORRECTNESS,
+    "B112": Category.CORRECTNESS,
+    "B113": Category.CORRECTNESS,
+    "B201": Category.MISCONFIGURATION,
+    "B202": Category.PATH_TRAVERSAL,
+    "B301": Category.INSECURE_DESERIALIZATION,
+    "B302": Category.INSECURE_DESERIALIZATION,
+    "B303": Category.WEAK_HASH,
+    "B304": Category.WEAK_CRYPTO,
+    "B305": Category.WEAK_CRYPTO,
+    "B306": Category.PATH_TRAVERSAL,
+    "B307": Category.CODE_INJECTION,
+    "B308": Category.XSS,
+    "B310": Category.SSRF,
+    "B311": Category.WEAK_RANDOM,
+    "B312": Category.SENSITIVE_EXPOSURE,
+    "B321": Category.SENSITIVE_EXPOSURE,
+    "B323": Category.BROKEN_AUTHENTICATION,
+    "B324": Category.WEAK_HASH,
+    "B401": Category.SENSITIVE_EXPOSURE,
+    "B402": Category.SENSITIVE_EXPOSURE,
+    "B501": Category.BROKEN_AUTHENTICATION,
+    "B505": Category.WEAK_CRYPTO,
+    "B506": Category.INSECURE_DESERIALIZATION,
+    "B507": Category.BROKEN_AUTHENTICATION,
+    "B508": Category.WEAK_CRYPTO,
+    "B509": Category.WEAK_CRYPTO,
+    "B601": Category.COMMAND_INJECTION,
+    "B602": Category.COMMAND_INJECTION,
+    "B604": Category.COMMAND_INJECTION,
+    "B605": Category.COMMAND_INJECTION,
+    "B606": Category.COMMAND_INJECTION,
+    "B608": Category.SQL_INJECTION,
+    "B609": Category.COMMAND_INJECTION,
+    "B610": Category.SQL_INJECTION,
+    "B611": Category.SQL_INJECTION,
+    "B612": Category.CODE_INJECTION,
+    "B613": Category.CODE_INJECTION,
+    "B614": Category.INSECURE_DESERIALIZATION,
+    "B615": Category.DEPENDENCY,
+    "B701": Category.XSS,
+    "B702": Category.XSS,
+    "B703": Category.XSS,
+    "B704": Category.XSS,
+}
+
+
+def bandit_category(rule: str) -> Category:
+    """What kind of defect a rule of bandit finds."""
+    if rule in _BANDIT_CATEGORIES:
+        return _BANDIT_CATEGORIES[rule]
+    prefixes = {"B31": Category.XXE, "B40": Category.XXE, "B41": Category.WEAK_CRYPTO, "B50": Category.WEAK_CRYPTO}
+    return prefixes.get(rule[:3], Category.OTHER)

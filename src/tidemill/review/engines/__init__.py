@@ -1,0 +1,22 @@
+"""Static engines: what they find of what a change brings. They read text and run none.
+
+Imports `analysis`, `core`."""
+
+from tidemill.review.engines.bandit import BanditEngine
+from tidemill.review.engines.port import Engine, EngineFailed, EngineResult, Reading, ScriptedEngine, TreeEngine
+from tidemill.review.engines.ruff import RuffEngine
+from tidemill.review.engines.secrets import SecretsEngine
+from tidemill.review.engines.semgrep import SemgrepEngine
+
+__all__ = [
+    "BanditEngine",
+    "Engine",
+    "EngineFailed",
+    "EngineResult",
+    "Reading",
+    "RuffEngine",
+    "ScriptedEngine",
+    "SecretsEngine",
+    "SemgrepEngine",
+    "TreeEngine",
+]

@@ -1,0 +1,106 @@
+"""The base of engines that read whole files: which files, both sides of a change, and what they already said of each.
+
+An engine says the same of the same text, so its remarks on a file are kept: a second review of the same head, and the
+old side of the next push, cost nothing.
+"""
+
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+
+from tidemill.analysis.paths import PathKind, kind_of
+from tidemill.core.change import ChangeKind, ChangeSet, Diff, FileDiff
+from tidemill.core.ids import digest
+from tidemill.review.baseline import candidates, introduced, quoted
+from tidemill.review.engines.port import EngineResult, Reading
+from tidemill.review.engines.process import check_path
+from tidemill.review.placing import Remark, added_lines, place_on
+
+REMEMBERED_FILES = 20_000
+
+
+class FileEngine(ABC):
+    """An engine that reads whole files, each by itself."""
+
+    name: str
+    version: str
+
+    def __init__(self) -> None:
+        self._remembered: OrderedDict[str, tuple[Remark, ...]] = OrderedDict()
+
+    @abstractmethod
+    def reads(self, path: str) -> bool:
+        """Whether the engine has anything to say of a file of this name."""
+
+    @abstractmethod
+    async def _read(self, files: Mapping[str, str]) -> Reading:
+        """Everything that is wrong in these files. Notes are of this reading alone, and are not kept."""
+
+    def unavailable(self) -> str | None:
+        """Why the engine can't run here, with what to do; `None` where it can."""
+        return None
+
+    def unplaced(self, remarks: Sequence[Remark]) -> tuple[str, ...]:
+        """Notes on remarks that no finding was made of."""
+        return ()
+
+    async def read(self, files: Mapping[str, str]) -> Reading:
+        """See `TreeEngine.read`. What was read before is not read again."""
+        keys = {path: digest(self.version, path, text) for path, text in files.items()}
+        fresh = {path: text for path, text in files.items() if keys[path] not in self._remembered}
+        reading = await self._read(fresh) if fresh else Reading()
+        said: dict[str, list[Remark]] = {path: [] for path in fresh}
+        for remark in reading.remarks:
+            said[remark.path].append(remark)
+        known = {path: self._remembered[key] for path, key in keys.items() if path not in fresh}
+        if not reading.notes:
+            self._remember({keys[path]: tuple(remarks) for path, remarks in said.items()}, list(keys.values()))
+        return Reading(
+            tuple(remark for path in files for remark in known.get(path, said.get(path, ()))),
+            reading.notes,
+        )
+
+    def _remember(self, said: Mapping[str, tuple[Remark, ...]], used: Sequence[str]) -> None:
+        self._remembered.update(said)
+        for key in used:
+            self._remembered.move_to_end(key)
+        while len(self._remembered) > REMEMBERED_FILES:
+            self._remembered.popitem(last=False)
+
+    async def run(self, change: ChangeSet, diff: Diff) -> EngineResult:
+        """See `Engine.run`. The old side is read only of files in which the change may have brought something."""
+        wanted = [file for file in diff.files if _is_read(file) and self.reads(file.path)]
+        for file in wanted:
+            check_path(file.path)
+        if wanted and (why := self.unavailable()) is not None:
+            return EngineResult((), (why,))
+        files = {file.path: change.files[file.path] for file in wanted if file.path in change.files}
+        notes = _unknown(self.name, {file.path for file in wanted} - files.keys())
+        if not files:
+            return EngineResult((), notes)
+        new = await self.read(files)
+        changed = {file.path: file.changed_lines for file in wanted}
+        before = {path: change.before[path] for path in files if path in change.before}
+        maybe = candidates(new.remarks, changed, before)
+        suspects = {remark.path for remark in maybe}
+        old = await self.read({path: text for path, text in before.items() if path in suspects})
+        brought = introduced(
+            [remark for remark in new.remarks if remark.path in suspects], old.remarks, files, before, changed
+        )
+        findings = place_on(self.name, brought, quoted(brought, files, added_lines(diff.files)))
+        placed = {(one.rule, one.path) for one in brought}
+        rest = [remark for remark in new.remarks if (remark.rule, remark.path) not in placed]
+        return EngineResult(tuple(findings), (*notes, *new.notes, *self.unplaced(rest)))
+
+
+def _is_read(file: FileDiff) -> bool:
+    plain = file.kind is not ChangeKind.DELETED and not file.binary and not file.submodule
+    return plain and kind_of(file.path) not in (PathKind.VENDORED, PathKind.GENERATED) and bool(file.hunks)
+
+
+def _unknown(engine: str, paths: set[str]) -> tuple[str, ...]:
+    if not paths:
+        return ()
+    missing = sorted(paths)
+    shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+    return (f"{engine} needs whole files and did not check {shown}: only the diff is known.",)

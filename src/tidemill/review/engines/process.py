@@ -1,0 +1,157 @@
+"""Runs an engine's program on a private copy of the files, under names of our own.
+
+No file of the change can stand in for a module or a setting, and none decides where anything is written.
+"""
+
+import asyncio
+import json
+import os
+import re
+import resource
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tidemill.core.errors import InvalidInput
+from tidemill.review.engines.port import EngineFailed
+
+_KEPT_ENVIRONMENT = ("PATH", "TMPDIR", "SYSTEMROOT", "LANG", "LD_LIBRARY_PATH")
+_LONGEST_NAME = 100
+_MOST_OUTPUT = 256 * 2**20
+"""Bytes that a program may write to one file or keep of what it says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """Where a program runs: `files` holds the copies, each in a folder of its number; `empty` is where it starts."""
+
+    files: Path
+    empty: Path
+    home: Path
+    scratch: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """How an engine's program is run.
+
+    Attributes:
+        engine: the engine's name, for messages.
+        command: makes the command line, once the copies are there.
+        seconds: after which it is killed.
+        parent: where the private folder is made and removed again; the system's own if `None`. What a killed process
+            leaves there is the owner's to remove.
+        accepted: the exit codes that are no failure.
+        memory: bytes of address space that it may take; `None` for no bound.
+        own_names: the copies have names of our own, with the file's suffix; else the file's own name.
+    """
+
+    engine: str
+    command: Callable[[Workplace], Sequence[str]]
+    seconds: float
+    parent: Path | None = None
+    accepted: tuple[int, ...] = (0, 1)
+    memory: int | None = None
+    own_names: bool = False
+
+
+def check_path(path: str) -> None:
+    """Refuses a path that could lead out of the folder that it is relative to.
+
+    Raises:
+        InvalidInput: it is empty, absolute, has a drive or a NUL, or a component `..`.
+    """
+    parts = path.replace("\\", "/").split("/")
+    if not path or "\0" in path or parts[0] == "" or re.fullmatch("[A-Za-z]:", parts[0]) or ".." in parts:
+        raise InvalidInput(f"The diff names the file {path!r}, which is no path inside a repository.", param="diff")
+
+
+def python_module(*arguments: str) -> tuple[str, ...]:
+    """The command that runs a module of this Python, without the current folder on its path."""
+    return (sys.executable, "-P", "-m", *arguments)
+
+
+def origin(filename: str, paths: Sequence[str]) -> str:
+    """The path of which a copy was made."""
+    return paths[int(Path(filename).parent.name)]
+
+
+async def run_on_copies(program: Program, files: Mapping[str, str]) -> Any:
+    """Runs a program on a private copy of the files, and returns the JSON that it writes.
+
+    Raises:
+        EngineFailed: an exit code that is not accepted, no JSON, or no end in time.
+    """
+    with tempfile.TemporaryDirectory(prefix="tidemill-review-", dir=program.parent) as name:
+        place = Workplace(*(Path(name, part) for part in ("files", "empty", "home", "scratch")))
+        for folder in (place.files, place.empty, place.home, place.scratch):
+            folder.mkdir(mode=0o700)
+        await asyncio.to_thread(_write, place.files, files, own_names=program.own_names)
+        code, output, errors = await _run(program, place, len(files))
+    if code not in program.accepted:
+        raise EngineFailed(f"{program.engine} failed with exit code {code}: {_said(errors)}")
+    try:
+        return json.loads(output)
+    except ValueError:
+        raise EngineFailed(
+            f"{program.engine} did not write the JSON that it should have: {_said(errors or output)}"
+        ) from None
+
+
+async def _run(program: Program, place: Workplace, count: int) -> tuple[int | None, bytes, bytes]:
+    environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+    process = await asyncio.create_subprocess_exec(
+        *program.command(place),
+        cwd=place.empty,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**environment, "HOME": str(place.home), "XDG_CONFIG_HOME": str(place.home)},
+        start_new_session=True,
+    )
+    try:
+        if program.memory is not None and sys.platform == "linux":
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (program.memory, program.memory))
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (_MOST_OUTPUT, _MOST_OUTPUT))
+        async with asyncio.timeout(program.seconds):
+            output, errors = await process.communicate()
+    except TimeoutError:
+        raise EngineFailed(f"{program.engine} did not end within {program.seconds:g} s on {count} files.") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return process.returncode, output, errors
+
+
+def rows(engine: str, report: Any, *, key: str | None = None) -> list[Mapping[str, Any]]:
+    """The list of objects in a report, or under a key of it.
+
+    Raises:
+        EngineFailed: the report has another shape.
+    """
+    found = report.get(key) if key and isinstance(report, dict) else report
+    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+        raise EngineFailed(f"{engine} wrote JSON of a shape that this version of Tidemill does not know.")
+    return found
+
+
+def copy_name(path: str, *, own: bool) -> str:
+    """The name of a file's copy, in the folder of its number."""
+    name, suffix = PurePosixPath(path).name, PurePosixPath(path).suffix
+    return f"code{suffix[:10]}" if own or len(name.encode()) > _LONGEST_NAME else name
+
+
+def _write(folder: Path, files: Mapping[str, str], *, own_names: bool) -> None:
+    """Each file under its own numbered folder, so that no path of the change decides where anything is written."""
+    for number, (path, text) in enumerate(files.items()):
+        place = folder / str(number)
+        place.mkdir()
+        (place / copy_name(path, own=own_names)).write_bytes(text.encode("utf-8", "replace"))
+
+
+def _said(output: bytes) -> str:
+    return output.decode("utf-8", "replace").strip()[-500:] or "it said nothing"

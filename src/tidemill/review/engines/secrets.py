@@ -1,0 +1,82 @@
+"""Credentials in every text file."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+
+from tidemill.analysis.paths import PathKind, kind_of
+from tidemill.analysis.secrets import SecretMatch, find_secrets
+from tidemill.core.change import ChangeSet, Diff
+from tidemill.core.finding import Category, Finding, Severity
+from tidemill.core.ids import digest
+from tidemill.review import rules
+from tidemill.review.engines.port import EngineResult, Reading
+from tidemill.review.placing import Remark, lines_of, place
+
+_GUESSED = ("password-literal", "credential-literal", "password-in-url")
+
+
+class SecretsEngine:
+    """Credentials on added lines of every text file, without those that the change only moves within their file.
+
+    Needs the diff alone.
+    """
+
+    name = "secrets"
+    version = rules.SECRETS_VERSION
+
+    def reads(self, path: str) -> bool:
+        """Every file."""
+        return True
+
+    async def read(self, files: Mapping[str, str]) -> Reading:
+        """See `TreeEngine.read`; never fails."""
+        return Reading(tuple(await asyncio.to_thread(_in_files, files)))
+
+    async def run(self, change: ChangeSet, diff: Diff) -> EngineResult:
+        """See `Engine.run`; never fails."""
+        return EngineResult(tuple(await asyncio.to_thread(self._findings, diff)))
+
+    def _findings(self, diff: Diff) -> list[Finding]:
+        remarks = []
+        for file in diff.files:
+            gone = Counter(key for hunk in file.hunks for line in hunk.removed for _, key in _keyed(line.text))
+            for hunk in file.hunks:
+                for line in hunk.added:
+                    for match, key in _keyed(line.text):
+                        if gone[key]:
+                            gone[key] -= 1
+                        elif line.new is not None:
+                            remarks.append(_remark(match, file.path, line.new))
+        return place(self.name, remarks, diff)
+
+
+def _in_files(files: Mapping[str, str]) -> list[Remark]:
+    return [
+        _remark(match, path, number)
+        for path, text in files.items()
+        for number, line in enumerate(lines_of(text), 1)
+        for match in find_secrets(line)
+    ]
+
+
+def _keyed(text: str) -> list[tuple[SecretMatch, str]]:
+    """The credentials of a line, each with a digest that is the same for the same credential."""
+    return [(match, digest(match.rule, text[match.start : match.end])) for match in find_secrets(text)]
+
+
+def _remark(match: SecretMatch, path: str, line: int) -> Remark:
+    guessed = match.rule in _GUESSED
+    apart = guessed and kind_of(path) in (PathKind.TEST, PathKind.DOCUMENT)
+    return Remark(
+        rule=match.rule,
+        path=path,
+        line=line,
+        severity=Severity.LOW if apart else match.severity,
+        title=f"Line holds {match.title}",
+        message=f"This line adds {match.title}. Take it out of the code, and replace it where it is in use: "
+        "what was committed once must be taken as known.",
+        details={"cwe": 798},
+        category=Category.HARDCODED_SECRET,
+        confidence=0.6 if guessed else 0.95,
+    )
