@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from tidemill import __version__
+from tidemill.analysis.http_limits import retry_after
 from tidemill.core.errors import ModelFailed, Unavailable
 from tidemill.crawlers.urls import canonical_url, same_site
 from tidemill.outbound import Refused
@@ -203,12 +204,6 @@ def redirected(answer: Answer, site: str) -> str:
             "other_host",
         )
     return target
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a server asks to wait for; `None` where it gives none in seconds."""
-    text = headers.get("retry-after", "").strip()
-    return float(text[:9]) if text.isascii() and text.isdigit() else None
 
 
 async def _body(response: httpx.Response, url: str, max_bytes: int, *, cut: bool) -> bytes:

@@ -1,24 +1,21 @@
 """The REST APIs of forges: signed requests, pages by `Link`, and limits that are waited for as long as is allowed."""
 
-import re
 from collections.abc import AsyncGenerator, Mapping
 from typing import Protocol, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from tidemill.analysis.http_limits import limited_for, next_page
 from tidemill.core.clock import Clock
 from tidemill.core.errors import InvalidInput, NotFound, NotPermitted, Unavailable
-from tidemill.crawlers.fetching import REDIRECTS, TRIES, Answer, Fetcher, NotFetched, redirected, retry_after
+from tidemill.crawlers.fetching import REDIRECTS, TRIES, Answer, Fetcher, NotFetched, redirected
 from tidemill.crawlers.urls import canonical_url, same_site
 
 LARGEST_JSON = 20_000_000
 MOST_PAGES = 1000
 MOST_REDIRECTS = 3
-SECONDARY_WAIT = 60.0
-"""Seconds to wait where a forge refuses for its limits and does not say how long (GitHub asks for a minute)."""
 _SECRET = "source."  # noqa: S105 - the beginning of the names of secrets
-_NEXT = re.compile(r'<([^<>]{1,4000})>\s*;[^,]{0,200}\brel="?next"?')
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _ERROR_BYTES = 4000
 _FIRST_WAIT = 1.0
@@ -63,11 +60,9 @@ class Waiting:
         self._left -= seconds
         return seconds
 
-    def until(self, moment: str) -> float | None:
-        """Seconds until a time in Unix seconds; `None` where it is none."""
-        if not moment.isascii() or not moment.isdigit():
-            return None
-        return max(0.0, int(moment[:15]) - self._clock().timestamp()) + 1
+    def wanted(self, answer: Answer) -> float | None:
+        """Seconds to wait where a forge refuses for its limits; `None` where it does not refuse for them."""
+        return limited_for(answer.status, answer.headers, answer.data, self._clock())
 
 
 class ForgeApi:
@@ -138,10 +133,10 @@ class ForgeApi:
             ) from error
 
     def _next(self, answer: Answer) -> str | None:
-        match = _NEXT.search(answer.headers.get("link", ""))
-        if match is None:
+        named = next_page(answer.headers)
+        if named is None:
             return None
-        url = canonical_url(match[1], answer.url)
+        url = canonical_url(named, answer.url)
         if url is None or not same_site(self._base, url):
             raise Unavailable(f"{self._forge} names a next page on another host, where its token is not sent.")
         return url
@@ -159,7 +154,7 @@ class ForgeApi:
                     raise
                 await self._fetcher.pace.pause(_FIRST_WAIT * 4 ** (failures - 1))
                 continue
-            wait = self._limit(answer)
+            wait = self._waiting.wanted(answer)
             if answer.status == 200:
                 return answer
             if wait is not None:
@@ -173,24 +168,9 @@ class ForgeApi:
     async def _once(self, url: str, max_bytes: int, accept: str) -> Answer:
         headers = {**self._headers, "accept": accept}
         answer = await self._fetcher.once(url, max_bytes=max_bytes, headers=headers, of_errors=_ERROR_BYTES)
-        if answer.status >= 500 and self._limit(answer) is None:
+        if answer.status >= 500 and self._waiting.wanted(answer) is None:
             raise NotFetched(f"{self._forge} answered with HTTP {answer.status}. Sync again later.", "server_error")
         return answer
-
-    def _limit(self, answer: Answer) -> float | None:
-        """Seconds to wait where the forge refuses for its limits; `None` where it does not refuse for them."""
-        headers = answer.headers
-        if answer.status not in {403, 429, 503}:
-            return None
-        wait = retry_after(headers)
-        if wait is not None:
-            return wait
-        reset = headers.get("x-ratelimit-reset") or headers.get("ratelimit-reset") or ""
-        if (headers.get("x-ratelimit-remaining") or headers.get("ratelimit-remaining")) == "0":
-            return self._waiting.until(reset) or SECONDARY_WAIT
-        if answer.status == 429 or (answer.status == 403 and b"rate limit" in answer.data.lower()):
-            return SECONDARY_WAIT
-        return None
 
     def _refusal(self, answer: Answer) -> Exception:
         path = urlsplit(answer.url).path
