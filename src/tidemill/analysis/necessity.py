@@ -1,122 +1,150 @@
 """How much a hunk deserves a reader's time: a sum of named signals, squashed to 0…1.
 
-The size of a change alone separates hunks that got a review comment from those that did not with an area under the
-curve of .69 on a public set, which no single other signal here reaches; so it leads, and the rest correct it.
+A model is data: the weights of what can be counted of the changed lines were fitted on real review comments
+(`benchmarks/necessity.py`); the weights of what those can't tell were set by hand, and are to be fitted on feedback.
 """
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
 
+from tidemill.analysis.hunk_features import hunk_features
+from tidemill.analysis.necessity_training import Fitted
 from tidemill.analysis.paths import PathKind, kind_of
 from tidemill.analysis.syntax import Language, language_of
-from tidemill.core.change import ChangeKind, FileDiff, Hunk, Line, LineKind
+from tidemill.core.change import FileDiff, Hunk
+from tidemill.core.errors import InvalidInput
 from tidemill.core.finding import Finding, Necessity, Severity
+from tidemill.core.json import Json, JsonObject
 
-WEIGHTS: Mapping[str, float] = {
-    "base": -1.6,  # one changed line of ordinary code: score .17
-    "size": 0.45,  # for each doubling of the lines of code: 4 lines score .33, 16 score .55, 64 and more .75
+FORMAT = 1
+BY_HAND: Mapping[str, float] = {
     "finding": 0.5,  # for each rank of the worst finding: an engine has proved something, look at the rest
     "risky path": 0.8,  # auth, payment, migration: mistakes here cost most
-    "risky code": 0.9,  # a changed line runs commands, builds SQL, deserializes, compares secrets, deletes
-    "error handling": 0.5,  # except, catch, finally, retry: where defects hide from tests
-    "control flow": 0.4,  # a changed condition, loop or return: behaviour, not data
-    "only removed": -0.6,  # little is left to comment on
-    "only comments": -2.5,  # comments and blank lines
-    "only spacing": -3.0,  # the same text, indented or broken otherwise
-    "only imports": -1.5,  # a missing name is found by an engine
-    "moved": -1.0,  # the same lines, elsewhere in the hunk
     "test": -1.0,  # wrong tests cost less than wrong code
     "document": -2.0,
     "lock": -6.0,  # never worth a model's time
     "generated": -6.0,
     "vendored": -6.0,
 }
-"""What each signal adds. By hand, from the reasons beside them; to be fitted when there is feedback to fit on."""
+"""What pieces of one hunk have in common, so that no weight can be fitted for it on them; and findings of engines,
+which need whole files."""
 
-_MOST_DOUBLINGS = 6.0
 _RISKY_PATH = re.compile(
     r"(?:^|[/_.-])(?:auth\w*|login|session|oauth\w*|sso|acl|permission\w*|crypt\w*|cipher|payment\w*|billing|checkout"
     r"|invoice\w*|migrations?|sql|secur\w*|token\w*|password\w*|secret\w*|admin|webhook\w*|upload\w*|deploy\w*)(?=[/_.-])",
     re.IGNORECASE,
 )
-_RISKY_CODE = re.compile(
-    r"\b(?:subprocess|popen|os\.system|exec|eval|pickle|yaml\.load|marshal|deserializ\w*|unserialize|child_process"
-    r"|execSync|innerHTML|dangerouslySetInnerHTML|raw_input|verify\s*=\s*False|md5|sha1|random\.|jwt|hmac|password"
-    r"|secret|chmod|rmtree|unlink|setuid|sudo|shell\s*=\s*True|format_map|__import__)\b"
-    r"|\b(?:SELECT|INSERT INTO|UPDATE|DELETE FROM|DROP TABLE|ALTER TABLE|GRANT)\s",
-)
-_ERRORS = re.compile(
-    r"\b(?:try|except|catch|finally|raise|throw|retry|rescue|panic|recover|unwrap|errors?\.Is)\b|\.catch\("
-)
-_CONTROL = re.compile(r"\b(?:if|elif|else|for|while|return|switch|case|match|break|continue|await|yield|lock|async)\b")
-_IMPORT = re.compile(
-    r"\s*(?:import\b|from\s+\S+\s+import\b|export\s+.*\bfrom\b|require\b|use\s|using\s|#include\b|package\s|"
-    r"(?:const|let|var)\s.*=\s*require\(|[})\]]+(?:\s*from\s+.*)?[;,]?\s*$)"
-)
-_IMPORT_NAME = re.compile(r"\s*[\w*]+(?:\s+as\s+\w+)?,?\s*$")
-_PYTHON_COMMENT = re.compile(r"\s*(?:#|$)")
-_COMMENT = re.compile(r"\s*(?://|/\*|\*(?:\s|/|$)|#(?!include|define|if|else|endif|\[|!)|--\s|<!--|;;|$)")
 
 
-def score_hunk(hunk: Hunk, file: FileDiff, findings: Sequence[Finding] = ()) -> Necessity:
+@dataclass(frozen=True, slots=True)
+class NecessityModel:
+    """Weights, and where they come from.
+
+    Attributes:
+        version: the first digits of the sha256 of all the rest.
+        base: what every sum begins with.
+        fitted: the weight of each feature of `hunk_features` (and, after feedback, of others).
+        by_hand: the weight of each signal that was not fitted.
+        trained: how, from what, and how well; for people.
+    """
+
+    version: str
+    base: float
+    fitted: Mapping[str, float]
+    by_hand: Mapping[str, float]
+    trained: Mapping[str, Json] = field(default_factory=dict)
+
+    def weight(self, name: str) -> float:
+        """Of a feature; 0 for one that it does not know."""
+        return self.fitted.get(name, self.by_hand.get(name, 0.0))
+
+
+def made_model(fitted: Fitted, trained: Mapping[str, Json], by_hand: Mapping[str, float] = BY_HAND) -> NecessityModel:
+    """A model of fitted weights; those by hand only for what was not fitted."""
+    weights = {name: round(weight, 4) for name, weight in fitted.weights.items()}
+    rest = {name: weight for name, weight in by_hand.items() if name not in weights}
+    body = _body(round(fitted.base, 4), weights, rest, trained)
+    return NecessityModel(_version(body), round(fitted.base, 4), weights, rest, trained)
+
+
+def model_json(model: NecessityModel) -> JsonObject:
+    """As a file holds it."""
+    return {"version": model.version, **_body(model.base, model.fitted, model.by_hand, model.trained)}
+
+
+def model_from_json(document: Mapping[str, Any]) -> NecessityModel:
+    """What `model_json` wrote.
+
+    Raises:
+        InvalidInput: it is no such document, or was changed afterwards.
+    """
+    try:
+        if document["format"] != FORMAT:
+            raise InvalidInput(f"A necessity model of format {document['format']!r}; this version reads {FORMAT}.")
+        model = NecessityModel(
+            str(document["version"]),
+            float(document["base"]),
+            {str(name): float(weight) for name, weight in document["fitted"].items()},
+            {str(name): float(weight) for name, weight in document["by_hand"].items()},
+            dict(document["trained"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InvalidInput(f"This is no necessity model ({type(error).__name__}: {error}).") from error
+    if _version(_body(model.base, model.fitted, model.by_hand, model.trained)) != model.version:
+        raise InvalidInput(f"The necessity model {model.version} was changed after it was made. Train it again.")
+    return model
+
+
+def score_hunk(hunk: Hunk, file: FileDiff, findings: Sequence[Finding] = (), *, model: NecessityModel) -> Necessity:
     """The score of one hunk, and the signals whose sum the logistic function squashes to it.
 
     Args:
         hunk: the hunk.
         file: its file.
-        findings: of any file; those on lines that the hunk adds count.
+        findings: of this file, or of any; those on lines that the hunk adds count.
+        model: the weights.
     """
-    changed = [line for line in hunk.lines if line.kind is not LineKind.CONTEXT and line.text.strip()]
-    signals = {"base": WEIGHTS["base"]}
-    signals |= _substance(hunk, file, changed)
+    found = {name: model.weight(name) * value for name, value in signals_of(hunk, file, findings).items()}
+    signals = {"base": model.base} | {name: added for name, added in found.items() if added}
+    return Necessity(score=1 / (1 + math.exp(-max(-60.0, min(60.0, sum(signals.values()))))), signals=signals)
+
+
+def signals_of(hunk: Hunk, file: FileDiff, findings: Sequence[Finding] = ()) -> Mapping[str, float]:
+    """All that a model may weigh, by name: features of the lines, of the path, and of what engines found."""
+    found = dict(hunk_features(hunk.lines, python=language_of(file.path) is Language.PYTHON))
     if ranks := [finding.severity.rank for finding in _on(hunk, findings) if finding.severity is not Severity.INFO]:
-        signals["finding"] = WEIGHTS["finding"] * max(ranks)
+        found["finding"] = float(max(ranks))
     kind = kind_of(file.path)
     if kind is not PathKind.SOURCE:
-        signals[kind.value] = WEIGHTS[kind.value]
+        found[kind.value] = 1.0
     elif _RISKY_PATH.search(file.path):
-        signals["risky path"] = WEIGHTS["risky path"]
-    return Necessity(score=1 / (1 + math.exp(-sum(signals.values()))), signals=signals)
+        found["risky path"] = 1.0
+    return found
 
 
 def _on(hunk: Hunk, findings: Sequence[Finding]) -> list[Finding]:
+    if not findings:
+        return []
     lines = {line.new for line in hunk.added}
     return [finding for finding in findings if finding.path == hunk.path and finding.line in lines]
 
 
-def _substance(hunk: Hunk, file: FileDiff, changed: Sequence[Line]) -> dict[str, float]:
-    """What the changed lines are. A hunk without code in it has one signal, and no size."""
-    python = language_of(file.path) is Language.PYTHON
-    comment = _PYTHON_COMMENT if python else _COMMENT
-    code = [line.text for line in changed if not comment.match(line.text)]
-    if not code:
-        return {"only comments": WEIGHTS["only comments"]}
-    if _unspaced(hunk.added, python) == _unspaced(hunk.removed, python):
-        return {"only spacing": WEIGHTS["only spacing"]}
-    if _only_imports(code):
-        return {"only imports": WEIGHTS["only imports"]}
-    signals = {"size": WEIGHTS["size"] * min(math.log2(len(code)), _MOST_DOUBLINGS)}
-    if sorted(line.text.strip() for line in hunk.added) == sorted(line.text.strip() for line in hunk.removed):
-        signals["moved"] = WEIGHTS["moved"]
-    if file.kind is not ChangeKind.DELETED and not hunk.added:
-        signals["only removed"] = WEIGHTS["only removed"]
-    for name, pattern in (("risky code", _RISKY_CODE), ("error handling", _ERRORS), ("control flow", _CONTROL)):
-        if any(pattern.search(text) for text in code):
-            signals[name] = WEIGHTS[name]
-    return signals
+def _body(
+    base: float, fitted: Mapping[str, float], by_hand: Mapping[str, float], trained: Mapping[str, Json]
+) -> dict[str, Json]:
+    return {
+        "format": FORMAT,
+        "base": base,
+        "fitted": dict(fitted),
+        "by_hand": dict(by_hand),
+        "trained": dict(trained),
+    }
 
 
-def _unspaced(lines: Sequence[Line], python: bool) -> str:
-    """The text without spacing; Python's indentation stays, where it opens and closes blocks."""
-    texts = [line.text for line in lines if line.text.strip()]
-    if python:
-        return "\n".join(text[: len(text) - len(text.lstrip())] + "".join(text.split()) for text in texts)
-    return "".join("".join(text.split()) for text in texts)
-
-
-def _only_imports(code: Sequence[str]) -> bool:
-    """Imports, with the names in their brackets, and nothing else."""
-    return any(_IMPORT.match(text) for text in code) and all(
-        _IMPORT.match(text) or _IMPORT_NAME.match(text) for text in code
-    )
+def _version(body: Mapping[str, Json]) -> str:
+    return sha256(json.dumps(body, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:12]

@@ -1,14 +1,18 @@
-"""Which hunks a model reads: the highest scores, as many as the settings allow; and why it reads no others."""
+"""Which hunks a model reads: those that deserve it most, spread over the files; and why it reads no others."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tidemill.analysis.necessity import score_hunk
+from tidemill.analysis.necessity import NecessityModel, score_hunk
 from tidemill.analysis.paths import PathKind, kind_of
+from tidemill.analysis.patterns import PathPatterns
 from tidemill.core.change import ChangeKind, ChangeSet, Diff, FileDiff, Hunk
 from tidemill.core.finding import Finding, Necessity
 from tidemill.core.review import ReadHunk, SkippedFile
+from tidemill.core.review_policy import ReviewPolicy
+from tidemill.review.attributes import Attributes
+from tidemill.review.necessity import shipped_model
 from tidemill.settings import ReviewSettings
 
 NO_MODEL = "not read by a model: the review was made without one"
@@ -23,14 +27,21 @@ _KIND_REASONS = {
 }
 _LONGEST_LINE = 5000
 """Characters. A file with such a line on its new side was not written by hand."""
+_NEXT_OF_A_FILE = 0.85
+"""By what a hunk counts less for each of the same file that comes before it: ten hunks of one file teach less of a
+change than ten files do."""
 
 
-def skip_reason(file: FileDiff, source: str | None) -> str | None:
+def skip_reason(
+    file: FileDiff, source: str | None, *, attributes: Attributes | None = None, included: bool = False
+) -> str | None:
     """Why a file is not worth a model's time, for a person; `None` where it may be.
 
     Args:
         file: the file's diff.
         source: its whole new text, where it is known.
+        attributes: what the repository says of its files.
+        included: the repository wants it read though it looks generated or vendored.
     """
     if file.submodule:
         return "submodule"
@@ -44,9 +55,14 @@ def skip_reason(file: FileDiff, source: str | None) -> str | None:
             ChangeKind.RENAMED: "only renamed",
             ChangeKind.COPIED: "only copied",
         }.get(file.kind, "empty file")
-    if reason := _KIND_REASONS.get(kind_of(file.path)):
+    if included:
+        return None
+    said = attributes.kind(file.path) if attributes is not None else None
+    if said is not None and said in _KIND_REASONS:
+        return f"{_KIND_REASONS[said]}, by .gitattributes"
+    if said is None and (reason := _KIND_REASONS.get(kind_of(file.path))):
         return reason
-    return "generated file" if _is_generated(file, source) else None
+    return "generated file" if said is None and _is_generated(file, source) else None
 
 
 def _is_generated(file: FileDiff, source: str | None) -> bool:
@@ -58,10 +74,21 @@ def _is_generated(file: FileDiff, source: str | None) -> bool:
     return long or any(_GENERATED_MARK.search(line[:500]) for line in head)
 
 
-def skipped_files(change: ChangeSet, diff: Diff) -> tuple[SkippedFile, ...]:
+def skipped_files(change: ChangeSet, diff: Diff, policy: ReviewPolicy | None = None) -> tuple[SkippedFile, ...]:
     """Every file of the diff that no model reads, in its order."""
-    reasons = ((file.path, skip_reason(file, change.files.get(file.path))) for file in diff.files)
-    return tuple(SkippedFile(path, reason) for path, reason in reasons if reason is not None)
+    policy = policy or ReviewPolicy()
+    ignore, include = PathPatterns(policy.ignore), PathPatterns(policy.include)
+    attributes = Attributes(change.attributes)
+    found = []
+    for file in diff.files:
+        pattern = ignore.match(file.path)
+        reason = f"ignored by .tidemill.yml ({pattern[:80]})" if pattern is not None else None
+        if reason is None:
+            included = include.match(file.path) is not None
+            reason = skip_reason(file, change.files.get(file.path), attributes=attributes, included=included)
+        if reason is not None:
+            found.append(SkippedFile(file.path, reason))
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +100,14 @@ class Plan:
 
 
 def plan(
-    change: ChangeSet, diff: Diff, findings: Sequence[Finding], settings: ReviewSettings, *, with_model: bool
+    change: ChangeSet,
+    diff: Diff,
+    findings: Sequence[Finding],
+    settings: ReviewSettings,
+    *,
+    with_model: bool,
+    policy: ReviewPolicy | None = None,
+    necessity: NecessityModel | None = None,
 ) -> Plan:
     """Chooses hunks; those that a model is to read have `asked`, the others a reason.
 
@@ -83,32 +117,58 @@ def plan(
         findings: of the engines; they raise the score of the hunk that they are on.
         settings: the lowest score, and the most hunks.
         with_model: a model will be asked at all.
+        policy: how the repository wants to be reviewed.
+        necessity: scores the hunks; the shipped one where absent.
     """
-    files = skipped_files(change, diff)
+    files = skipped_files(change, diff, policy)
     skipped = {file.path: file.reason for file in files}
-    scored = [
-        (file, hunk, None if file.path in skipped else score_hunk(hunk, file, findings))
-        for file in diff.files
-        for hunk in file.hunks
-    ]
-    worthy = [
-        (-necessity.score, position)
-        for position, (_, hunk, necessity) in enumerate(scored)
-        if necessity is not None and necessity.score >= settings.min_score and hunk.added
-    ]
-    chosen = {position for _, position in sorted(worthy)[: settings.max_hunks]}
+    scored = _scored(diff, findings, skipped, necessity or shipped_model())
+    chosen = _chosen(scored, settings) if with_model else frozenset()
     hunks = []
-    for position, (_, hunk, necessity) in enumerate(scored):
-        if necessity is None:
+    for position, (hunk, score) in enumerate(scored):
+        if score is None:
             reason: str | None = skipped[hunk.path]
         elif not with_model:
             reason = NO_MODEL
         elif position in chosen:
             reason = None
         else:
-            reason = _low_reason(hunk, necessity, settings)
-        hunks.append(_read(hunk, necessity, reason))
+            reason = _low_reason(hunk, score, settings)
+        hunks.append(_read(hunk, score, reason))
     return Plan(tuple(hunks), files)
+
+
+def _scored(
+    diff: Diff, findings: Sequence[Finding], skipped: Mapping[str, str], model: NecessityModel
+) -> list[tuple[Hunk, Necessity | None]]:
+    """Every hunk, in the diff's order; without a score where its file is left out."""
+    by_path: dict[str, list[Finding]] = {}
+    for finding in findings:
+        by_path.setdefault(finding.path, []).append(finding)
+    return [
+        (
+            hunk,
+            None if file.path in skipped else score_hunk(hunk, file, by_path.get(file.path, ()), model=model),
+        )
+        for file in diff.files
+        for hunk in file.hunks
+    ]
+
+
+def _chosen(scored: Sequence[tuple[Hunk, Necessity | None]], settings: ReviewSettings) -> frozenset[int]:
+    """The positions of the hunks that a model is to read: the highest scores, those of one file ever less."""
+    worthy = sorted(
+        (-score.score, position)
+        for position, (hunk, score) in enumerate(scored)
+        if score is not None and score.score >= settings.min_score and hunk.added
+    )
+    before: dict[str, int] = {}
+    ranked = []
+    for negative, position in worthy:
+        path = scored[position][0].path
+        ranked.append((negative * _NEXT_OF_A_FILE ** before.get(path, 0), position))
+        before[path] = before.get(path, 0) + 1
+    return frozenset(position for _, position in sorted(ranked)[: settings.max_hunks])
 
 
 def _low_reason(hunk: Hunk, necessity: Necessity, settings: ReviewSettings) -> str:
