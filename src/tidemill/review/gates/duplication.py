@@ -1,6 +1,7 @@
 """How much of what a change adds stands elsewhere already: runs of equal tokens, spacing and comments left out."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -25,7 +26,7 @@ _IMPORT = re.compile(
 """Lines that many files share without being copies of each other."""
 _STRING = r"\"(?:\\.|[^\"\\\n])*\"?|'(?:\\.|[^'\\\n])*'?"
 """What is not closed ends with the line, or with the file: so no text takes longer to read than its length."""
-_WORD = r"[^\W\d]\w*|\d[\w.]*|\S"
+_WORD = r"\n|[^\W\d]\w*|\d[\w.]*|\S"
 _HASH_TOKENS = re.compile(rf"\"\"\"[\s\S]*?(?:\"\"\"|\Z)|'''[\s\S]*?(?:'''|\Z)|{_STRING}|#[^\n]*|{_WORD}")
 _SLASH_TOKENS = re.compile(rf"/\*[\s\S]*?(?:\*/|\Z)|//[^\n]*|{_STRING}|`(?:\\[\s\S]|[^`\\])*`?|{_WORD}")
 
@@ -42,9 +43,10 @@ class _Tokens:
 def judge_duplication(
     diff: Diff, files: Mapping[str, str], tree: Mapping[str, str] | None, below: float, *, required: bool
 ) -> Gate:
-    """Of the lines of code that the change adds, the share that is part of a run of `WINDOW` equal tokens elsewhere.
+    """Of the added lines of code, the share that stands in runs of `WINDOW` tokens that are elsewhere too.
 
-    "Elsewhere" is another place of a changed file's new side, or of the tree. A line counts where it has a token.
+    "Elsewhere" is another place of a changed file's new side, or of the tree. A line without tokens is none; one of
+    which a token differs is no copy.
 
     Args:
         diff: what the change adds.
@@ -121,14 +123,16 @@ def _tokens(path: str, text: str, numbers: dict[str, int]) -> _Tokens:
     skipped = {number for number, line in enumerate(lines, start=1) if _IMPORT.match(line[:300])}
     ids: list[int] = []
     at: list[int] = []
-    line, seen = 1, 0
-    for match in pattern.finditer(text):
-        line += text.count("\n", seen, match.start())
-        seen = match.start()
-        token = match[0]
-        if line not in skipped and not token.startswith(comments):
-            ids.append(numbers.setdefault(token, len(numbers) + 1))
+    line = 1
+    for piece in pattern.findall(text):
+        if piece == "\n":
+            line += 1
+            continue
+        if line not in skipped and not piece.startswith(comments):
+            ids.append(numbers.setdefault(piece, len(numbers) + 1))
             at.append(line)
+        if piece[0] in "\"'`/":
+            line += piece.count("\n")
     return _Tokens(path, np.asarray(ids, dtype=np.uint64), np.asarray(at, dtype=np.int64))
 
 
@@ -165,8 +169,9 @@ def _copies(files: list[_Tokens], added: Mapping[str, frozenset[int]]) -> tuple[
             if other is not None:
                 copied[start : start + WINDOW] = True
                 where.setdefault(int(file.lines[start]), f"{other[0].path}:{int(other[0].lines[other[1]])}")
-        if where:
-            copies[file.path] = _filled([int(line) for line in np.unique(file.lines[copied])], where)
+        whole = np.setdiff1d(file.lines[copied], file.lines[~copied])
+        if len(whole):
+            copies[file.path] = _filled([int(line) for line in whole], where)
     return copies, total
 
 
@@ -177,21 +182,25 @@ def _ends(
     first: dict[int, _Place] = {}
     last: dict[int, _Place] = {}
     for file in files:
-        for at in np.flatnonzero(np.isin(hashed[file.path], wanted)):
+        for at in _standing_in(wanted, hashed[file.path]):
             number = int(hashed[file.path][at])
             first.setdefault(number, (file, int(at)))
             last[number] = (file, int(at))
     return first, last
 
 
+def _standing_in(wanted: NDArray[np.uint64], numbers: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Where one of the wanted numbers, which are in order, stands."""
+    if not len(wanted):
+        return np.zeros(0, dtype=np.int64)
+    places = np.minimum(np.searchsorted(wanted, numbers), len(wanted) - 1)
+    return np.flatnonzero(wanted[places] == numbers)
+
+
 def _filled(lines: list[int], where: Mapping[int, str]) -> dict[int, str]:
-    """Each line with the copy that begins on it, or else that of the line before."""
-    found: dict[int, str] = {}
-    current = ""
-    for line in lines:
-        current = where.get(line, current)
-        found[line] = current
-    return found
+    """Each line with the copy that begins on it, or else on the nearest line before."""
+    begins = sorted(where)
+    return {line: where[begins[bisect_right(begins, line) - 1]] for line in lines}
 
 
 def _whole_windows(marked: NDArray[np.bool_]) -> NDArray[np.int64]:
