@@ -396,7 +396,7 @@ async def test_tasks_are_served_by_what_the_settings_name(pool: Pool, tmp_path: 
         },
     }
     found = deployments(made(pool, tmp_path, **sections), tmp_path, **sections)
-    review = await found.for_review()
+    review = (await found.for_review()).comment
     assert (review.task, review.model) == (Task.REVIEW_COMMENT, "coder")
     assert review.route is not None
     assert review.prompt_version
@@ -416,7 +416,7 @@ async def test_the_default_model_may_be_a_route_or_a_providers(pool: Pool, tmp_p
             "routes": {"coder": {"targets": ["openai/a", "near"]}},
         }
         found = deployments(made(pool, tmp_path, **sections), tmp_path, **sections)
-        for deployment in (await found.for_chat("default"), await found.for_review()):
+        for deployment in (await found.for_chat("default"), (await found.for_review()).comment):
             assert (deployment.model, deployment.route is not None) == (default, routed)
         assert found.name("default").name == default
 

@@ -13,18 +13,20 @@ import pytest
 from tests.conftest import NOON
 from tidemill.core.accounts import RIGHTS, ApiKey, Caller, Role
 from tidemill.core.change import ChangeSet, Diff
+from tidemill.core.chat import ModelRequest
 from tidemill.core.deployment import Deployment, Task
 from tidemill.core.errors import InvalidInput, ModelNotFound, NotFound, TooLarge, Unavailable
 from tidemill.core.finding import Finding, Severity
 from tidemill.core.ids import new_id
-from tidemill.core.review import ReviewState
+from tidemill.core.review import ReviewDeployments, ReviewState
 from tidemill.flows.review import ReviewFlow, ReviewStatus, Visibility, forget_changes
 from tidemill.flows.review_run import BUDGET_SPENT, ReviewParts
 from tidemill.jobs.direct import DirectJobs, Interrupted
 from tidemill.llm.prompts.shipped import ShippedPrompts
 from tidemill.llm.recording import RecordedModel, TextPolicy
 from tidemill.llm.scripted import ScriptedAnswer, ScriptedModel
-from tidemill.review.commenter import PAUSES, Commenter
+from tidemill.review.asking import PAUSES, Asking
+from tidemill.review.commenter import Commenter
 from tidemill.review.engines import Engine, EngineFailed, EngineResult, ScriptedEngine, SecretsEngine
 from tidemill.settings import ReviewSettings
 from tidemill.store.api_keys import ApiKeyRepository
@@ -36,6 +38,7 @@ from tidemill.telemetry.spans import Traces
 
 PROMPT = ShippedPrompts().current("review.comment")
 DEPLOYMENT = Deployment(Task.REVIEW_COMMENT, "scripted", "1", prompt_version=PROMPT.version)
+DOUBT = replace(DEPLOYMENT, prompt_version=ShippedPrompts().current("review.doubt").version)
 QUOTE = 'return total / order["count"]'
 SOURCE = """\
 def mean(order):
@@ -47,7 +50,7 @@ def mean(order):
             return None
     return 0
 """
-STEPS = ["begin", "engine:one", "engine:two", "plan", "comment:0", "comment:1", "finish"]
+STEPS = ["begin", "engine:one", "engine:two", "plan", "comment:0", "doubt:0", "comment:1", "doubt:1", "rank", "finish"]
 
 
 def diff_of(path: str, text: str) -> str:
@@ -69,6 +72,13 @@ CHANGE = change_of("shop/a.py", "shop/b.py")
 def comment(quote: str = QUOTE, *, message: str = "count may be zero, and then this raises.", line: int = 5) -> str:
     one = {"line": line, "quote": quote, "severity": "high", "category": "bug", "message": message}
     return json.dumps({"comments": [one]})
+
+
+def is_doubt(request: ModelRequest) -> bool:
+    return "verdict" in str(request.options["response_format"])
+
+
+STANDS = ScriptedAnswer('{"reason": "Nothing checks it.", "verdict": "right"}', match=is_doubt, repeat=True)
 
 
 def finding(engine: str, path: str, severity: Severity = Severity.LOW) -> Finding:
@@ -100,11 +110,12 @@ class Reviews:
         script: Any = None,
         engines: Iterable[Engine] | None = None,
         stop_after: str | None = None,
-        deployment: Callable[[], Awaitable[Deployment]] | None = None,
+        deployments: Callable[[str | None], Awaitable[ReviewDeployments]] | None = None,
         visibility: Visibility | None = None,
         **settings: Any,
     ) -> None:
-        self.model = ScriptedModel([ScriptedAnswer(comment(), repeat=True)] if script is None else script)
+        given = [ScriptedAnswer(comment(), repeat=True)] if script is None else script
+        self.model = ScriptedModel(given if callable(given) else [STANDS, *given])
         self.jobs = DirectJobs(stop_after={stop_after} if stop_after else None)
         self.repository = ReviewRepository(pool)
         self.now = NOON
@@ -121,8 +132,8 @@ class Reviews:
             reviews=self.repository,
             blobs=BlobStore(folder),
             engines=tuple(engines) if engines is not None else default_engines(),
-            commenter=Commenter(recorded, ShippedPrompts(), sleep=self._sleep),
-            deployment=deployment or current,
+            commenter=Commenter(Asking(recorded, sleep=self._sleep), ShippedPrompts()),
+            deployments=deployments or current,
             settings=ReviewSettings(**settings),
             clock=lambda: self.now,
             observe=self.told.append,
@@ -146,8 +157,8 @@ class Alone:
         return [caller.owner_id]
 
 
-async def current() -> Deployment:
-    return DEPLOYMENT
+async def current(language: str | None = None) -> ReviewDeployments:
+    return ReviewDeployments(DEPLOYMENT, doubt=DOUBT)
 
 
 def default_engines() -> tuple[Engine, ...]:
@@ -178,7 +189,8 @@ def told(status: ReviewStatus) -> dict[str, Any]:
     """What a review came to, without its id and its times."""
     assert status.row.result is not None
     result = {key: value for key, value in status.row.result.items() if key not in {"id", "timings"}}
-    return {**result, "state": status.row.state, "findings": list(status.findings)}
+    findings = [replace(one, details={**one.details, "inference_id": None}) for one in status.findings]
+    return {**result, "state": status.row.state, "findings": findings}
 
 
 async def test_a_review_holds_what_the_engines_and_the_model_found(pool: Pool, tmp_path: Path, member: Caller) -> None:
@@ -196,7 +208,7 @@ async def test_a_review_holds_what_the_engines_and_the_model_found(pool: Pool, t
     assert reviews.told == [ReviewState.DONE]
     events = await reviews.flow.events(status.row.id, after=0)
     assert [event.step for event in events] == STEPS
-    assert reviews.model.calls == 2
+    assert reviews.model.calls == 4, "a comment and a doubt for each hunk"
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -215,7 +227,7 @@ async def test_a_review_broken_off_after_a_step_and_taken_up_again_ends_as_if_un
     status = await reviews.flow.status(row.id, admin)
     assert {**told(status), "title": CHANGE.title} == told(undisturbed)
     assert [event.step for event in await reviews.flow.events(row.id, after=0)] == STEPS
-    assert reviews.model.calls == 2, "an answer that was committed is not asked for again"
+    assert reviews.model.calls == 4, "an answer that was committed is not asked for again"
 
 
 async def test_an_engine_that_fails_ends_the_review_with_its_sentence(
@@ -362,7 +374,7 @@ async def test_a_model_that_was_away_is_asked_again(pool: Pool, tmp_path: Path, 
     async with pool.connection() as connection:
         cursor = await connection.execute("SELECT status FROM inferences WHERE subject = %s ORDER BY id",
                                           (f"review:{status.row.id}",))  # fmt: skip
-        assert [row["status"] for row in await cursor.fetchall()] == ["error", "error", "ok", "ok"]
+        assert [row["status"] for row in await cursor.fetchall()] == ["error"] * 2 + ["ok"] * 4
 
 
 async def test_a_model_that_stays_away_is_said_and_the_review_ends(pool: Pool, tmp_path: Path, admin: Caller) -> None:
@@ -377,10 +389,10 @@ async def test_a_model_that_stays_away_is_said_and_the_review_ends(pool: Pool, t
 
 
 async def test_a_review_that_no_model_can_comment_is_refused_at_once(pool: Pool, tmp_path: Path, admin: Caller) -> None:
-    async def none() -> Deployment:
+    async def none(language: str | None) -> ReviewDeployments:
         raise ModelNotFound("No model is installed.")
 
-    reviews = Reviews(pool, tmp_path, deployment=none)
+    reviews = Reviews(pool, tmp_path, deployments=none)
     with pytest.raises(ModelNotFound):
         await reviews.flow.submit(CHANGE, with_model=True, caller=admin)
     assert (await reviews.review(admin, with_model=False)).row.state is ReviewState.DONE

@@ -46,6 +46,7 @@ from tidemill.llm.runtime.local import LocalRuntime
 from tidemill.readers.documents import DocumentReader
 from tidemill.registry.deployments import Deployments
 from tidemill.registry.embeddings import EmbeddingDeployments
+from tidemill.review.asking import Asking
 from tidemill.review.commenter import Commenter
 from tidemill.review.offline import default_engines
 from tidemill.settings import Settings
@@ -131,8 +132,8 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             reviews=ReviewRepository(pool),
             blobs=blobs,
             engines=default_engines(make_scratch_folder(settings.run_dir / "tmp")),
-            commenter=Commenter(chat, prompts),
-            deployment=deployments.for_review,
+            commenter=Commenter(Asking(chat), prompts),
+            deployments=deployments.for_review,
             settings=settings.review,
             clock=system_clock,
             observe=metrics.observe_review,

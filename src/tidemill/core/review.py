@@ -70,10 +70,14 @@ class SkippedFile:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A comment of a model that is not shown. `comment` is what the model said, for the log of the review."""
+    """A comment of a model that is not shown. `comment` is what the model said, for the log of the review.
+
+    `check` names what it did not stand up to: a function of `review.checking`, `is_json`, `doubt` or `time`.
+    """
 
     reason: str
     comment: str
+    check: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +122,9 @@ class ReviewResult:
 
     @property
     def worst_severity(self) -> Severity | None:
-        """The severity of the worst finding; `None` where nothing was found."""
-        return max((finding.severity for finding in self.findings), key=lambda severity: severity.rank, default=None)
+        """The severity of the worst finding, a folded one too; `None` where nothing was found."""
+        found = (*self.findings, *self.folded)
+        return max((finding.severity for finding in found), key=lambda severity: severity.rank, default=None)
 
 
 def by_weight(findings: tuple[Finding, ...] | list[Finding]) -> tuple[Finding, ...]:

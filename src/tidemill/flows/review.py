@@ -96,7 +96,7 @@ class ReviewFlow:
         """
         data = await asyncio.to_thread(self._checked, change, brief)
         if with_model:
-            await self._parts.deployment()
+            await self._parts.deployments(None)
         row = ReviewRow(
             id=review_id,
             key_id=caller.key_id if caller else None,

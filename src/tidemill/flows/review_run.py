@@ -1,6 +1,6 @@
 """The steps of one review.
 
-    begin ─ engine:<name>… ─ plan ─ comment:<n>… ─ finish → done
+    begin ─ engine:<name>… ─ plan ─ comment:<n> ─ doubt:<n>… ─ rank ─ finish → done
                 any step's error ─ fail → failed
 
 Each is recorded when it ends. The order follows from what is recorded alone: the engines, the budget and the
@@ -21,15 +21,25 @@ from uuid import UUID
 from tidemill.analysis.diff import parse_diff
 from tidemill.core.change import ChangeSet, Diff
 from tidemill.core.clock import Clock
-from tidemill.core.deployment import Deployment, deployment_from_json, deployment_json
+from tidemill.core.deployment import deployment_from_json, deployment_json
 from tidemill.core.errors import Conflict, NotFound, TidemillError
 from tidemill.core.finding import Necessity
 from tidemill.core.json import Json
-from tidemill.core.review import ReadHunk, Rejected, ReviewResult, ReviewState, SkippedFile, by_weight
+from tidemill.core.review import (
+    ReadHunk,
+    Rejected,
+    ReviewDeployments,
+    ReviewResult,
+    ReviewState,
+    SkippedFile,
+    by_weight,
+)
 from tidemill.core.review_brief import ReviewBrief, brief_from_json
+from tidemill.flows.review_model import ModelSteps
 from tidemill.jobs.port import Steps
 from tidemill.review.commenter import Commenter
 from tidemill.review.engines import Engine
+from tidemill.review.ranking import rank
 from tidemill.review.reports import result_json
 from tidemill.review.selection import plan
 from tidemill.settings import ReviewSettings
@@ -57,7 +67,8 @@ class ReviewParts:
         blobs: holds each change, so that a review no longer depends on its repository.
         engines: run in this order, before the model.
         commenter: asks the model about one hunk.
-        deployment: gives the deployment that comments now.
+        deployments: gives what a model's questions are put to now; its prompts are in the language `en` or `vi`, or in
+            that of the settings for `None`.
         settings: limits and budget.
         clock: gives times.
         observe: is told the state in which a review ended.
@@ -68,7 +79,7 @@ class ReviewParts:
     blobs: BlobStore
     engines: Sequence[Engine]
     commenter: Commenter
-    deployment: Callable[[], Awaitable[Deployment]]
+    deployments: Callable[[str | None], Awaitable[ReviewDeployments]]
     settings: ReviewSettings
     clock: Clock
     observe: Callable[[str], None]
@@ -86,7 +97,8 @@ class ReviewRun:
         self._parts = parts
         self._steps = steps
         self._id = review_id
-        self._read: tuple[ChangeSet, Diff] | None = None
+        self._read: tuple[ChangeSet, Diff, ReviewBrief] | None = None
+        self._model = ModelSteps(review_id, parts.commenter, parts.reviews, self, self._step)
 
     async def run(self) -> None:
         """All steps, to the review's end, on behalf of the request that asked for it, in a trace of the review's id."""
@@ -109,21 +121,20 @@ class ReviewRun:
             reports[name] = await self._step(f"engine:{name}", "engine", _bound(self._engine, name))
         planned = await self._step("plan", "planned", self._plan)
         comments = await self._comments(begun, planned) if begun["with_model"] else []
-        await self._step("finish", "finished", lambda: self._finish(begun, reports, planned, comments))
+        ranked = await self._step("rank", "ranked", self._rank)
+        await self._step("finish", "finished", lambda: self._finish(begun, reports, planned, comments, ranked))
 
     async def _comments(self, begun: Record, planned: Record) -> list[Record]:
-        """Asks about the planned hunks in turn, until the time budget, which counts recorded seconds, is spent."""
-        deployment = deployment_from_json(begun["deployment"])
+        """What a model says of the planned hunks, most necessary first, within the time budget."""
         asked = [index for index, hunk in enumerate(planned["hunks"]) if hunk["asked"]]
         asked.sort(key=lambda index: -planned["hunks"][index]["necessity"]["score"])
-        answers: list[Record] = []
-        for index in asked:
-            left = begun["max_seconds"] - sum(answer["seconds"] for answer in answers)
-            if left <= 0:
-                break
-            work = _bound(self._comment, index, deployment, left)
-            answers.append(await self._step(f"comment:{index}", "comment", work))
-        return answers
+        doubt = begun.get("deployments", {}).get("doubt")
+        return await self._model.comments(
+            asked,
+            comment=deployment_from_json(begun["deployment"]),
+            doubt=deployment_from_json(doubt) if doubt else None,
+            max_seconds=begun["max_seconds"],
+        )
 
     async def _step(self, name: str, kind: str, work: Callable[[], Awaitable[Record]]) -> Record:
         """Runs a step and tells of it in an event. What may pass is tried again; any other error ends the review."""
@@ -156,18 +167,25 @@ class ReviewRun:
             raise NotFound(f"There is no review {self._id}.")
         return row
 
-    async def _change(self) -> tuple[ChangeSet, Diff]:
-        """The change and its parsed diff, read once in a run and off the event loop, since both can be large."""
+    async def read(self) -> tuple[ChangeSet, Diff, ReviewBrief]:
+        """The change, its diff, and what the review is told beside it: read once in a run, and off the event loop,
+        since all of it can be large."""
         if self._read is None:
             data = await self._parts.blobs.get((await self._row()).change_digest)
-            change, diff, _ = await asyncio.to_thread(stored_change, data)
-            self._read = change, diff
+            self._read = await asyncio.to_thread(stored_change, data)
         return self._read
+
+    async def _change(self) -> tuple[ChangeSet, Diff]:
+        change, diff, _ = await self.read()
+        return change, diff
 
     async def _begin(self) -> Record:
         row = await self._row()
-        _, diff = await self._change()
+        _, diff, brief = await self.read()
         await self._parts.reviews.begin(self._id)
+        language = brief.policy.language if brief != ReviewBrief() else None
+        asked = await self._parts.deployments(language) if row.with_model else None
+        others = {"doubt": asked.doubt, "refine": asked.refine, "necessity": asked.necessity} if asked else {}
         return {
             "title": row.title,
             "files": len(diff.files),
@@ -175,7 +193,8 @@ class ReviewRun:
             "with_model": row.with_model,
             "request_id": row.request_id,
             "max_seconds": self._parts.settings.max_seconds,
-            "deployment": deployment_json(await self._parts.deployment()) if row.with_model else None,
+            "deployment": deployment_json(asked.comment) if asked else None,
+            "deployments": {name: deployment_json(one) for name, one in others.items() if one is not None},
             "engines": {engine.name: engine.version for engine in self._parts.engines},
         }
 
@@ -205,39 +224,33 @@ class ReviewRun:
             "skipped": [asdict(file) for file in chosen.skipped],
         }
 
-    async def _comment(self, index: int, deployment: Deployment, seconds: float) -> Record:
-        started = time.perf_counter()
-        change, diff = await self._change()
-        hunk = diff.hunks[index]
-        found = await self._parts.reviews.findings(self._id)
-        answer = await self._parts.commenter.comment(
-            change, hunk, found, deployment=deployment, review_id=self._id, seconds=seconds
-        )
-        accepted = answer.accepted
-        await self._parts.reviews.add_findings(self._id, accepted.findings)
+    async def _rank(self) -> Record:
+        """What is said first, and which comments of the model go to the folded list."""
+        _, _, brief = await self.read()
+        ranked = rank(await self._parts.reviews.findings(self._id), brief.policy.max_comments)
         return {
-            "index": index,
-            "path": hunk.path,
-            "line": hunk.new_start,
-            "comments": len(accepted.findings),
-            "rejected": [asdict(one) for one in accepted.rejected],
-            "needs_review": accepted.needs_review,
-            "failure": answer.failure,
-            "seconds": _since(started),
+            "order": [finding.fingerprint for finding in ranked.findings],
+            "folded": [finding.fingerprint for finding in ranked.folded],
         }
 
     async def _finish(
-        self, begun: Record, reports: Mapping[str, Record], planned: Record, comments: Sequence[Record]
+        self,
+        begun: Record,
+        reports: Mapping[str, Record],
+        planned: Record,
+        comments: Sequence[Record],
+        ranked: Record,
     ) -> Record:
         row = await self._row()
         now = self._parts.clock()
+        found = by_weight(await self._parts.reviews.findings(self._id))
         result = ReviewResult(
             id=str(row.id),
             title=row.title,
             base=row.base,
             head=row.head,
             state=ReviewState.DONE,
-            findings=by_weight(await self._parts.reviews.findings(self._id)),
+            findings=tuple(one for one in found if one.fingerprint not in ranked["folded"]),
             hunks=_hunks(planned, comments),
             skipped=tuple(SkippedFile(**file) for file in planned["skipped"]),
             notes=tuple(note for report in reports.values() for note in report["notes"]),
@@ -249,6 +262,8 @@ class ReviewRun:
             },
             engines=begun["engines"],
             deployment=deployment_from_json(begun["deployment"]) if begun["deployment"] else None,
+            folded=tuple(one for one in found if one.fingerprint in ranked["folded"]),
+            deployments={name: deployment_from_json(one) for name, one in begun.get("deployments", {}).items()},
         )
         await self._parts.reviews.finish(self._id, result_json(result), now)
         self._parts.observe(ReviewState.DONE)

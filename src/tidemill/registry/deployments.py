@@ -2,12 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tidemill.core.deployment import Deployment, Route, Task
 from tidemill.core.errors import Configuration, ModelNotFound
 from tidemill.core.ids import digest
+from tidemill.core.json import Json
+from tidemill.core.review import ReviewDeployments
 from tidemill.llm.catalog import (
     DEFAULT,
     ModelEntry,
@@ -19,13 +21,15 @@ from tidemill.llm.catalog import (
     model_version,
 )
 from tidemill.llm.hub_files import hub_file
-from tidemill.llm.prompts import review_comment
+from tidemill.llm.prompts import review_comment, review_doubt, review_necessity, review_refine
 from tidemill.llm.prompts.shipped import Prompts
 from tidemill.registry.providers import Providers
 from tidemill.settings import Settings
 
-REVIEW_SAMPLING = {"temperature": 0.0, "max_tokens": review_comment.MAX_TOKENS, "seed": 7}
-"""Greedy and short: the same hunk gets the same comment, and a reviewer is not made to read an essay."""
+REVIEW_SAMPLING: Mapping[str, Json] = {"temperature": 0.0, "seed": 7, "logprobs": True}
+"""Greedy: the same hunk gets the same answer. The probabilities tell how sure the model was, where it gives them."""
+FIRST_TOKENS = 5
+"""Of the answer's first token, so many alternatives are asked for: yes and no are among them."""
 
 MEMORY_SECONDS = 1.0
 
@@ -111,12 +115,33 @@ class Deployments:
         """The deployment that answers from documents; its prompt and sampling are chosen with the question."""
         return await self._for(Task.ANSWER, DEFAULT)
 
-    async def for_review(self) -> Deployment:
-        """The deployment that comments on hunks."""
+    async def for_review(self, language: str | None = None) -> ReviewDeployments:
+        """What a review's questions are put to: three tasks, each with its own model, adapter and prompt.
+
+        Whether a person should look at a hunk is asked only where the settings name a model for that: without a
+        trained adapter a small model is at chance.
+
+        Args:
+            language: of the prompts, `en` or `vi`; that of the settings for `None`.
+        """
+        named = Task.REVIEW_NECESSITY in self._settings.tasks
+        return ReviewDeployments(
+            comment=await self._asked(Task.REVIEW_COMMENT, review_comment.NAME, review_comment.MAX_TOKENS, language),
+            doubt=await self._asked(Task.REVIEW_COMMENT, review_doubt.NAME, review_doubt.MAX_TOKENS, language),
+            refine=await self._asked(Task.REVIEW_REFINE, review_refine.NAME, review_refine.MAX_TOKENS, language),
+            necessity=await self.for_necessity(language) if named else None,
+        )
+
+    async def for_necessity(self, language: str | None = None) -> Deployment:
+        """The deployment that says whether a person should look at a hunk."""
+        asked = await self._asked(Task.REVIEW_NECESSITY, review_necessity.NAME, review_necessity.MAX_TOKENS, language)
+        return replace(asked, sampling={**asked.sampling, "top_logprobs": FIRST_TOKENS})
+
+    async def _asked(self, task: Task, prompt: str, max_tokens: int, language: str | None) -> Deployment:
         return replace(
-            await self._for(Task.REVIEW_COMMENT, DEFAULT),
-            prompt_version=self._prompts.current(review_comment.NAME, self._settings.prompts.language).version,
-            sampling=REVIEW_SAMPLING,
+            await self._for(task, DEFAULT),
+            prompt_version=self._prompts.current(prompt, language or self._settings.prompts.language).version,
+            sampling={**REVIEW_SAMPLING, "max_tokens": max_tokens},
         )
 
     def check(self) -> None:

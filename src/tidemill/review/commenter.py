@@ -1,27 +1,23 @@
-"""Asks a model about one hunk and keeps only what it can prove."""
+"""Asks a model about one hunk, keeps what stands up to the checks, and asks what speaks against that."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from tidemill.analysis.syntax import enclosing_definition
 from tidemill.core.change import ChangeSet, Hunk
-from tidemill.core.chat import ChatRequest
-from tidemill.core.context import InferenceContext, Priority
 from tidemill.core.deployment import Deployment
-from tidemill.core.errors import InvalidInput, ModelFailed, TidemillError
 from tidemill.core.finding import Finding
-from tidemill.core.ids import new_id
-from tidemill.llm.port import ChatModel
-from tidemill.llm.prompts import review_comment
+from tidemill.core.guidelines import Guideline
+from tidemill.core.hunk_context import HunkContext
+from tidemill.core.review_brief import ReviewBrief
+from tidemill.llm.prompts import review_comment, review_doubt
+from tidemill.llm.prompts.review_comment import Beside
 from tidemill.llm.prompts.shipped import Prompts
-from tidemill.llm.prompts.template import PromptTemplate
-from tidemill.review.comment import ENGINE, Accepted, accept_comments
-from tidemill.telemetry.request import current_request_id
-
-PAUSES = (1.0, 5.0, 20.0)
-"""Seconds before asking a model again that was away, such as one whose process is being restarted."""
+from tidemill.review.asking import Asking
+from tidemill.review.checking import Scene
+from tidemill.review.comment import ENGINE, Accepted, accept_comments, message_certainty
+from tidemill.review.doubt import Doubt, read_doubt
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,31 +28,68 @@ class Commented:
     failure: str | None = None
 
 
-class Commenter:
-    """Comments on hunks.
+@dataclass(frozen=True, slots=True)
+class HunkQuestion:
+    """One hunk, and all that is known when a model is asked about it.
 
-    Args:
-        model: the model port, with its recording wrapper.
-        prompts: has the prompt that a deployment names.
-        sleep: waits so many seconds.
+    Attributes:
+        change: what is reviewed.
+        hunk: the part of it.
+        findings: of engines, and the comments that hold so far.
+        brief: what the review is told beside the change.
+        context: other code that the hunk touches.
     """
 
-    def __init__(
-        self, model: ChatModel, prompts: Prompts, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    ) -> None:
-        self._model = model
+    change: ChangeSet
+    hunk: Hunk
+    findings: Sequence[Finding] = ()
+    brief: ReviewBrief = field(default_factory=ReviewBrief)
+    context: HunkContext = field(default_factory=HunkContext)
+
+    def beside(self) -> Beside:
+        """What stands in a prompt beside the hunk. The same for the same inputs: a model's findings are left out."""
+        source = self.change.files.get(self.hunk.path)
+        line = next((one.new for one in self.hunk.added if one.new), self.hunk.new_start)
+        return Beside(
+            definition=enclosing_definition(source, self.hunk.path, line) if source is not None else None,
+            known=[one for one in self.findings if one.path == self.hunk.path and one.engine != ENGINE],
+            stated=self.brief.stated,
+            guidelines=self.guidelines(),
+            excerpts=self.context.excerpts,
+            earlier=self.brief.earlier,
+        )
+
+    def guidelines(self) -> list[Guideline]:
+        """What the repository asks of changes to this file."""
+        return [one for one in self.brief.guidelines.chosen if not one.paths or self.hunk.path in one.paths]
+
+    def scene(self, examples: Sequence[str]) -> Scene:
+        """What comments on the hunk are held against."""
+        stated = self.brief.stated
+        return Scene(
+            hunk=self.hunk,
+            examples=examples,
+            texts=(stated.title, stated.description, stated.issue, *(one.text for one in self.guidelines())),
+            findings=[one for one in self.findings if one.engine != ENGINE],
+            before=[one for one in self.findings if one.engine == ENGINE],
+            earlier=self.brief.earlier,
+        )
+
+
+class Commenter:
+    """Comments on hunks, and doubts what it said.
+
+    Args:
+        asking: puts the questions.
+        prompts: has the prompts that deployments name.
+    """
+
+    def __init__(self, asking: Asking, prompts: Prompts) -> None:
+        self._asking = asking
         self._prompts = prompts
-        self._sleep = sleep
 
     async def comment(
-        self,
-        change: ChangeSet,
-        hunk: Hunk,
-        findings: Sequence[Finding],
-        *,
-        deployment: Deployment,
-        review_id: UUID,
-        seconds: float,
+        self, question: HunkQuestion, *, deployment: Deployment, review_id: UUID, seconds: float
     ) -> Commented:
         """Asks about one hunk, for so many seconds at most.
 
@@ -66,59 +99,36 @@ class Commenter:
             TidemillError: something other than the model is wrong.
         """
         prompt = self._prompts.pinned(deployment.prompt_version or "")
-        try:
-            async with asyncio.timeout(seconds):
-                answer = await self._ask(lambda: _request(change, hunk, findings, deployment, review_id, prompt))
-        except TimeoutError:
-            return Commented(Accepted(), f"the model did not answer in the {seconds:.0f} s that were left")
-        except TidemillError as error:
-            if not (error.transient or isinstance(error, InvalidInput | ModelFailed)):
-                raise
-            return Commented(Accepted(), f"the model could not be asked: {error.message}")
-        return Commented(accept_comments(answer, hunk, review_comment.example_messages(prompt)))
-
-    async def _ask(self, request: Callable[[], ChatRequest]) -> str:
-        """Every try is a request of its own, since every try leaves an inference row of its own."""
-        for pause in PAUSES:
-            try:
-                return (await self._model.complete(request())).text
-            except TidemillError as error:
-                if not error.transient:
-                    raise
-                await self._sleep(pause)
-        return (await self._model.complete(request())).text
-
-
-def _request(
-    change: ChangeSet,
-    hunk: Hunk,
-    findings: Sequence[Finding],
-    deployment: Deployment,
-    review_id: UUID,
-    prompt: PromptTemplate,
-) -> ChatRequest:
-    """The same for the same hunk however often a review runs: a model's own findings are left out of it."""
-    source = change.files.get(hunk.path)
-    line = next((one.new for one in hunk.added if one.new), hunk.new_start)
-    definition = enclosing_definition(source, hunk.path, line) if source is not None else None
-    known = [one for one in findings if one.path == hunk.path and one.engine != ENGINE]
-    return ChatRequest(
-        model=deployment.model,
-        messages=review_comment.build(prompt, hunk, definition, known),
-        options={
-            **deployment.sampling,
-            "response_format": {
-                "type": "json_schema",
-                "json_schema": {"name": "comments", "strict": True, "schema": review_comment.json_schema(hunk)},
-            },
-        },
-        context=InferenceContext(
-            inference_id=new_id(),
+        answer = await self._asking.ask(
+            review_comment.build(prompt, question.hunk, question.beside()),
+            review_comment.json_schema(question.hunk),
             deployment=deployment,
-            trace_id=review_id.hex,
-            subject=f"review:{review_id}",
-            reuse=True,
-            priority=Priority.REVIEW,
-            request_id=current_request_id(),
-        ),
-    )
+            review_id=review_id,
+            seconds=seconds,
+        )
+        if answer.failure is not None:
+            return Commented(Accepted(), answer.failure)
+        scene = question.scene(review_comment.example_messages(prompt))
+        accepted = accept_comments(answer.text, scene, message_certainty(answer.tokens))
+        named = tuple(
+            replace(one, details={**one.details, "inference_id": str(answer.inference_id)}) for one in accepted.findings
+        )
+        return Commented(replace(accepted, findings=named))
+
+    async def doubt(
+        self, question: HunkQuestion, comment: Finding, *, deployment: Deployment, review_id: UUID, seconds: float
+    ) -> Doubt:
+        """Asks for the strongest reason that a comment is wrong. One that was not answered was not survived.
+
+        Raises:
+            TidemillError: something other than the model is wrong.
+        """
+        prompt = self._prompts.pinned(deployment.prompt_version or "")
+        answer = await self._asking.ask(
+            review_doubt.build(prompt, question.hunk, comment, question.beside()),
+            review_doubt.json_schema(),
+            deployment=deployment,
+            review_id=review_id,
+            seconds=seconds,
+        )
+        return read_doubt(answer)

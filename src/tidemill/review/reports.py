@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tidemill.core.deployment import deployment_from_json, deployment_json
-from tidemill.core.finding import Finding, Necessity, Severity
+from tidemill.core.finding import Category, Finding, Necessity, Severity, Suggestion, TraceStep
 from tidemill.core.json import JsonObject
 from tidemill.core.review import ReadHunk, Rejected, ReviewResult, ReviewState, SkippedFile, by_weight
 from tidemill.review.markdown import code_span, escape, one_line
@@ -42,6 +42,19 @@ def finding_json(finding: Finding) -> JsonObject:
         "quote": finding.quote,
         "fingerprint": finding.fingerprint,
         "details": dict(finding.details),
+        "category": finding.category.value,
+        "confidence": finding.confidence,
+        "trace": [{"role": one.role, "path": one.path, "line": one.line, "code": one.code} for one in finding.trace],
+        "suggestion": _suggestion_json(finding.suggestion) if finding.suggestion else None,
+    }
+
+
+def _suggestion_json(suggestion: Suggestion) -> JsonObject:
+    return {
+        "start": suggestion.start,
+        "end": suggestion.end,
+        "text": suggestion.text,
+        "verified": list(suggestion.verified),
     }
 
 
@@ -59,11 +72,13 @@ def result_json(result: ReviewResult) -> JsonObject:
         "hunks": [_hunk_json(hunk) for hunk in result.hunks],
         "skipped": [{"path": file.path, "reason": file.reason} for file in result.skipped],
         "notes": list(result.notes),
-        "rejected": [{"reason": one.reason, "comment": one.comment} for one in result.rejected],
+        "rejected": [{"reason": one.reason, "comment": one.comment, "check": one.check} for one in result.rejected],
         "timings": dict(result.timings),
         "engines": dict(result.engines),
         "deployment": deployment_json(result.deployment) if result.deployment else None,
         "error": result.error,
+        "folded": [finding_json(finding) for finding in result.folded],
+        "deployments": {name: deployment_json(one) for name, one in result.deployments.items()},
     }
 
 
@@ -82,8 +97,17 @@ def _hunk_json(hunk: ReadHunk) -> JsonObject:
 
 
 def finding_from_json(document: Mapping[str, Any]) -> Finding:
-    """What `finding_json` wrote."""
-    return Finding(**{**document, "severity": Severity(document["severity"])})
+    """What `finding_json` wrote, in this version or one before."""
+    suggestion = document.get("suggestion")
+    return Finding(
+        **{
+            **document,
+            "severity": Severity(document["severity"]),
+            "category": Category(document.get("category", Category.OTHER)),
+            "trace": tuple(TraceStep(**step) for step in document.get("trace", ())),
+            "suggestion": suggestion and Suggestion(**{**suggestion, "verified": tuple(suggestion["verified"])}),
+        }
+    )
 
 
 def result_from_json(document: Mapping[str, Any]) -> ReviewResult:
@@ -104,6 +128,8 @@ def result_from_json(document: Mapping[str, Any]) -> ReviewResult:
         engines=document["engines"],
         deployment=deployment_from_json(deployment) if deployment else None,
         error=document["error"],
+        folded=tuple(finding_from_json(finding) for finding in document.get("folded", ())),
+        deployments={name: deployment_from_json(one) for name, one in document.get("deployments", {}).items()},
     )
 
 

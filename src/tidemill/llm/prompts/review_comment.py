@@ -37,13 +37,18 @@ One run each, so differences of one or two mean little. A comment of a model of 
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from tidemill.analysis.secrets import mask
 from tidemill.analysis.syntax import Definition
-from tidemill.core.change import Hunk, Line, LineKind
+from tidemill.core.change import Hunk, LineKind
 from tidemill.core.finding import Finding
+from tidemill.core.guidelines import Guideline
+from tidemill.core.hunk_context import Excerpt, ExcerptRole
 from tidemill.core.json import Json, JsonObject
+from tidemill.core.review_brief import EarlierComment, Stated
+from tidemill.llm.prompts.fences import CUT, cut, fenced, line_in, numbered, one_line, quoted, shown_lines
 from tidemill.llm.prompts.template import PromptTemplate
 
 NAME = "review.comment"
@@ -56,39 +61,78 @@ SEVERITIES = ("low", "medium", "high")
 CATEGORIES = ("bug", "security", "performance", "error-handling", "readability", "other")
 MAX_QUOTE = 120
 MAX_MESSAGE = 400
-_HUNK_CHARACTERS = 1500
 _DEFINITION_CHARACTERS = 500
-_LINE_CHARACTERS = 160
+_STATED_CHARACTERS = 500
+_GUIDELINE_CHARACTERS = 600
+_CONTEXT_CHARACTERS = 1600
+_EARLIER_CHARACTERS = 400
 _FINDINGS = 3
+_EARLIER = 3
 _LISTED_LINES = 200
 """A grammar with a choice for each of more lines than this costs more than it holds."""
-_FENCE = "~~~~"
-_CUT = "…"
 
 
-def build(
-    prompt: PromptTemplate, hunk: Hunk, definition: Definition | None, findings: Sequence[Finding] = ()
-) -> list[JsonObject]:
-    """The messages that ask for comments on a hunk. Credentials in the code are masked.
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a model is told beside a hunk. All of it is data.
 
-    Args:
-        prompt: the version of the prompt that the deployment names.
-        hunk: its lines are numbered as on the new side.
-        definition: the definition around the hunk, for context; left out where the hunk shows all of it.
-        findings: what engines found on these lines already, so that the model says something else.
+    Attributes:
+        definition: the definition around the hunk; its lines are left out where the hunk shows them.
+        known: what engines found, so that the model says something else.
+        stated: what the author says of the change.
+        guidelines: what the repository asks of changes to this file.
+        excerpts: other code that the hunk touches: what it calls, who calls it.
+        earlier: what people said of this file. What Tidemill said itself is not told: a comment that is said again is
+            found out afterwards, and the prompt, hence the answer, stays the same from push to push.
     """
-    outline = _outline(definition, hunk) if definition is not None else ""
-    around = definition if outline else None
-    return prompt.render(
-        {
-            "path": _one_line(hunk.path),
-            "kind": around.kind if around else "",
-            "name": _one_line(around.name) if around else "",
-            "outline": _fenced(outline) if outline else "",
-            "known": _known(hunk, findings),
-            "change": _fenced(_numbered(hunk)),
-        }
-    )
+
+    definition: Definition | None = None
+    known: Sequence[Finding] = ()
+    stated: Stated = field(default_factory=Stated)
+    guidelines: Sequence[Guideline] = ()
+    excerpts: Sequence[Excerpt] = ()
+    earlier: Sequence[EarlierComment] = ()
+
+
+def build(prompt: PromptTemplate, hunk: Hunk, beside: Beside | None = None) -> list[JsonObject]:
+    """The messages that ask for comments on a hunk. Credentials are masked.
+
+    A team's own prompt that was set before a variable was added is filled in without it.
+    """
+    beside = beside or Beside()
+    outline = outline_of(beside.definition, hunk)
+    around = beside.definition if outline else None
+    people = [one.text for one in beside.earlier if not one.own and one.path == hunk.path]
+    values = {
+        "path": one_line(hunk.path),
+        "kind": around.kind if around else "",
+        "name": one_line(around.name) if around else "",
+        "outline": fenced(outline) if outline else "",
+        "known": _known(hunk, beside.known),
+        "stated": _stated(beside.stated),
+        "guidelines": quoted("\n".join(_advice(one) for one in beside.guidelines), _GUIDELINE_CHARACTERS),
+        "context": quoted("\n".join(_excerpt(one) for one in beside.excerpts), _CONTEXT_CHARACTERS),
+        "earlier": quoted("\n".join(f"- {one_line(text)}" for text in people[:_EARLIER]), _EARLIER_CHARACTERS),
+        "change": fenced(numbered(hunk)),
+    }
+    return prompt.render({name: value for name, value in values.items() if name in prompt.variables})
+
+
+def _stated(stated: Stated) -> str:
+    parts = (("", stated.title), ("", stated.description), ("Issue: ", stated.issue))
+    return quoted("\n".join(f"{head}{text.strip()}" for head, text in parts if text.strip()), _STATED_CHARACTERS)
+
+
+def _excerpt(excerpt: Excerpt) -> str:
+    """Without line numbers, which change from push to push. The enclosing definition has a place of its own."""
+    if excerpt.role is ExcerptRole.ENCLOSING:
+        return ""
+    return f"# {excerpt.role.value}: {one_line(excerpt.name)} in {one_line(excerpt.path)}\n{excerpt.text}"
+
+
+def _advice(guideline: Guideline) -> str:
+    head = f"{guideline.title}: " if guideline.title else ""
+    return f"- {head}{' '.join(guideline.text.split())}"
 
 
 def example_messages(prompt: PromptTemplate) -> list[str]:
@@ -108,7 +152,8 @@ def _json(text: str) -> Any:
 
 def json_schema(hunk: Hunk) -> JsonObject:
     """The answer's JSON schema: the only lines that can be named are those that the hunk adds and the prompt shows."""
-    numbers = [line.new for line in _shown(hunk) if line.kind is LineKind.ADDED and line.new is not None]
+    shown = [line.new for line in shown_lines(hunk) if line.kind is LineKind.ADDED and line.new is not None]
+    numbers = [line_in(hunk, line) for line in shown]
     line: dict[str, Json] = {"type": "integer"}
     if 0 < len(numbers) <= _LISTED_LINES:
         line = {"enum": numbers}
@@ -138,50 +183,16 @@ def json_schema(hunk: Hunk) -> JsonObject:
     }
 
 
-def _numbered(hunk: Hunk) -> str:
-    """`12 + text` for an added line, `   - text` for a removed one, `12   text` for context."""
-    shown = _shown(hunk)
-    marks = {LineKind.ADDED: "+", LineKind.REMOVED: "-", LineKind.CONTEXT: " "}
-    rows = [f"{line.new or '':>4} {marks[line.kind]} {_cut(mask(line.text))}" for line in shown]
-    left = len(hunk.lines) - len(shown)
-    return "\n".join([*rows, f"{_CUT} {left} more lines"] if left else rows)
-
-
-def _shown(hunk: Hunk) -> list[Line]:
-    """The hunk's first lines, as many as there is room for."""
-    shown: list[Line] = []
-    room = _HUNK_CHARACTERS
-    for line in hunk.lines:
-        room -= min(len(line.text), _LINE_CHARACTERS) + 8
-        if room < 0 and shown:
-            break
-        shown.append(line)
-    return shown
-
-
-def _outline(definition: Definition, hunk: Hunk) -> str:
-    """The definition's lines before the hunk: its signature and what leads to the change."""
-    if definition.start >= hunk.new_start:
+def outline_of(definition: Definition | None, hunk: Hunk) -> str:
+    """The definition's lines before the hunk: its signature and what leads to the change. Empty for none."""
+    if definition is None or definition.start >= hunk.new_start:
         return ""
     lines = definition.text.split("\n")[: hunk.new_start - definition.start]
-    text = "\n".join(_cut(mask(line)) for line in lines)
-    return text if len(text) <= _DEFINITION_CHARACTERS else f"{text[:_DEFINITION_CHARACTERS]}{_CUT}"
+    text = "\n".join(cut(mask(line)) for line in lines)
+    return text if len(text) <= _DEFINITION_CHARACTERS else f"{text[:_DEFINITION_CHARACTERS]}{CUT}"
 
 
 def _known(hunk: Hunk, findings: Sequence[Finding]) -> str:
     lines = {line.new for line in hunk.added}
     known = [finding for finding in findings if finding.path == hunk.path and finding.line in lines]
-    return "; ".join(f"line {finding.line}: {_one_line(finding.title)}" for finding in known[:_FINDINGS])
-
-
-def _fenced(text: str) -> str:
-    """Data between fences that it can't close."""
-    return f"{_FENCE}\n{text.replace(_FENCE, '~ ~ ~ ~')}\n{_FENCE}"
-
-
-def _one_line(text: str) -> str:
-    return _cut("".join(character if character.isprintable() else " " for character in text))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LINE_CHARACTERS else f"{text[: _LINE_CHARACTERS - 1]}{_CUT}"
+    return "; ".join(f"line {line_in(hunk, finding.line)}: {one_line(finding.title)}" for finding in known[:_FINDINGS])

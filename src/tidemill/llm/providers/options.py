@@ -8,7 +8,7 @@ from tidemill.core.chat import ModelRequest
 from tidemill.core.errors import InvalidInput
 from tidemill.core.json import Json
 
-WISHES = ("seed", "temperature", "top_p")
+WISHES = ("seed", "temperature", "top_p", "logprobs", "top_logprobs")
 """Options that the hub's own deployments set where a model takes them, and that a client's request insists on."""
 NOTHING: Mapping[str, tuple[Json, ...]] = {
     "n": (1,),

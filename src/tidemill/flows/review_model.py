@@ -1,0 +1,167 @@
+"""The steps of a review in which a model is asked.
+
+    comment:<n> ─ doubt:<n> … for each planned hunk, most necessary first
+
+Each is recorded, and none is asked twice: a step that ran to its end has its record, and an answer that was committed,
+for this review or for an earlier one with the same hunk, is looked up by what was asked.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Protocol
+from uuid import UUID
+
+from tidemill.core.change import ChangeSet, Diff
+from tidemill.core.deployment import Deployment
+from tidemill.core.finding import Finding
+from tidemill.core.hunk_context import HunkContext
+from tidemill.core.review_brief import ReviewBrief
+from tidemill.review.commenter import Commenter, HunkQuestion
+from tidemill.review.doubt import Doubt, dropped, survived
+from tidemill.review.reports import finding_from_json, finding_json
+from tidemill.store.reviews import ReviewRepository
+
+Record = Mapping[str, Any]
+RunStep = Callable[[str, str, Callable[[], Awaitable[Record]]], Awaitable[Record]]
+"""Runs a recorded step: its name, the kind of its event, and its work."""
+
+
+class Stored(Protocol):
+    """Has what the review reads."""
+
+    async def read(self) -> tuple[ChangeSet, Diff, ReviewBrief]:
+        """The change, its diff, and what the review is told beside it."""
+        ...
+
+
+class ModelSteps:
+    """Asks a model about a review's hunks, one recorded step after the other.
+
+    Args:
+        review_id: the review.
+        commenter: asks.
+        reviews: the rows, for the findings.
+        stored: what is read.
+        run_step: runs and records a step.
+        contexts: what is read beside each hunk, by its place in the diff.
+    """
+
+    def __init__(
+        self,
+        review_id: UUID,
+        commenter: Commenter,
+        reviews: ReviewRepository,
+        stored: Stored,
+        run_step: RunStep,
+        contexts: Callable[[int], Awaitable[HunkContext]] | None = None,
+    ) -> None:
+        self._id = review_id
+        self._commenter = commenter
+        self._reviews = reviews
+        self._stored = stored
+        self._run_step = run_step
+        self._contexts = contexts
+
+    async def comments(
+        self, asked: Sequence[int], *, comment: Deployment, doubt: Deployment | None, max_seconds: float
+    ) -> list[Record]:
+        """Asks about hunks in turn, until the time budget, which counts recorded seconds, is spent.
+
+        Args:
+            asked: places of the hunks in the diff, in the order in which they are asked about.
+            comment: who comments.
+            doubt: who says what speaks against a comment; `None` where nobody is asked.
+            max_seconds: the time budget.
+
+        Returns:
+            The records, one for each hunk that was asked about, with what became of its comments.
+        """
+        records: list[Record] = []
+        for index in asked:
+            left = max_seconds - sum(record["seconds"] for record in records)
+            if left <= 0:
+                break
+            record = await self._run_step(f"comment:{index}", "comment", self._bound(index, comment, doubt, left))
+            if doubt is not None and record["candidates"]:
+                left -= record["seconds"]
+                verdict = await self._run_step(f"doubt:{index}", "doubt", self._bound_doubt(record, doubt, left))
+                record = {
+                    **record,
+                    "comments": verdict["comments"],
+                    "rejected": [*record["rejected"], *verdict["rejected"]],
+                    "seconds": record["seconds"] + verdict["seconds"],
+                }
+            records.append(record)
+        return records
+
+    def _bound(
+        self, index: int, deployment: Deployment, doubt: Deployment | None, seconds: float
+    ) -> Callable[[], Awaitable[Record]]:
+        return lambda: self._comment(index, deployment, seconds, doubted=doubt is not None)
+
+    def _bound_doubt(self, record: Record, deployment: Deployment, seconds: float) -> Callable[[], Awaitable[Record]]:
+        return lambda: self._doubt(record, deployment, seconds)
+
+    async def question(self, index: int) -> HunkQuestion:
+        """What is known when a model is asked about one hunk."""
+        change, diff, brief = await self._stored.read()
+        return HunkQuestion(
+            change=change,
+            hunk=diff.hunks[index],
+            findings=await self._reviews.findings(self._id),
+            brief=brief,
+            context=HunkContext() if self._contexts is None else await self._contexts(index),
+        )
+
+    async def _comment(self, index: int, deployment: Deployment, seconds: float, *, doubted: bool) -> Record:
+        started = time.perf_counter()
+        question = await self.question(index)
+        answer = await self._commenter.comment(question, deployment=deployment, review_id=self._id, seconds=seconds)
+        accepted = answer.accepted
+        if not doubted:
+            await self._reviews.add_findings(self._id, accepted.findings)
+        return {
+            "index": index,
+            "path": question.hunk.path,
+            "line": question.hunk.new_start,
+            "comments": len(accepted.findings),
+            "candidates": [finding_json(one) for one in accepted.findings],
+            "rejected": [asdict(one) for one in accepted.rejected],
+            "needs_review": accepted.needs_review,
+            "failure": answer.failure,
+            "seconds": _since(started),
+        }
+
+    async def _doubt(self, record: Record, deployment: Deployment, seconds: float) -> Record:
+        """Asks what speaks against the comments of one hunk; those that survive become findings of the review."""
+        started = time.perf_counter()
+        question = await self.question(record["index"])
+        shown: list[Finding] = []
+        rejected, verdicts = [], []
+        for comment in (finding_from_json(one) for one in record["candidates"]):
+            left = seconds - _since(started)
+            verdict = Doubt(False, "the time budget was spent", answered=False)
+            if left > 0:
+                verdict = await self._commenter.doubt(
+                    question, comment, deployment=deployment, review_id=self._id, seconds=left
+                )
+            verdicts.append(asdict(verdict))
+            if verdict.stands:
+                shown.append(survived(comment, verdict))
+            else:
+                rejected.append(asdict(dropped(comment, verdict)))
+        await self._reviews.add_findings(self._id, shown)
+        return {
+            "index": record["index"],
+            "path": record["path"],
+            "line": record["line"],
+            "comments": len(shown),
+            "rejected": rejected,
+            "verdicts": verdicts,
+            "seconds": _since(started),
+        }
+
+
+def _since(started: float) -> float:
+    return round(time.perf_counter() - started, 3)
