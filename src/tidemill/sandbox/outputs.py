@@ -1,20 +1,53 @@
-"""The files that a run gives back, out of the archive that the sandbox made of them. Nothing in it is trusted."""
+"""The files that a run gives back. Nothing that it made is trusted: not an archive, not a link, not a name."""
 
+import os
+import stat
 import tarfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from io import BytesIO
+from pathlib import Path, PurePosixPath
+
+HERE = "./"  # before each name in an archive, so that none is taken for an option
 
 
 def files_of(archive: bytes, wanted: Iterable[str]) -> Mapping[str, bytes]:
-    """The wanted regular files that are there, whole. What was cut off or is something else is left out."""
-    names, files = set(wanted), dict[str, bytes]()
+    """The wanted regular files that are in an archive, whole. What was cut off or is something else is left out."""
+    names, files = {HERE + str(PurePosixPath(path)): path for path in wanted}, dict[str, bytes]()
     try:
         with tarfile.open(fileobj=BytesIO(archive), mode="r:") as tar:
             for member in tar:
                 if member.name in names and member.isreg():
                     content = tar.extractfile(member)
                     assert content is not None  # noqa: S101 - a regular file has content
-                    files[member.name] = content.read()
+                    files[names[member.name]] = content.read()
     except tarfile.TarError:
         return files
     return files
+
+
+def files_in(folder: Path, wanted: Iterable[str], most: int) -> Mapping[str, bytes]:
+    """The wanted regular files below a folder, up to so many bytes together. No link is followed."""
+    files = dict[str, bytes]()
+    for path in wanted:
+        with suppress(OSError):  # it is not there, or closed, or behind a link
+            content = _read(folder, PurePosixPath(path), most)
+            if content is not None:
+                most -= len(content)
+                files[path] = content
+    return files
+
+
+def _read(folder: Path, path: PurePosixPath, most: int) -> bytes | None:
+    here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        for part in path.parts[:-1]:
+            below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
+            os.close(here)
+            here = below
+        last = os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=here)
+    finally:
+        os.close(here)
+    with open(last, "rb") as file:  # noqa: PTH123
+        status = os.fstat(last)
+        return file.read() if stat.S_ISREG(status.st_mode) and status.st_size <= most else None

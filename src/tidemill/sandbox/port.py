@@ -1,11 +1,13 @@
 """The port: what runs a program so that it can reach nothing and take no more than it may."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
+from tidemill.core.errors import TidemillError
 from tidemill.core.execution import Execution, Interpreter, Program
 
 
-class Sandbox(Protocol):
+class Engine(Protocol):
     """Runs programs without network, with a file system of its own, within limits."""
 
     @property
@@ -22,7 +24,23 @@ class Sandbox(Protocol):
         """Runs one program to its end. Cancelled, it kills everything in the sandbox before it returns.
 
         Raises:
-            InvalidInput: a path leaves the working folder, or the files are over the limit.
-            Configuration: the interpreter can't be run here, or the sandbox does not start any more.
+            InvalidInput: a path leaves the working folder, an argument is none, or something is over its limit.
+            Configuration: the interpreter can't be run here, or no sandbox can be made any more.
+            Unavailable: the process that starts sandboxes has gone, and the run with it.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Ends what still runs, and deletes what was laid out."""
+        ...
+
+
+class Sandbox(Engine, Protocol):
+    """An engine that takes many programs, and runs a few at once."""
+
+    async def run_all(self, programs: Sequence[Program]) -> Sequence[Execution | TidemillError]:
+        """What became of each, in their order; the error of one that could not be run.
+
+        Cancelled, it kills those that run and starts none of the others.
         """
         ...

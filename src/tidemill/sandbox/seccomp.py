@@ -1,4 +1,4 @@
-"""The filter of system calls that a sandbox adds to namespaces: what a program never needs and kernels have had holes in.
+"""Filters of system calls that sandboxes add: what a program never needs, and kernels have had holes in.
 
 The program is classic BPF over `struct seccomp_data` (linux/seccomp.h): the number of the call at offset 0, the
 architecture at 4, and the low word of the first argument at 16.
@@ -7,7 +7,6 @@ architecture at 4, and the low word of the first argument at 16.
 import errno
 import platform
 import struct
-from collections.abc import Sequence
 
 LOAD_WORD = 0x20  # BPF_LD | BPF_W | BPF_ABS
 JUMP_EQUAL = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
@@ -47,26 +46,24 @@ REFUSED = {
     },
 }  # fmt: skip
 SOCKET = {"x86_64": 41, "aarch64": 198}
+# Calls that act on any process of the same user, by their first argument: 0 is who calls.
+ON_OTHERS = {
+    "x86_64": {"sched_setparam": 142, "sched_setscheduler": 144, "sched_setaffinity": 203, "prlimit64": 302,
+               "sched_setattr": 314},
+    "aarch64": {"sched_setparam": 118, "sched_setscheduler": 119, "sched_setaffinity": 122, "prlimit64": 261,
+                "sched_setattr": 274},
+}  # fmt: skip
+# Those say in the first argument what the second means.
+ON_MANY = {"x86_64": {"setpriority": 141, "ioprio_set": 251}, "aarch64": {"setpriority": 140, "ioprio_set": 30}}
 
 
 def machine_filter(machine: str | None = None) -> bytes | None:
-    """The filter for this processor, as an array of `struct sock_filter`; `None` where its numbers are not known here."""
+    """The filter for this processor, as an array of `struct sock_filter`; `None` where it is not known here."""
     machine = machine or platform.machine()
     if machine not in AUDIT_ARCH:
         return None
-    return b"".join(_instructions(machine))
-
-
-def _instructions(machine: str) -> Sequence[bytes]:
     refuse = REFUSE | errno.EPERM
-    program = [
-        _step(LOAD_WORD, 4),
-        _step(JUMP_EQUAL, AUDIT_ARCH[machine], 1, 0),
-        _step(RETURN, KILL),
-        _step(LOAD_WORD, 0),
-    ]
-    if machine == "x86_64":
-        program += [_step(JUMP_GREATER_OR_EQUAL, X32, 0, 1), _step(RETURN, refuse)]
+    program = _start(machine)
     for number in REFUSED[machine].values():
         program += [_step(JUMP_EQUAL, number, 0, 1), _step(RETURN, refuse)]
     # Sockets of other families, such as those to the host of a virtual machine, know no network namespace.
@@ -79,6 +76,42 @@ def _instructions(machine: str) -> Sequence[bytes]:
         _step(RETURN, refuse),
         _step(RETURN, ALLOW),
     ]
+    return b"".join(program)
+
+
+def supervisor_filter(machine: str | None = None) -> bytes | None:
+    """As `machine_filter`, for the process that confines programs, and so for them: what Landlock leaves to them.
+
+    They make no socket, since those of files and of other families are not Landlock's; and they change no limit,
+    priority or processor of another process, which the kernel allows among processes of one user.
+    """
+    machine = machine or platform.machine()
+    if machine not in AUDIT_ARCH:
+        return None
+    refuse = REFUSE | errno.EPERM
+    program = [*_start(machine), _step(JUMP_EQUAL, SOCKET[machine], 0, 1), _step(RETURN, refuse)]
+    for number in ON_MANY[machine].values():
+        program += [_step(JUMP_EQUAL, number, 0, 1), _step(RETURN, refuse)]
+    for number in ON_OTHERS[machine].values():
+        program += [
+            _step(JUMP_EQUAL, number, 0, 4),
+            _step(LOAD_WORD, 16),
+            _step(JUMP_EQUAL, 0, 1, 0),
+            _step(RETURN, refuse),
+            _step(RETURN, ALLOW),
+        ]
+    return b"".join([*program, _step(RETURN, ALLOW)])
+
+
+def _start(machine: str) -> list[bytes]:
+    program = [
+        _step(LOAD_WORD, 4),
+        _step(JUMP_EQUAL, AUDIT_ARCH[machine], 1, 0),
+        _step(RETURN, KILL),
+        _step(LOAD_WORD, 0),
+    ]
+    if machine == "x86_64":
+        program += [_step(JUMP_GREATER_OR_EQUAL, X32, 0, 1), _step(RETURN, REFUSE | errno.EPERM)]
     return program
 
 

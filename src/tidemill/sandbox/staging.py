@@ -1,17 +1,27 @@
 """What a program finds in its working folder, laid out on the disk so that the sandbox's user alone can read it."""
 
 import os
+import re
 import shutil
 import stat
+import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from tidemill.core.errors import InvalidInput
+from tidemill.core.errors import InvalidInput, Unavailable
 from tidemill.core.execution import Program
 
 LONGEST_PATH = 1000
 PAGE = 4096
+USER = 64917
+LONGEST_ARGUMENTS = 100_000  # the kernel takes 131,072 for one
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def runner() -> int | None:
+    """The user and group that run programs, where this process is root's; `None` where it is another's."""
+    return USER if os.geteuid() == 0 else None
 
 
 def checked_path(path: str) -> PurePosixPath:
@@ -21,22 +31,49 @@ def checked_path(path: str) -> PurePosixPath:
         InvalidInput: it is absolute, leaves the folder, or is no path.
     """
     pure = PurePosixPath(path)
-    if not path or len(path) > LONGEST_PATH or not path.isprintable() or pure.is_absolute() or ".." in pure.parts or not pure.parts:
+    if (
+        not path
+        or len(path) > LONGEST_PATH
+        or not path.isprintable()
+        or pure.is_absolute()
+        or ".." in pure.parts
+        or not pure.parts
+    ):
         raise InvalidInput(f"{path[:80]!r} is not a path below a sandbox's working folder.")
     return pure
 
 
-def stage(parent: Path, program: Program, group: int | None) -> Path:
-    """A new folder with what a run reads: `work`, its working folder; `stdin`; `outputs`, the paths wanted back.
+def checked_program(program: Program) -> None:
+    """Refuses what no program can be started with.
+
+    Raises:
+        InvalidInput: an argument or a variable is none, or all of them are too long.
+    """
+    words = [*program.arguments, *(f"{name}={value}" for name, value in program.environment.items())]
+    if any("\0" in word for word in words):
+        raise InvalidInput("A program's arguments and variables can't hold a NUL.")
+    if any(not NAME.fullmatch(name) for name in program.environment):
+        raise InvalidInput("A variable's name has letters, digits and _ alone.")
+    if sum(len(word.encode()) for word in words) > LONGEST_ARGUMENTS:
+        raise InvalidInput(
+            f"The program's arguments and variables are longer than {LONGEST_ARGUMENTS} bytes. "
+            "Give what is long as a file, or as standard input."
+        )
+    for path in program.outputs:
+        checked_path(path)
+
+
+def stage(parent: Path, program: Program) -> Path:
+    """A new folder with what a run reads, for this process's user alone: `work`, its working folder, and `stdin`.
 
     Args:
         parent: where it is made.
         program: whose files they are.
-        group: of the user that runs programs, where that is another one than this process's.
 
     Raises:
         InvalidInput: a path leaves the folder, or the files are over `Limits.files_bytes`.
     """
+    checked_program(program)
     folder = Path(tempfile.mkdtemp(dir=parent))
     try:
         work, most = folder / "work", program.limits.files_bytes
@@ -45,13 +82,21 @@ def stage(parent: Path, program: Program, group: int | None) -> Path:
             most -= _copy(program.folder, work, most)
         _write(program.files, work, most)
         (folder / "stdin").write_bytes(program.stdin)
-        (folder / "outputs").write_text("".join(f"{checked_path(path)}\n" for path in program.outputs), "utf-8")
-        if group is not None:
-            _give(folder, group)
     except BaseException:
         shutil.rmtree(folder)
         raise
     return folder
+
+
+def remove(folder: Path) -> None:
+    """Deletes a folder in which a program has written: it may have closed its folders, and nested them very deeply."""
+    try:
+        shutil.rmtree(folder)
+    except (OSError, RecursionError):
+        for command in (["chmod", "-R", "u+rwX"], ["rm", "-rf"]):
+            subprocess.run([*command, "--", str(folder)], capture_output=True)
+        if folder.exists():
+            raise Unavailable(f"{folder} of a run that has ended can't be deleted. Delete it.") from None
 
 
 def _room(size: int) -> int:
@@ -103,7 +148,7 @@ def _copy(folder: Path, stage: Path, most: int) -> int:
     return copied
 
 
-def _give(stage: Path, group: int) -> None:
+def give_to_group(stage: Path, group: int) -> None:
     """Lets the group read all of it, and nobody else."""
     for root, folders, names in os.walk(stage):
         os.chown(root, -1, group)
@@ -115,3 +160,12 @@ def _give(stage: Path, group: int) -> None:
             os.chown(entry, -1, group)
             if name in names:
                 entry.chmod(0o750 if entry.stat().st_mode & 0o100 else 0o640)
+
+
+def give_to_user(stage: Path, user: int) -> None:
+    """Gives the working folder to a user, who can reach it and nothing beside it."""
+    os.chown(stage, -1, user)
+    stage.chmod(0o710)
+    for root, folders, names in os.walk(stage / "work"):
+        for entry in (root, *(os.path.join(root, name) for name in (*folders, *names))):  # noqa: PTH118
+            os.chown(entry, user, user, follow_symlinks=False)

@@ -1,0 +1,144 @@
+"""Programs confined by Landlock and a filter of system calls, by way of sandlock: for machines without namespaces.
+
+Each run has a process of its own that confines it and watches its system calls. The program sees the machine's file
+system, and can open nothing of it but the interpreters and libraries, read-only, and its working folder, which lies on
+the disk. It can make no socket. Started by root, all of it runs as a user of its own from the start.
+"""
+
+import asyncio
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from importlib import util
+from pathlib import Path
+
+from tidemill.core.errors import Configuration
+from tidemill.core.execution import Execution, Interpreter, Program
+from tidemill.sandbox import limiting
+from tidemill.sandbox.interpreters import Candidate, choose, chosen
+from tidemill.sandbox.launching import Launching
+from tidemill.sandbox.outputs import files_in
+from tidemill.sandbox.running import execution_of, pipes
+from tidemill.sandbox.seccomp import supervisor_filter
+from tidemill.sandbox.staging import give_to_user, remove, runner, stage
+from tidemill.sandbox.watching import use_of_tree
+
+LIBRARIES = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/ld.so.cache", "/etc/alternatives")
+READABLE = (*LIBRARIES, "/etc/ssl/openssl.cnf")  # Node.js does not start where this is and can't be read
+DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
+WRITABLE_DEVICES = ("/dev/null", "/dev/zero")
+ENTER = '{limits} || exit 125; exec "$@"'
+
+
+class SandlockSandbox:
+    """Runs programs by sandlock. `opened` makes one that was tried.
+
+    Args:
+        folder: where the files of runs are laid out; whoever runs programs can pass through it.
+        interpreters: what may run a program here.
+        launching: starts it, as a user without rights.
+    """
+
+    engine = "sandlock"
+
+    def __init__(self, folder: Path, interpreters: Mapping[Interpreter, Candidate], launching: Launching) -> None:
+        self._folder = folder
+        self._interpreters = interpreters
+        self._launching = launching
+
+    @classmethod
+    async def opened(cls) -> "SandlockSandbox":
+        """One that ran something here. `aclose` it.
+
+        Raises:
+            Configuration: sandlock is not there, or the kernel can't confine, with its reason.
+        """
+        spec = util.find_spec("sandlock")
+        if spec is None or spec.origin is None:
+            raise Configuration("sandlock is missing. Install Tidemill again; on Linux it comes along.")
+        rules = supervisor_filter()
+        if rules is None:
+            raise Configuration(f"sandlock confines on x86_64 and aarch64 alone, and this is {os.uname().machine}.")
+        launching = Launching(runner(), [str(Path(spec.origin).parents[1]), rules.hex()])
+        folder = Path(tempfile.mkdtemp(prefix="tidemill-sandbox-"))
+        try:
+            await asyncio.to_thread(folder.chmod, 0o700 if runner() is None else 0o711)
+            return cls(folder, await choose(lambda one: cls(folder, one, launching), "sandlock"), launching)
+        except BaseException:
+            await launching.aclose()
+            shutil.rmtree(folder)
+            raise
+
+    async def aclose(self) -> None:
+        """Ends what still runs, and deletes what it laid out."""
+        await self._launching.aclose()
+        await asyncio.to_thread(remove, self._folder)
+
+    @property
+    def interpreters(self) -> frozenset[Interpreter]:
+        """Those that can be run here."""
+        return frozenset(self._interpreters)
+
+    async def run(self, program: Program) -> Execution:
+        """As the port says."""
+        candidate = chosen(self._interpreters, program.interpreter)
+        folder = await asyncio.to_thread(_stage, self._folder, program)
+        work = folder / "work"
+        try:
+            started = time.monotonic()
+            with pipes(2) as (sources, (out, err)):
+                stdin = await asyncio.to_thread(os.open, folder / "stdin", os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    launched = await self._launching.launch(
+                        _request(program, candidate, work), [stdin, out.fileno(), err.fileno()]
+                    )
+                finally:
+                    os.close(stdin)
+                try:
+                    out.close()
+                    err.close()
+                    look = partial(use_of_tree, folder=work)
+                    done, _ = await execution_of(launched, sources, 0, program.limits, look, started)
+                finally:
+                    launched.close()
+            given = await asyncio.to_thread(files_in, work, program.outputs, program.limits.files_bytes)
+            return replace(done, files=given) if done.exit_code is not None else done
+        finally:
+            await asyncio.to_thread(remove, folder)
+
+
+def _stage(parent: Path, program: Program) -> Path:
+    folder = stage(parent, program)
+    (folder / "work" / "tmp").mkdir(exist_ok=True)
+    user = runner()
+    if user is not None:
+        give_to_user(folder, user)
+    return folder
+
+
+def _request(program: Program, candidate: Candidate, work: Path) -> Mapping[str, object]:
+    """A run, as the launcher takes it: what sandlock allows, and the command."""
+    readable = [*READABLE, *DEVICES, *map(str, candidate.folders)]
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(work),
+        "TMPDIR": str(work / "tmp"),
+        "LANG": "C.UTF-8",
+        **program.environment,
+    }
+    policy = {
+        "fs_readable": [path for path in readable if Path(path).exists()],
+        "fs_writable": [str(work), *WRITABLE_DEVICES],
+        "cwd": str(work),
+        "clean_env": True,
+        "env": environment,
+        "max_processes": program.limits.processes,
+        "no_coredump": True,
+    }
+    limits = ENTER.format(limits=limiting.words(program.limits, processes=False))
+    command: Sequence[str] = [str(candidate.path), *candidate.arguments, *program.arguments]
+    return {"policy": policy, "argv": ["/bin/sh", "-c", limits, "sh", *command]}
