@@ -86,6 +86,18 @@ class PlacedCommentRepository:
                 new += cursor.rowcount
         return new
 
+    async def counted(self, placed_id: UUID, outcome: Outcome) -> int:
+        """How many of an outcome are known of a comment: those that events told of, or the highest count polled."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT greatest(count(*) FILTER (WHERE detail->>'count' IS NULL), "
+                "max((detail->>'count')::integer)) AS known FROM comment_feedback "
+                "WHERE placed_id = %s AND outcome = %s",
+                (placed_id, outcome),
+            )
+            row = await cursor.fetchone()
+        return int(str(row["known"])) if row and row["known"] is not None else 0
+
     async def feedback_of_review(self, review_id: UUID) -> list[CommentFeedback]:
         """The outcomes of a review's comments, oldest first."""
         async with self._pool.connection() as connection:

@@ -164,14 +164,17 @@ class PullRequestRepository:
             return [_pull_request(row) for row in await cursor.fetchall()]
 
     async def claim(self, run: RunRow) -> RunRow | None:
-        """Writes a new run for its cause; `None` where there is one already. One that was skipped begins anew."""
+        """Writes a new run for its cause; `None` where there is one already.
+
+        One that was skipped or superseded begins anew, as its next attempt.
+        """
         async with self._pool.connection() as connection:
             cursor = await connection.execute(
                 "INSERT INTO pull_request_runs AS r (id, pull_request_id, kind, cause, head, event, state, asked_by, "
                 "created_at) VALUES (%s, %s, %s, %s, %s, %s, 'queued', %s, %s) "
                 "ON CONFLICT (pull_request_id, cause) DO UPDATE SET state = 'queued', attempt = r.attempt + 1, "
                 "reason = NULL, again_at = NULL, finished_at = NULL, event = excluded.event, "
-                "created_at = excluded.created_at WHERE r.state = 'skipped' RETURNING *",
+                "created_at = excluded.created_at WHERE r.state IN ('skipped', 'superseded') RETURNING *",
                 (
                     run.id,
                     run.pull_request_id,
@@ -204,20 +207,39 @@ class PullRequestRepository:
             "SELECT * FROM pull_request_runs WHERE pull_request_id = %s ORDER BY created_at, id", (pull_request_id,)
         )
 
-    async def begin(self, run: RunRow, head: str) -> None:
-        """Marks a review's run as running for this head; the unfinished ones of other heads are superseded by it."""
+    async def latest_review(self, pull_request_id: UUID) -> RunRow | None:
+        """The newest review that was not superseded or skipped, or `None`."""
+        runs = await self._runs(
+            "SELECT * FROM pull_request_runs WHERE pull_request_id = %s AND kind = 'review' "
+            "AND state NOT IN ('superseded', 'skipped') ORDER BY created_at DESC, id DESC LIMIT 1",
+            (pull_request_id,),
+        )
+        return runs[0] if runs else None
+
+    async def start(self, run: RunRow) -> None:
+        """Marks a run as running."""
+        await self._execute(
+            "UPDATE pull_request_runs SET state = 'running', again_at = NULL "
+            "WHERE id = %s AND attempt = %s AND state IN ('queued', 'waiting')",
+            (run.id, run.attempt),
+        )
+
+    async def begin(self, run: RunRow, head: str, now: datetime) -> int:
+        """Notes which head a review is of. Unfinished reviews of other heads are superseded by it.
+
+        Returns how many were.
+        """
         async with self._pool.connection() as connection, connection.transaction():
             await connection.execute(
-                "UPDATE pull_request_runs SET state = 'running', head = %s "
-                "WHERE id = %s AND state IN ('queued', 'waiting')",
-                (head, run.id),
+                "UPDATE pull_request_runs SET head = %s WHERE id = %s AND state = 'running'", (head, run.id)
             )
-            await connection.execute(
+            cursor = await connection.execute(
                 "UPDATE pull_request_runs SET state = 'superseded', finished_at = %s, event = NULL, "
                 "reason = 'A newer commit took its place.' WHERE pull_request_id = %s AND kind = 'review' "
                 "AND id <> %s AND head NOT IN (%s, '') AND state IN ('queued', 'running', 'waiting')",
-                (run.created_at, run.pull_request_id, run.id, head),
+                (now, run.pull_request_id, run.id, head),
             )
+            return cursor.rowcount
 
     async def put_off(self, run_id: UUID, attempt: int, until: datetime, reason: str) -> None:
         """Has a run begin again at a time, as its next attempt."""

@@ -115,6 +115,13 @@ class ReviewRepository:
             (error, at, review_id),
         )
 
+    async def reopen(self, review_id: UUID) -> None:
+        """Takes a failure back, so that the review can be made again under its id."""
+        await self._execute(
+            "UPDATE reviews SET state = 'queued', error = NULL, finished_at = NULL WHERE id = %s AND state = 'failed'",
+            (review_id,),
+        )
+
     async def unfinished(self) -> list[ReviewRow]:
         """Reviews that are queued or running, oldest first."""
         async with self._pool.connection() as connection:

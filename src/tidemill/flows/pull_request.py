@@ -1,0 +1,155 @@
+"""Work on pull requests: claimed once for each cause, done durably, put off while a forge is away."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from uuid import UUID
+
+from tidemill.core.errors import NotFound
+from tidemill.core.feedback import CommentFeedback
+from tidemill.core.ids import new_id
+from tidemill.core.json import Json
+from tidemill.core.placed_comment import PlacedComment
+from tidemill.core.pull_request import PullRequestKey
+from tidemill.flows.pull_request_parts import PullRequestParts, Work
+from tidemill.flows.pull_request_run import PullRequestRun
+from tidemill.jobs.port import Jobs, Steps
+from tidemill.store.pull_requests import UNFINISHED, PullRequestRow, RunKind, RunRow, RunState
+
+WORKFLOW = "pull_request"
+CONCURRENCY = 3
+"""Runs that one process works on at once."""
+SETTLING = timedelta(seconds=30)
+STRANDED = "Tidemill failed at this and could not record why. The hub's log says more. Ask for it again."
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PullRequestStatus:
+    """A pull request as its reader sees it: the row, what was done for it, and what stands there."""
+
+    row: PullRequestRow
+    runs: tuple[RunRow, ...]
+    placed: tuple[PlacedComment, ...]
+
+
+class PullRequestFlow:
+    """Does the work.
+
+    Args:
+        jobs: runs the workflow; this registers it there.
+        parts: what it is done with.
+    """
+
+    def __init__(self, jobs: Jobs, parts: PullRequestParts) -> None:
+        self._jobs = jobs
+        self._parts = parts
+        jobs.register(WORKFLOW, self.run, concurrency=CONCURRENCY)
+
+    async def ask(
+        self,
+        key: PullRequestKey,
+        kind: RunKind,
+        cause: str,
+        *,
+        head: str = "",
+        event: Mapping[str, Json] | None = None,
+        asked_by: str | None = None,
+    ) -> RunRow | None:
+        """Claims a run for a cause; `None` where another has. It is not queued yet: see `submit`.
+
+        A head that was reviewed, and is the newest again after another one, is looked at again.
+        """
+        row = await self._parts.rows.known(new_id(), key, self._parts.clock())
+        run = RunRow(
+            id=new_id(),
+            pull_request_id=row.id,
+            kind=kind,
+            cause=cause,
+            head=head,
+            state=RunState.QUEUED,
+            created_at=self._parts.clock(),
+            event=event,
+            asked_by=asked_by,
+        )
+        claimed = await self._parts.rows.claim(run)
+        if claimed is None and kind is RunKind.REVIEW and head:
+            latest = await self._parts.rows.latest_review(row.id)
+            if latest is not None and latest.head not in {head, ""}:
+                claimed = await self._parts.rows.claim(replace(run, cause=f"head:{head}:after:{latest.id}"))
+        return claimed
+
+    async def submit(self, run: RunRow) -> None:
+        """Queues a run that was claimed; again does nothing."""
+        await self._jobs.submit(WORKFLOW, run.subject)
+
+    async def review(self, key: PullRequestKey) -> RunRow:
+        """Has a pull request reviewed now, whatever its policy says of reviews that nobody asked for.
+
+        Raises:
+            NotFound: the settings have no such forge.
+        """
+        self._parts.forge(key)
+        run = await self.ask(key, RunKind.REVIEW, f"hand:{new_id()}")
+        assert run is not None  # noqa: S101 - nobody else has this cause
+        await self.submit(run)
+        return run
+
+    async def run(self, steps: Steps, subject: str) -> None:
+        """The workflow. `subject` is a run's id and its attempt."""
+        parts = self._parts
+        run_id, _, attempt = subject.partition(":")
+        run = await parts.rows.run(UUID(run_id))
+        if run is None or run.state not in UNFINISHED or run.attempt != int(attempt or 0):
+            return
+        await parts.rows.start(run)
+        row = await parts.rows.get(run.pull_request_id)
+        assert row is not None  # noqa: S101 - a run goes with its pull request
+        try:
+            work = Work(run, row, parts.forge(row.key))
+        except NotFound as error:
+            if await parts.rows.end(run.id, RunState.FAILED, parts.clock(), reason=error.message):
+                parts.observe(run.kind, RunState.FAILED)
+            return
+        await PullRequestRun(parts, steps, work, self.ask, self.submit).run()
+
+    async def latest(self, *, limit: int, forge: str | None = None, project: str | None = None) -> list[PullRequestRow]:
+        """The pull requests that something happened to last."""
+        return await self._parts.rows.latest(limit=limit, forge=forge, project=project)
+
+    async def status(self, key: PullRequestKey) -> PullRequestStatus:
+        """One pull request.
+
+        Raises:
+            NotFound: nothing is known of it.
+        """
+        row = await self._parts.rows.find(key)
+        if row is None:
+            raise NotFound(f"Nothing is known of {key.project.forge}:{key.project.path}#{key.number}.")
+        runs = await self._parts.rows.runs(row.id)
+        return PullRequestStatus(row, tuple(runs), tuple(await self._parts.placed.of(row.id)))
+
+    async def feedback(self, review_id: UUID) -> list[CommentFeedback]:
+        """What became of a review's comments; ask first whether the caller may see the review."""
+        return await self._parts.placed.feedback_of_review(review_id)
+
+    async def settle(self) -> None:
+        """Takes up what waited for its forge, what was stranded, and what never got a workflow."""
+        parts = self._parts
+        now = parts.clock()
+        for run in await parts.rows.due(now):
+            await self.submit(run)
+        unfinished = await parts.rows.unfinished()
+        if not unfinished:
+            return
+        strays = await self._jobs.strays(WORKFLOW, [run.subject for run in unfinished])
+        for run in unfinished:
+            if run.subject in strays.broken:
+                log.error("The run %s (%s) was stranded and is now marked as failed.", run.id, run.cause)
+                await parts.review_rows.fail(run.id, STRANDED, now)
+                if await parts.rows.end(run.id, RunState.FAILED, now, reason=STRANDED):
+                    parts.observe(run.kind, RunState.FAILED)
+            elif run.subject in strays.missing and run.created_at < now - SETTLING:
+                await self.submit(run)
