@@ -16,8 +16,10 @@ import typer
 
 from tidemill.cli.output import Json, human_bytes, print_json
 from tidemill.core.errors import Configuration, TidemillError, Unavailable
+from tidemill.core.execution import Interpreter
 from tidemill.jobs.durable import APPLICATION_VERSION, pending_workflows
 from tidemill.llm.catalog import SourceKind, default_name, list_models
+from tidemill.sandbox.engines import opened
 from tidemill.settings import Settings, load_settings
 from tidemill.store.embedded import EmbeddedPostgres, inspect
 from tidemill.store.schema import schema_revision
@@ -60,7 +62,7 @@ def _checks() -> Iterator[Check]:
         yield Check("settings", "broken", error.message, "Mend the file or the environment, then run this again.")
         return
     yield Check("settings", "ok", f"data folder {settings.data_dir}")
-    for look in (_disk, _memory, _database, _models, _engines, _port):
+    for look in (_disk, _memory, _database, _models, _engines, _sandbox, _port):
         yield from _guarded(look, settings)
 
 
@@ -172,6 +174,24 @@ def _engines(settings: Settings) -> Iterator[Check]:
             yield Check(engine, "ok", metadata.version(engine))
         except metadata.PackageNotFoundError:
             yield Check(engine, "broken", "not installed", "Install Tidemill again; reviews need it.")
+
+
+def _sandbox(settings: Settings) -> Iterator[Check]:
+    try:
+        engine, interpreters = asyncio.run(_tried_sandbox(settings))
+    except Configuration as error:
+        yield Check("sandbox", "warning", error.message, "Until then nothing runs a repository's own code.")
+        return
+    names = ", ".join(sorted(interpreters))
+    missing = sorted(set(Interpreter) - interpreters)
+    mend = f"To run {' and '.join(missing)}, too, install it under /usr." if missing else None
+    yield Check("sandbox", "ok", f"{engine} runs {names}", mend)
+
+
+async def _tried_sandbox(settings: Settings) -> tuple[str, frozenset[Interpreter]]:
+    pool = await opened(None if settings.sandbox.engine == "auto" else settings.sandbox.engine, 1)
+    await pool.aclose()
+    return pool.engine, pool.interpreters
 
 
 def _port(settings: Settings) -> Iterator[Check]:

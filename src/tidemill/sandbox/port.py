@@ -35,12 +35,20 @@ class Engine(Protocol):
         ...
 
 
-class Sandbox(Engine, Protocol):
-    """An engine that takes many programs, and runs a few at once."""
+class Sandbox(Protocol):
+    """Takes many programs, and runs a few of them at once."""
+
+    async def run(self, program: Program) -> Execution:
+        """As `Engine.run`, when there is room."""
+        ...
 
     async def run_all(self, programs: Sequence[Program]) -> Sequence[Execution | TidemillError]:
         """What became of each, in their order; the error of one that could not be run.
 
         Cancelled, it kills those that run and starts none of the others.
         """
+        ...
+
+    async def aclose(self) -> None:
+        """Ends what still runs, and deletes what was laid out."""
         ...

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from tidemill.core.errors import TidemillError
-from tidemill.core.execution import Ending, Execution, Interpreter, Program
+from tidemill.core.execution import Ending, Execution, Program
 
 
 def exited(exit_code: int = 0, stdout: bytes = b"", stderr: bytes = b"") -> Execution:
@@ -17,9 +17,6 @@ class ScriptedSandbox:
     Args:
         answer: what becomes of a program; it may raise what a sandbox raises.
     """
-
-    engine = "scripted"
-    interpreters = frozenset(Interpreter)
 
     def __init__(self, answer: Callable[[Program], Execution]) -> None:
         self._answer = answer

@@ -29,6 +29,7 @@ from tidemill.settings.people import AuthSettings
 from tidemill.settings.prompts import PromptSettings
 from tidemill.settings.providers import Providers, Routes, Tasks, check_names
 from tidemill.settings.recovery import RecoverySettings
+from tidemill.settings.sandbox import SandboxSettings
 from tidemill.settings.section import AbsolutePath
 from tidemill.settings.telemetry import TelemetrySettings
 
@@ -112,6 +113,7 @@ class Settings(BaseSettings):
     telemetry: TelemetrySettings = TelemetrySettings()
     guardrails: GuardrailSettings = GuardrailSettings()
     knowledge: KnowledgeSettings = KnowledgeSettings()
+    sandbox: SandboxSettings = SandboxSettings()
     forges: Forges = Field(default_factory=dict, description="Forges whose pull requests are reviewed, by name.")
 
     @model_validator(mode="after")
