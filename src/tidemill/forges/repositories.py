@@ -187,47 +187,75 @@ class CollectedRepositories:
         return self._folder / f"{source_id}.git"
 
     async def _copy(self, source_id: UUID, url: str, branch: str | None) -> Git:
-        scheme, host, port = _host_and_port(url)
+        scheme, host, _ = _host_and_port(url)
         addresses = await self._outbound.addresses(host)
         if scheme == "http" and any(_is_public(address) for address in addresses):
             raise InvalidInput(f"The repository {url} is asked over https:// alone.", param="location")
-        place = self._place(source_id)
-        if not (place / "HEAD").is_file():
-            make_private_folder(self._folder)
-            await Git(self._folder).run("init", "--quiet", "--bare", "--template=", "--", str(place))
-        await _check_pins(Git(self._folder))
-        pinned = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
-        settings = [
-            "http.followRedirects=false",
-            "http.proxy=",
-            "credential.helper=",
-            "core.askPass=",
-            "gc.auto=0",
-            "fetch.fsckObjects=true",
-        ]
-        if literal_address(host) is None:
-            settings.append(f"http.curloptResolve={host}:{port}:{pinned}")
-        git = Git(place, timeout=FETCH_SECONDS, settings=settings, protocol=scheme)
         wanted = f"refs/heads/{branch}" if branch else "HEAD"
-        options = ("--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--force")
-        fetching = asyncio.ensure_future(git.run("fetch", *options, "--", url, f"+{wanted}:{HEAD}"))
+        place = self._place(source_id)
         try:
-            while not fetching.done():
-                await asyncio.wait({fetching}, timeout=SIZE_SECONDS)
-                if await asyncio.to_thread(_bytes_in, place) > self._max_bytes:
-                    raise TooLarge(
-                        f"The repository {url} has more than {self._max_bytes:,} bytes (the setting "
-                        "knowledge.sources.max_repository_bytes)."
-                    )
-            await fetching
+            return await fetch(place, url, [f"+{wanted}:{HEAD}"], addresses[0], self._max_bytes)
         except TidemillError as error:
-            if isinstance(error, TooLarge):
-                await asyncio.to_thread(self.forget, source_id)
             raise _said(url, branch, error) from error
-        finally:
-            fetching.cancel()
-            await asyncio.gather(fetching, return_exceptions=True)
-        return Git(place, timeout=READ_SECONDS)
+
+
+async def fetch(
+    place: Path,
+    url: str,
+    wanted: Sequence[str],
+    address: str,
+    max_bytes: int,
+    *,
+    limited_by: str = "knowledge.sources.max_repository_bytes",
+    header: str | None = None,
+) -> Git:
+    """Fetches commits into a bare repository, without their history; makes it where it is not there.
+
+    Args:
+        place: the repository's folder.
+        url: over http:// or https://.
+        wanted: what is fetched, as git's refspecs.
+        address: of the URL's host, which was checked; git is held to it.
+        max_bytes: of the repository; it is deleted where it grows larger.
+        limited_by: the setting that says so.
+        header: an HTTP header that says who asks; no other user of the machine sees it.
+
+    Raises:
+        Configuration: git is too old.
+        TooLarge: there are more bytes.
+        TidemillError: git failed; says what it said.
+    """
+    scheme, host, port = _host_and_port(url)
+    if not (place / "HEAD").is_file():
+        make_private_folder(place.parent)
+        await Git(place.parent).run("init", "--quiet", "--bare", "--template=", "--", str(place))
+    await _check_pins(Git(place.parent))
+    pinned = f"[{address}]" if ":" in address else address
+    settings = [
+        "http.followRedirects=false",
+        "http.proxy=",
+        "credential.helper=",
+        "core.askPass=",
+        "gc.auto=0",
+        "fetch.fsckObjects=true",
+    ]
+    if literal_address(host) is None:
+        settings.append(f"http.curloptResolve={host}:{port}:{pinned}")
+    secret = {} if header is None else {"http.extraHeader": header}
+    git = Git(place, timeout=FETCH_SECONDS, settings=settings, protocol=scheme, secret_settings=secret)
+    options = ("--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--force")
+    fetching = asyncio.ensure_future(git.run("fetch", *options, "--", url, *wanted))
+    try:
+        while not fetching.done():
+            await asyncio.wait({fetching}, timeout=SIZE_SECONDS)
+            if await asyncio.to_thread(_bytes_in, place) > max_bytes:
+                await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+                raise TooLarge(f"The repository {url} has more than {max_bytes:,} bytes (the setting {limited_by}).")
+        await fetching
+    finally:
+        fetching.cancel()
+        await asyncio.gather(fetching, return_exceptions=True)
+    return Git(place, timeout=READ_SECONDS)
 
 
 async def _check_pins(git: Git) -> None:

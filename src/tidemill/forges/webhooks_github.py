@@ -1,5 +1,7 @@
 """What GitHub's webhooks tell of (https://docs.github.com/webhooks/webhook-events-and-payloads).
 
+A thread is named by the id of its first comment, as in answers to it.
+
 GitHub has no webhook for reactions, and none that says that a suggestion was applied: the first are read with the
 comments, the second is found in the code.
 """
@@ -34,7 +36,7 @@ def read(forge: str, event: str, payload: Mapping[str, Any]) -> ForgeEvent:
     if event == "pull_request_review_comment" and action == "created":
         comment = fields.part("comment")
         kind = EventKind.REPLIED if "in_reply_to_id" in comment else EventKind.COMMENTED
-        return _event(kind, forge, fields, fields.part("pull_request").number("number"), comment)
+        return _event(kind, forge, fields, fields.part("pull_request").number("number"), comment, inline=True)
     if event == "pull_request_review" and action == "submitted" and fields.part("review").id("body"):
         return _event(EventKind.COMMENTED, forge, fields, fields.part("pull_request").number("number"), None)
     if event == "pull_request_review_thread" and action in _THREAD:
@@ -61,12 +63,14 @@ def _thread(forge: str, kind: EventKind, fields: Fields) -> ForgeEvent:
         by_bot=sender.maybe("type", str) == "Bot",
         head=fields.part("pull_request").part("head").maybe("sha", str),
         comment=thread.first("comments").id("id"),
-        thread=thread.text("node_id"),
+        thread=thread.first("comments").id("id"),
         installation=fields.part("installation").maybe("id", int),
     )
 
 
-def _event(kind: EventKind, forge: str, fields: Fields, number: int, comment: Fields | None) -> ForgeEvent:
+def _event(
+    kind: EventKind, forge: str, fields: Fields, number: int, comment: Fields | None, *, inline: bool = False
+) -> ForgeEvent:
     sender = fields.part("sender")
     said = comment if comment is not None else fields.part("review")
     return ForgeEvent(
@@ -77,6 +81,7 @@ def _event(kind: EventKind, forge: str, fields: Fields, number: int, comment: Fi
         head=fields.part("pull_request").part("head").maybe("sha", str),
         comment=None if comment is None else comment.id("id"),
         reply_to=None if comment is None else comment.id("in_reply_to_id"),
+        thread=(comment.id("in_reply_to_id") or comment.id("id")) if inline and comment is not None else None,
         body=said.maybe("body", str) or "",
         installation=fields.part("installation").maybe("id", int),
     )

@@ -67,14 +67,18 @@ class Outbound:
         except (Unavailable, TimeoutError):
             return
 
-    async def addresses(self, host: str) -> Sequence[str]:
+    async def addresses(self, host: str, *, allow_private: bool = False) -> Sequence[str]:
         """The addresses of a host that may be asked, for a program that connects by itself and is told to which.
+
+        Args:
+            host: a name or an address.
+            allow_private: whether loopback, private and shared addresses may be asked.
 
         Raises:
             Refused: it has only others.
             Unavailable: it has none.
         """
-        found = await checked_addresses(host, self._policy(allow_private=False), self._resolve)
+        found = await checked_addresses(host, self._policy(allow_private=allow_private), self._resolve)
         return [str(address) for address in found]
 
     def client(self, *, timeout: float, allow_private: bool = False, max_bytes: int = MAX_BYTES) -> httpx.AsyncClient:

@@ -1,0 +1,70 @@
+"""What the real forges' adapters share: a change and its files by git, and the project's address."""
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+from urllib.parse import quote
+
+from tidemill.core.change import ChangeSet
+from tidemill.core.errors import Conflict, NotFound
+from tidemill.core.pull_request import PullRequest, PullRequestKey
+from tidemill.forges.copies import Copies
+from tidemill.forges.local_git import change_between, file_at
+from tidemill.settings import ReviewSettings
+
+LARGEST_FILE = 64_000_000
+"""Bytes of a file that is read by itself."""
+
+
+class Heads(Protocol):
+    """Says where a pull request stands."""
+
+    async def head(self, key: PullRequestKey) -> str:
+        """Its newest commit."""
+        ...
+
+
+class PulledChanges:
+    """Reads changes from copies of one forge's repositories.
+
+    Args:
+        copies: holds them.
+        site: the forge's address.
+        header: gives the HTTP header that says who asks, for a project.
+        heads: says where a pull request stands.
+    """
+
+    def __init__(self, copies: Copies, site: str, header: Callable[[str], Awaitable[str]], heads: Heads) -> None:
+        self._copies = copies
+        self._site = site
+        self._header = header
+        self._heads = heads
+
+    async def change(self, pull_request: PullRequest, limits: ReviewSettings) -> ChangeSet:
+        """See `Forge.change`."""
+        path = pull_request.key.project.path
+        try:
+            git = await self._copies.with_commits(
+                self._url(path), (pull_request.base, pull_request.head), lambda: self._header(path)
+            )
+        except NotFound:
+            await self._check_head(pull_request)
+            raise
+        await self._check_head(pull_request)
+        return await change_between(git, pull_request.base, pull_request.head, title=pull_request.title, limits=limits)
+
+    async def file(self, pull_request: PullRequest, path: str, commit: str) -> bytes | None:
+        """See `Forge.file`."""
+        project = pull_request.key.project.path
+        git = await self._copies.with_commits(self._url(project), (commit,), lambda: self._header(project))
+        return await file_at(git, commit, path, max_bytes=LARGEST_FILE)
+
+    async def _check_head(self, pull_request: PullRequest) -> None:
+        now = await self._heads.head(pull_request.key)
+        if now != pull_request.head:
+            raise Conflict(
+                f"Pull request {pull_request.key.number} of {pull_request.key.project.path} is at {now[:12]}, and no "
+                f"more at {pull_request.head[:12]}."
+            )
+
+    def _url(self, project: str) -> str:
+        return f"{self._site}/{quote(project)}.git"
