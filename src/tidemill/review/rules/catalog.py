@@ -8,8 +8,8 @@ The files are in a short form, of which `definition` makes Semgrep's (https://se
     any, not                        of a rule that looks at one place: one of these patterns fits, and none of those
 
 A pattern is a text of Semgrep's; where it names `$SINK` or `$SOURCE`, that part alone counts. Or it is a mapping:
-`code` (such a text, or several), `where` (a regular expression for each metavariable), `not`, `inside`. Or it is a
-mapping of Semgrep's own. Lists in lists are one list, so that YAML's aliases can be put together. The keys before
+`code` (such a text, or several), `where` (a regular expression for each metavariable), `not`, `inside`, `not-inside`.
+Or it is a mapping of Semgrep's own. Lists in lists are one list, so that YAML's aliases can be put together. The keys before
 `rules` hold what several rules share.
 """
 
@@ -122,8 +122,9 @@ def _pattern(one: Any) -> Mapping[str, Any]:
     parts: list[Mapping[str, Any]] = [
         {"pattern": codes[0]} if len(codes) == 1 else {"pattern-either": [{"pattern": code} for code in codes]}
     ]
-    parts += [{"pattern-inside": text} for text in [one["inside"]] if text] if "inside" in one else []
+    parts += [{"pattern-inside": text} for text in [one.get("inside")] if text]
     parts += [{"pattern-not": text} for text in one.get("not", [])]
+    parts += [{"pattern-not-inside": text} for text in [one.get("not-inside")] if text]
     parts += [{"metavariable-regex": {"metavariable": name, "regex": regex}} for name, regex in _where(one)]
     focus = [name for name in _FOCUS if name in codes[0]]
     parts += [{"focus-metavariable": focus[0]}] if focus else []
