@@ -93,9 +93,10 @@ class ForgeEventFlow:
             return await self._claim(event, RunKind.REVIEW, f"head:{event.head or delivery}")
         if event.kind in ENDED:
             return await self._claim(event, RunKind.OUTCOMES, f"{event.kind}:{event.head or ''}")
-        if event.by_bot or marked(event.body) is not None:
+        said = event.kind in {EventKind.COMMENTED, EventKind.REPLIED}
+        if event.by_bot or (said and marked(event.body) is not None):
             return []  # a program that answers a program, or itself, never ends
-        if event.kind in {EventKind.COMMENTED, EventKind.REPLIED} and command_in(event.body) is not None:
+        if said and command_in(event.body) is not None:
             return await self._command(event)
         await self._note(event)
         return []

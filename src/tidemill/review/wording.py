@@ -123,6 +123,6 @@ VI: Mapping[str, str] = {
 WORDINGS: Mapping[str, Mapping[str, str]] = {"en": EN, "vi": VI}
 
 
-def word(language: str, name: str, **values: object) -> str:
+def word(language: str, name: str, /, **values: object) -> str:
     """A sentence in a language; English where there is no such language."""
     return WORDINGS.get(language, EN)[name].format(**values)

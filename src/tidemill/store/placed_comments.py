@@ -2,20 +2,18 @@
 
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
 
-from pydantic import TypeAdapter
-
 from tidemill.core.classification import Level
 from tidemill.core.feedback import CommentFeedback, Feedback, Outcome
-from tidemill.core.finding import Finding
+from tidemill.core.finding import Category, Finding, Severity, Suggestion, TraceStep
 from tidemill.core.placed_comment import PlacedComment, PlacedState
 from tidemill.store.database import Pool
 
 PAGE = 200
-_FINDING = TypeAdapter(Finding)
 _FEEDBACK: LiteralString = (
     "SELECT f.*, r.forge, r.project, r.number, p.head, p.review_id, p.inference_id, p.fingerprint, p.finding, "
     "p.comment FROM comment_feedback AS f JOIN placed_comments AS p ON p.id = f.placed_id "
@@ -41,7 +39,7 @@ class PlacedCommentRepository:
                 placed.review_id,
                 placed.head,
                 placed.finding.fingerprint,
-                _FINDING.dump_json(placed.finding).decode(),
+                json.dumps(asdict(placed.finding)),
                 placed.inference_id,
                 placed.comment,
                 placed.thread,
@@ -136,12 +134,12 @@ class PlacedCommentRepository:
 
 def _placed(row: Mapping[str, Any]) -> PlacedComment:
     rest = {name: value for name, value in row.items() if name != "fingerprint"}
-    finding = _FINDING.validate_python(row["finding"])
+    finding = _finding(row["finding"])
     return PlacedComment(**{**rest, "finding": finding, "state": PlacedState(row["state"])})
 
 
 def _feedback(row: Mapping[str, Any]) -> CommentFeedback:
-    finding = _FINDING.validate_python(row["finding"])
+    finding = _finding(row["finding"])
     about = ("forge", "project", "number", "head", "review_id", "inference_id", "fingerprint", "comment")
     own = ("id", "placed_id", "source", "at", "login", "code_before", "code_after", "detail")
     return CommentFeedback(
@@ -155,4 +153,18 @@ def _feedback(row: Mapping[str, Any]) -> CommentFeedback:
         line=finding.line,
         severity=finding.severity,
         message=finding.message,
+    )
+
+
+def _finding(document: Mapping[str, Any]) -> Finding:
+    """What `asdict` made of one, read back from JSON."""
+    suggestion = document["suggestion"]
+    return Finding(
+        **{
+            **document,
+            "severity": Severity(document["severity"]),
+            "category": Category(document["category"]),
+            "trace": tuple(TraceStep(**step) for step in document["trace"]),
+            "suggestion": suggestion and Suggestion(**{**suggestion, "verified": tuple(suggestion["verified"])}),
+        }
     )
