@@ -134,6 +134,9 @@ def _necessity(pieces: Sequence[Piece], samples: Sequence[Sample], *, embedding:
     for name in list(ways)[1:4]:
         low, high = _interval(truth, found["fitted features"], groups, found[name])
         print(f"fitted features over {name}: AUC {low:+.3f}…{high:+.3f} (95 %)")
+    for name in list(ways)[5:]:
+        low, high = _interval(truth, found[name], groups, found["fitted features"])
+        print(f"{name} over fitted features: AUC {low:+.3f}…{high:+.3f} (95 %)")
     return found
 
 

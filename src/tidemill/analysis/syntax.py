@@ -132,6 +132,21 @@ def enclosing_definition(source: str, path: str, line: int, *, max_lines: int = 
     return Definition(kind, name, start, end, "\n".join(_window(lines, line - start, max_lines)))
 
 
+def error_count(source: str, path: str) -> int | None:
+    """How many places of a file do not parse; `None` where it is too large or not in a language of ours."""
+    language = language_of(path)
+    root = None if language is None or len(source) > LARGEST_SOURCE else parsed(source, language)
+    if root is None:
+        return None
+    count, stack = 0, [root]
+    while stack:
+        node = stack.pop()
+        count += node.is_error or node.is_missing
+        if node.has_error:
+            stack.extend(node.children)
+    return count
+
+
 def statement_depths(source: str, path: str) -> Mapping[int, int]:
     """For each line (from 1) on which a statement, a declaration or an entry begins, how many others are around the
     outermost of them; empty where the file is too large or not in a language of ours."""
@@ -139,7 +154,7 @@ def statement_depths(source: str, path: str) -> Mapping[int, int]:
     if language is None or len(source) > LARGEST_SOURCE:
         return {}
     depths: dict[int, int] = {}
-    root = _root(source, language)
+    root = parsed(source, language)
     stack = [(root, 0)] if root is not None else []
     while stack:
         node, depth = stack.pop()
@@ -175,12 +190,18 @@ def _spans(source: str, path: str) -> list[tuple[str, str, int, int]]:
 @lru_cache(maxsize=16)
 def _cached_spans(source: str, language: Language) -> tuple[tuple[str, str, int, int], ...]:
     """A file is asked about once for each of its hunks, and parsed once."""
-    root = _root(source, language)
+    root = parsed(source, language)
     return tuple(_walk(root)) if root is not None else ()
 
 
-def _root(source: str, language: Language) -> Node | None:
-    """`None` where parsing takes far more steps than any program's text does, as it can for one made to."""
+def parsed(source: str, language: Language) -> Node | None:
+    """The root of a file's syntax tree.
+
+    `None` where the file is too large, and where parsing takes far more steps than any program's text does, as it can
+    for one made to.
+    """
+    if len(source) > LARGEST_SOURCE:
+        return None
     data = source.encode("utf-8", "replace")
     left = STEPS_AT_LEAST + len(data) // BYTES_A_STEP
 
@@ -190,14 +211,15 @@ def _root(source: str, language: Language) -> Node | None:
         return left < 0
 
     try:
-        tree = Parser(_grammar(language)).parse(lambda at, _: data[at : at + _READ_AT_ONCE], progress_callback=tired)
+        tree = Parser(grammar_of(language)).parse(lambda at, _: data[at : at + _READ_AT_ONCE], progress_callback=tired)
     except ValueError:
         return None
     return tree.root_node
 
 
 @lru_cache(maxsize=len(Language))
-def _grammar(language: Language) -> Grammar:
+def grammar_of(language: Language) -> Grammar:
+    """The grammar of a language, loaded once."""
     sources = {
         Language.PYTHON: tree_sitter_python.language,
         Language.JAVASCRIPT: tree_sitter_javascript.language,
