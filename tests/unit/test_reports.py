@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tidemill.core.deployment import Deployment, Task
-from tidemill.core.finding import Finding, Necessity, Severity
+from tidemill.core.finding import Category, Finding, Necessity, Severity, TraceStep
 from tidemill.core.review import ReadHunk, Rejected, ReviewResult, ReviewState, SkippedFile
 from tidemill.review.reports import (
     RENDERERS,
@@ -19,6 +19,7 @@ from tidemill.review.reports import (
     result_from_json,
     result_json,
 )
+from tidemill.review.sarif import sarif_document
 
 
 def finding(**changes: Any) -> Finding:
@@ -171,3 +172,58 @@ def test_fail_on_compares_with_the_worst_finding() -> None:
     assert fails_at(low, Severity.LOW)
     assert not fails_at(low, Severity.MEDIUM)
     assert not fails_at(EMPTY, Severity.INFO)
+
+
+TRACED = ReviewResult(
+    "1",
+    "t",
+    None,
+    None,
+    ReviewState.DONE,
+    (
+        finding(
+            engine="semgrep",
+            rule="python-sql-injection",
+            category=Category.SQL_INJECTION,
+            confidence=0.9,
+            details={"cwe": 89},
+            trace=(
+                TraceStep("source", "web/a b.py", 2, "name = request.args['name']"),
+                TraceStep("step", "web/a b.py", 3, "query = build(name)"),
+                TraceStep("sink", "src/a.py", 3, "db.execute(query)"),
+            ),
+        ),
+    ),
+)
+
+
+def test_every_format_shows_the_way_of_a_value_from_source_to_sink() -> None:
+    text = render_text(TRACED)
+    assert text.index("source web/a b.py:2") < text.index("step   web/a b.py:3") < text.index("sink   src/a.py:3")
+    assert "- source `web/a b.py:2`: `name = request.args['name']`" in render_markdown(TRACED)
+    assert result_from_json(json.loads(render_json(TRACED))) == TRACED
+
+
+def test_sarif_has_the_way_as_a_code_flow_and_tells_what_kind_of_rule_it_is() -> None:
+    [run] = json.loads(render_sarif(TRACED))["runs"]
+    [rule] = run["tool"]["driver"]["rules"]
+    assert rule["properties"] == {
+        "tags": ["security", "sql_injection", "external/cwe/cwe-089"],
+        "precision": "very-high",
+        "security-severity": "8.0",
+    }
+    [result] = run["results"]
+    steps = result["codeFlows"][0]["threadFlows"][0]["locations"]
+    places = [step["location"]["physicalLocation"] for step in steps]
+    assert [(one["artifactLocation"]["uri"], one["region"]["startLine"]) for one in places] == [
+        ("web/a%20b.py", 2),
+        ("web/a%20b.py", 3),
+        ("src/a.py", 3),
+    ]
+
+
+def test_sarif_holds_no_more_results_than_github_takes_and_says_so() -> None:
+    many = tuple(finding(line=number) for number in range(1, 25_003))
+    [run] = sarif_document(ReviewResult("1", "t", None, None, ReviewState.DONE, many))["runs"]
+    assert len(run["results"]) == 25_000
+    assert "2 findings more" in run["invocations"][0]["toolExecutionNotifications"][0]["message"]["text"]

@@ -169,7 +169,16 @@ def _finding_text(finding: Finding) -> list[str]:
         f"{_MARKS[finding.severity]} {finding.severity.value:<8} {place}  {rule} {one_line(finding.title)}",
         f"    {one_line(finding.quote.strip())[:160]}",
         f"    {one_line(finding.message)}",
+        *(f"      {step}" for step in _way(finding)),
         "",
+    ]
+
+
+def _way(finding: Finding) -> list[str]:
+    """The trace, a line for each step: what it is, where, and the code."""
+    return [
+        f"{step.role:<6} {one_line(step.path)}:{step.line}  {one_line(step.code.strip())[:120]}"
+        for step in finding.trace
     ]
 
 
@@ -232,7 +241,12 @@ def _finding_markdown(finding: Finding) -> str:
     return (
         f"- **{finding.severity.value}**, line {finding.line} ({escape(finding.engine)} {code_span(finding.rule)}): "
         f"{escape(finding.message)}  \n  {code_span(finding.quote.strip()[:160])}"
+        + "".join(f"\n  - {step.role} {_place(step)}: {code_span(step.code.strip()[:120])}" for step in finding.trace)
     )
+
+
+def _place(step: TraceStep) -> str:
+    return code_span(f"{step.path}:{step.line}")
 
 
 def _score_table(hunks: Sequence[ReadHunk]) -> list[str]:

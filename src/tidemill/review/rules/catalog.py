@@ -9,8 +9,8 @@ The files are in a short form, of which `definition` makes Semgrep's (https://se
 
 A pattern is a text of Semgrep's; where it names `$SINK` or `$SOURCE`, that part alone counts. Or it is a mapping:
 `code` (such a text, or several), `where` (a regular expression for each metavariable), `not`, `inside`, `not-inside`.
-Or it is a mapping of Semgrep's own. Lists in lists are one list, so that YAML's aliases can be put together. The keys before
-`rules` hold what several rules share.
+Or it is a mapping of Semgrep's own. Lists in lists are one list, so that YAML's aliases can be put together. The keys
+before `rules` hold what several rules share.
 """
 
 from collections.abc import Iterator, Mapping
