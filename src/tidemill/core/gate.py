@@ -30,6 +30,11 @@ class GatePlace:
     line: int
     text: str
 
+    @property
+    def where(self) -> str:
+        """`path:line`, or the path alone."""
+        return f"{self.path}:{self.line}" if self.line else self.path
+
 
 @dataclass(frozen=True, slots=True)
 class Gate:
@@ -39,7 +44,7 @@ class Gate:
         threshold: what is asked, for a person: `≥ 80 %`.
         measured: what was found, for a person: `71.4 % (5 of 7 lines)`; empty where nothing was measured.
         reason: why it was not measured, or what the figure leaves out.
-        places: where it falls short, at most as many as a person reads.
+        places: where it falls short, at most as many as a person reads; `more` is how many others there are.
         required: whether it fails the report where it is not measured.
     """
 
@@ -50,6 +55,7 @@ class Gate:
     reason: str = ""
     places: tuple[GatePlace, ...] = ()
     required: bool = False
+    more: int = 0
 
     @property
     def holds(self) -> bool:

@@ -8,8 +8,9 @@ import re
 import zipfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from packaging.utils import canonicalize_name
 
@@ -101,49 +102,55 @@ def package_key(ecosystem: Ecosystem, name: str) -> PackageKey:
     return ecosystem, str(canonicalize_name(name)) if ecosystem is Ecosystem.PYPI else name
 
 
-def read_advisories(file: Path, wanted: Collection[PackageKey]) -> tuple[Advisory, ...]:
+def read_advisories(source: Path | bytes, wanted: Collection[PackageKey]) -> tuple[Advisory, ...]:
     """The advisories of these packages, from JSON (one, a list, or `{"vulns": […]}`), a line each (JSONL), or a zip.
 
     Withdrawn ones are left out. Others than those of these packages are passed over without being read whole.
+
+    Args:
+        source: a file, or what it holds.
+        wanted: the packages.
 
     Raises:
         NotFound: there is no such file.
         InvalidInput: it has no such form, or is too large.
     """
-    if not file.is_file():
-        raise NotFound(f"There is no file of advisories {str(file)!r}.", param="advisories")
-    size = file.stat().st_size
+    if isinstance(source, bytes):
+        return _read(BytesIO(source), "the file of advisories", len(source), wanted)
+    if not source.is_file():
+        raise NotFound(f"There is no file of advisories {str(source)!r}.", param="advisories")
+    with source.open("rb") as stream:
+        return _read(stream, source.name, source.stat().st_size, wanted)
+
+
+def _read(stream: BinaryIO, name: str, size: int, wanted: Collection[PackageKey]) -> tuple[Advisory, ...]:
     if size > MAX_FILE_BYTES:
-        raise InvalidInput(f"The file of advisories has {size:,} bytes; at most {MAX_FILE_BYTES:,} are read.")
-    names = {name.encode() for _, name in wanted}
+        raise InvalidInput(f"{name} has {size:,} bytes; at most {MAX_FILE_BYTES:,} are read.")
+    names = {package.encode() for _, package in wanted}
     keys = set(wanted)
     found: list[Advisory] = []
-    for number, document in enumerate(_documents(file, names)):
+    for number, document in enumerate(_documents(stream, name, size, names)):
         if number > _MAX_ENTRIES:
-            raise InvalidInput(f"The file of advisories has more than {_MAX_ENTRIES:,} entries.")
+            raise InvalidInput(f"{name} has more than {_MAX_ENTRIES:,} entries.")
         found += [one for one in _advisories(document) if one.package in keys]
     return tuple(found)
 
 
-def _documents(file: Path, names: Collection[bytes]) -> Iterator[Mapping[str, Any]]:
-    with file.open("rb") as stream:
-        head = stream.read(4)
-        stream.seek(0)
-        if head.startswith(b"PK"):
-            yield from _zipped(file, names)
-            return
-        first = stream.readline(_MAX_ENTRY_BYTES)
-        whole = _loaded(first, file) if _is_whole(first) else None
-        if isinstance(whole, Mapping) and "affected" in whole:
-            stream.seek(0)
-            yield from _lines(stream, file, names)
-            return
-        if file.stat().st_size > _MAX_WHOLE_BYTES:
-            raise InvalidInput(
-                f"{file.name} is one JSON document of more than {_MAX_WHOLE_BYTES:,} bytes. Write an advisory a line."
-            )
-        stream.seek(0)
-        yield from _listed(_loaded(stream.read(), file), file)
+def _documents(stream: BinaryIO, name: str, size: int, names: Collection[bytes]) -> Iterator[Mapping[str, Any]]:
+    head = stream.read(4)
+    stream.seek(0)
+    if head.startswith(b"PK"):
+        yield from _zipped(stream, name, names)
+        return
+    first = stream.readline(_MAX_ENTRY_BYTES)
+    whole = _loaded(first, name) if _is_whole(first) else None
+    stream.seek(0)
+    if isinstance(whole, Mapping) and "affected" in whole:
+        yield from _lines(stream, name, names)
+    elif size > _MAX_WHOLE_BYTES:
+        raise InvalidInput(f"{name} is one JSON document of more than {_MAX_WHOLE_BYTES:,} bytes. Write one a line.")
+    else:
+        yield from _listed(_loaded(stream.read(), name), name)
 
 
 def _is_whole(line: bytes) -> bool:
@@ -152,28 +159,28 @@ def _is_whole(line: bytes) -> bool:
     return plain.startswith(b"{") and plain.endswith(b"}")
 
 
-def _lines(stream: Any, file: Path, names: Collection[bytes]) -> Iterator[Mapping[str, Any]]:
+def _lines(stream: BinaryIO, file: str, names: Collection[bytes]) -> Iterator[Mapping[str, Any]]:
     while line := stream.readline(_MAX_ENTRY_BYTES + 1):
         if len(line) > _MAX_ENTRY_BYTES:
-            raise InvalidInput(f"{file.name} has a line of more than {_MAX_ENTRY_BYTES:,} bytes.")
+            raise InvalidInput(f"{file} has a line of more than {_MAX_ENTRY_BYTES:,} bytes.")
         if line.strip() and _may_concern(line, names):
             yield from _listed(_loaded(line, file), file)
 
 
-def _zipped(file: Path, names: Collection[bytes]) -> Iterator[Mapping[str, Any]]:
+def _zipped(source: BinaryIO, file: str, names: Collection[bytes]) -> Iterator[Mapping[str, Any]]:
     try:
-        with zipfile.ZipFile(file) as archive:
+        with zipfile.ZipFile(source) as archive:
             for entry in archive.infolist():
                 if entry.is_dir() or not entry.filename.endswith(".json"):
                     continue
                 with archive.open(entry) as stream:
                     data = stream.read(_MAX_ENTRY_BYTES + 1)
                 if len(data) > _MAX_ENTRY_BYTES:
-                    raise InvalidInput(f"{file.name} holds a file of more than {_MAX_ENTRY_BYTES:,} bytes.")
+                    raise InvalidInput(f"{file} holds a file of more than {_MAX_ENTRY_BYTES:,} bytes.")
                 if _may_concern(data, names):
                     yield from _listed(_loaded(data, file), file)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        raise InvalidInput(f"{file.name} can't be read as a zip file: {error}.") from None
+        raise InvalidInput(f"{file} can't be read as a zip file: {error}.") from None
 
 
 def _may_concern(data: bytes, names: Collection[bytes]) -> bool:
@@ -182,18 +189,18 @@ def _may_concern(data: bytes, names: Collection[bytes]) -> bool:
     return any(name in names or re.sub(rb"[-_.]+", b"-", name).lower() in names for name in found)
 
 
-def _loaded(data: bytes, file: Path) -> Any:
+def _loaded(data: bytes, file: str) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
-        raise InvalidInput(f"{file.name} is neither JSON, nor JSON on each line, nor a zip of it.") from None
+        raise InvalidInput(f"{file} is neither JSON, nor JSON on each line, nor a zip of it.") from None
 
 
-def _listed(document: Any, file: Path) -> Sequence[Mapping[str, Any]]:
+def _listed(document: Any, file: str) -> Sequence[Mapping[str, Any]]:
     if isinstance(document, Mapping):
         document = document.get("vulns", [document])
     if not isinstance(document, list) or not all(isinstance(one, Mapping) and "id" in one for one in document):
-        raise InvalidInput(f"{file.name} does not hold advisories in OSV's form.")
+        raise InvalidInput(f"{file} does not hold advisories in OSV's form.")
     return document
 
 

@@ -1,10 +1,12 @@
 """Which files of a change hold code that gates judge, and where a gate falls short."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from tidemill.analysis.paths import PathKind, kind_of
 from tidemill.core.change import ChangeKind, Diff, FileDiff
-from tidemill.core.gate import GatePlace
+from tidemill.core.gate import Gate, GatePlace
 
 SUFFIXES = frozenset(
     [
@@ -28,12 +30,9 @@ def code_files(diff: Diff) -> tuple[FileDiff, ...]:
     )
 
 
-def most(places: list[GatePlace]) -> tuple[GatePlace, ...]:
-    """As many as a person reads; the last one says how many more there are."""
-    if len(places) <= SHOWN_PLACES:
-        return tuple(places)
-    shown = places[: SHOWN_PLACES - 1]
-    return (*shown, GatePlace("", 0, f"and {len(places) - len(shown)} more places"))
+def with_places(gate: Gate, places: Sequence[GatePlace]) -> Gate:
+    """The gate with as many places as a person reads, and how many more there are."""
+    return replace(gate, places=tuple(places[:SHOWN_PLACES]), more=max(0, len(places) - SHOWN_PLACES))
 
 
 def ranges(lines: list[int]) -> list[tuple[int, int]]:

@@ -8,7 +8,7 @@ from tidemill.core.change import ChangeSet, Diff, FileDiff
 from tidemill.core.gate import Gate, GateName, GatePlace, GateState
 from tidemill.review.engines.port import EngineFailed
 from tidemill.review.engines.process import Program, Workplace, origin, python_module, rows, run_on_copies
-from tidemill.review.gates.code import code_files, most
+from tidemill.review.gates.code import code_files, with_places
 
 SECONDS = 60.0
 MEMORY = 2**31
@@ -118,14 +118,16 @@ def judge_complexity(diff: Diff, measured: FunctionsMeasured | str, below: int, 
         elif one.complexity >= below:
             over.append((file, one, f" (was {was})" if was is not None else ""))
     reasons = [f"{old} that had it before are not counted"] if old else []
-    return Gate(
+    gate = Gate(
         name,
         GateState.FAILED if over else GateState.PASSED,
         threshold,
         f"at most {max(one.complexity for _, one in touched)} in {len(touched)} functions",
         "; ".join([*reasons, *([unread] if unread else [])]),
-        most([GatePlace(file.path, one.start, f"{one.name}: {one.complexity}{was}") for file, one, was in over]),
-        required,
+        required=required,
+    )
+    return with_places(
+        gate, [GatePlace(file.path, one.start, f"{one.name}: {one.complexity}{was}") for file, one, was in over]
     )
 
 

@@ -13,7 +13,7 @@ from xml.parsers import expat
 from tidemill.core.change import Diff
 from tidemill.core.errors import InvalidInput
 from tidemill.core.gate import Gate, GateName, GatePlace, GateState
-from tidemill.review.gates.code import code_files, most, ranges
+from tidemill.review.gates.code import code_files, ranges, with_places
 
 MAX_BYTES = 200_000_000
 _MOST_LINES = 5_000_000
@@ -229,7 +229,7 @@ def judge_coverage(diff: Diff, report: CoverageReport | str, least: float, *, re
     ]
     state = GateState.PASSED if share >= least else GateState.FAILED
     measured = f"{_floor(share, least)} ({ran} of {total} lines)"
-    return Gate(name, state, threshold, measured, left_out, most(places), required)
+    return with_places(Gate(name, state, threshold, measured, left_out, required=required), places)
 
 
 def _floor(share: float, least: float) -> str:

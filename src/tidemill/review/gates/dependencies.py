@@ -7,7 +7,7 @@ from tidemill.core.change import ChangeKind, Diff
 from tidemill.core.errors import InvalidInput
 from tidemill.core.gate import Gate, GateName, GatePlace, GateState
 from tidemill.review.gates.advisories import Advisory, PackageKey, package_key
-from tidemill.review.gates.code import most
+from tidemill.review.gates.code import with_places
 from tidemill.review.gates.manifests import Dependency, is_manifest, line_of, read_manifest
 
 
@@ -92,15 +92,15 @@ def judge_dependencies(inventory: Inventory, advisories: Sequence[Advisory] | st
     if not exact and not places:
         return Gate(name, GateState.NOT_MEASURED, threshold, reason=reason, required=required)
     affected = len({(place.path, place.text.partition(":")[0]) for place in places})
-    return Gate(
+    gate = Gate(
         name,
         GateState.FAILED if places else GateState.PASSED,
         threshold,
         f"{affected} of {len(exact)} dependencies have one",
         reason,
-        most(places),
-        required,
+        required=required,
     )
+    return with_places(gate, places)
 
 
 def _of(dependency: Dependency, advisories: Sequence[Advisory]) -> list[Advisory]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tidemill.core.change import ChangeKind, Diff
 from tidemill.core.gate import Gate, GateName, GatePlace, GateState
-from tidemill.review.gates.code import code_files, is_code, most, ranges
+from tidemill.review.gates.code import code_files, is_code, ranges, with_places
 
 WINDOW = 50
 """Tokens in a row that make a copy: some five to ten lines."""
@@ -78,15 +78,15 @@ def judge_duplication(
         for path, lines in sorted(copies.items())
         for first, last in ranges(list(lines))
     ]
-    return Gate(
+    gate = Gate(
         name,
         GateState.PASSED if share < below else GateState.FAILED,
         threshold,
         f"{share:.1f} % ({copied} of {total} lines)",
         _compared_with(len(compared) - len(known), tree is not None, left_out, unknown),
-        most(places),
-        required,
+        required=required,
     )
+    return with_places(gate, places)
 
 
 def _compared_with(others: int, tree: bool, left_out: int, unknown: int) -> str:
