@@ -62,7 +62,8 @@ def test_a_hunk_comes_with_its_definition_what_it_calls_and_who_calls_it() -> No
                 "web/cart.ts": "import { price } from './price'\nexport function sum(lines: Line[]) {\n"
                 "  return lines.map(l => price(l))\n}\n",
                 "web/price.ts": "export const price = (l: Line) => l.cents\nexport const map = () => 1\n",
-                "web/page.tsx": "import { sum } from './cart'\nexport function Page() {\n  return <p>{sum([])}</p>\n}\n",
+                "web/page.tsx": "import { sum } from './cart'\n"
+                "export function Page() {\n  return <p>{sum([])}</p>\n}\n",
             },
             "web/cart.ts",
             3,

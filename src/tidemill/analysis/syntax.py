@@ -55,7 +55,7 @@ class Definition:
     text: str
 
 
-_SUFFIXES = {
+SUFFIXES: Mapping[str, Language] = {
     ".py": Language.PYTHON,
     ".pyi": Language.PYTHON,
     ".js": Language.JAVASCRIPT,
@@ -106,7 +106,7 @@ _BLOCKS = frozenset(
 
 def language_of(path: str) -> Language | None:
     """The language of a file, from its suffix; `None` where it is not one of ours."""
-    return _SUFFIXES.get(PurePosixPath(path).suffix.lower())
+    return SUFFIXES.get(PurePosixPath(path).suffix.lower())
 
 
 def definitions(source: str, path: str) -> list[Definition]:

@@ -4,8 +4,8 @@ import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
+from tidemill.analysis.syntax import SUFFIXES
 from tidemill.core.text import storable
 from tidemill.forges.git_process import Git
 
@@ -22,15 +22,13 @@ class GitCodeIndex:
     """The code of one commit.
 
     Args:
-        repo: the repository; `Git.check` has been done on it.
+        git: for the repository; `Git.check` has been done on it.
         commit: its whole id; `None` for the index, as for staged changes.
-        suffixes: of the files that are searched, such as `.py`.
     """
 
-    def __init__(self, repo: Path, commit: str | None, suffixes: Sequence[str]) -> None:
-        self._git = Git(repo)
+    def __init__(self, git: Git, commit: str | None) -> None:
+        self._git = git
         self._commit = commit
-        self._suffixes = suffixes
 
     async def files_naming(self, names: Sequence[str], *, most: int) -> Mapping[str, str]:
         """As `CodeIndex` of `tidemill.review` says.
@@ -41,7 +39,7 @@ class GitCodeIndex:
         """
         wanted = [part for name in names for part in ("-e", name)]
         where = [self._commit] if self._commit is not None else ["--cached"]
-        paths = [f":(top,glob)**/*{suffix}" for suffix in self._suffixes]
+        paths = [f":(top,glob)**/*{suffix}" for suffix in SUFFIXES]
         said = await self._git.run(
             *_GREP, f"--max-count={_EACH}", *wanted, *where, "--", *paths, accept=(0, 1), limit=_OUTPUT
         )

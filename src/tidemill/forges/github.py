@@ -168,6 +168,10 @@ class GitHub:
         """See `Forge.file`."""
         return await self._changes.file(pull_request, path, commit)
 
+    async def files_naming(self, pull_request: PullRequest, names: Sequence[str], *, most: int) -> Mapping[str, str]:
+        """See `Forge.files_naming`."""
+        return await self._changes.files_naming(pull_request, names, most=most)
+
     async def comments(self, key: PullRequestKey) -> Sequence[ForgeComment]:
         """See `Forge.comments`."""
         return await self._threads(key).comments(key)

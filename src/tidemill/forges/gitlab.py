@@ -164,6 +164,10 @@ class GitLab:
         """See `Forge.file`."""
         return await self._changes.file(pull_request, path, commit)
 
+    async def files_naming(self, pull_request: PullRequest, names: Sequence[str], *, most: int) -> Mapping[str, str]:
+        """See `Forge.files_naming`."""
+        return await self._changes.files_naming(pull_request, names, most=most)
+
     async def comments(self, key: PullRequestKey) -> Sequence[ForgeComment]:
         """See `Forge.comments`. Reactions are read of Tidemill's own comments alone: each costs a request."""
         head = await self.head(key)

@@ -9,7 +9,7 @@ import os
 import re
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from tidemill.core.change import ChangeSet, storable_change
 from tidemill.core.errors import InvalidInput, NotFound, TooLarge
@@ -37,6 +37,9 @@ _PATCH_OPTIONS = (
 _FILE_MODES = frozenset({"100644", "100755"})
 _BINARY_PROBE = 8000
 """Like git: a NUL byte in the first 8000 makes a file binary."""
+_ATTRIBUTES = ".gitattributes"
+_MOST_ATTRIBUTES, _LARGEST_ATTRIBUTES = 1000, 100_000
+"""Folders that are looked in, those at the top first; and bytes of a file that is read."""
 _RANGE = re.compile(r"(?P<base>.*?)(?P<dots>\.{2,3})(?P<head>.*)", re.DOTALL)
 _COMMIT_FORMAT = "%x00%H%x00%cI%x00%an%x00%s%x00"
 """Between NULs, which no commit can hold; `rev-list` puts a line of its own before each."""
@@ -123,8 +126,17 @@ async def _change(git: Git, sides: _Sides, limits: ReviewSettings) -> ChangeSet:
     files = await _contents(git, new, limits)
     before = await _contents(git, {path: blob for path, blob in old.items() if path in files}, limits)
     diff = patch.decode("utf-8", "replace")
+    attributes = await _attributes(git, sides.old, {*old, *new})
     change = storable_change(
-        ChangeSet(title=sides.title, base=sides.base, head=sides.new, diff=diff, files=files, before=before)
+        ChangeSet(
+            title=sides.title,
+            base=sides.base,
+            head=sides.new,
+            diff=diff,
+            files=files,
+            before=before,
+            attributes=attributes,
+        )
     )
     kept = within_limits(file_sizes(change.files), limits)  # U+FFFD is longer than the byte that it stands for
     kept_before = within_limits(file_sizes(change.before), limits)
@@ -258,6 +270,29 @@ async def _contents(git: Git, blobs: dict[str, str], limits: ReviewSettings) -> 
         path: texts[blob].decode("utf-8", "replace")
         for path, blob in wanted.items()
         if b"\0" not in texts[blob][:_BINARY_PROBE]
+    }
+
+
+async def _attributes(git: Git, tree: str, paths: set[str]) -> dict[str, str]:
+    """The `.gitattributes` of a tree in the folders of these files, and in those above them."""
+    folders = sorted(
+        {folder for path in paths for folder in PurePosixPath(path).parents}, key=lambda one: len(one.parts)
+    )
+    names = [str(folder / _ATTRIBUTES) for folder in folders[:_MOST_ATTRIBUTES]]
+    if not names:
+        return {}
+    listed = await git.run("--literal-pathspecs", "ls-tree", "-z", "--full-tree", tree, "--", *names)
+    entries = [entry.partition(b"\t") for entry in listed.split(b"\0")]
+    blobs = {
+        name.decode("utf-8", "replace"): head.split()[2].decode("ascii")
+        for head, _, name in entries
+        if b" blob " in head
+    }
+    sizes = await _sizes(git, set(blobs.values()))
+    return {
+        path: (await git.run("cat-file", "blob", blob)).decode("utf-8", "replace")
+        for path, blob in blobs.items()
+        if sizes.get(blob, _LARGEST_ATTRIBUTES + 1) <= _LARGEST_ATTRIBUTES
     }
 
 

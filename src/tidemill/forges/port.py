@@ -9,7 +9,7 @@ Every method may raise:
 - `Refused`: it does not take what was to be written (a line outside of the diff, a text too long). Not transient.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol
 
 from tidemill.core.change import ChangeSet
@@ -47,6 +47,11 @@ class Forge(Protocol):
 
     async def file(self, pull_request: PullRequest, path: str, commit: str) -> bytes | None:
         """A file as a commit has it; `None` where that commit has none of this path."""
+        ...
+
+    async def files_naming(self, pull_request: PullRequest, names: Sequence[str], *, most: int) -> Mapping[str, str]:
+        """Texts of source files of the head commit in which these names stand, by path, as `CodeIndex` of
+        `tidemill.review` says."""
         ...
 
     async def comments(self, key: PullRequestKey) -> Sequence[ForgeComment]:

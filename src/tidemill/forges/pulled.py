@@ -1,12 +1,13 @@
 """What the real forges' adapters share: a change and its files by git, and the project's address."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 from urllib.parse import quote
 
 from tidemill.core.change import ChangeSet
 from tidemill.core.errors import Conflict, NotFound
 from tidemill.core.pull_request import PullRequest, PullRequestKey
+from tidemill.forges.code_search import GitCodeIndex
 from tidemill.forges.copies import Copies
 from tidemill.forges.local_git import change_between, file_at
 from tidemill.settings import ReviewSettings
@@ -57,6 +58,13 @@ class PulledChanges:
         project = pull_request.key.project.path
         git = await self._copies.with_commits(self._url(project), (commit,), lambda: self._header(project))
         return await file_at(git, commit, path, max_bytes=LARGEST_FILE)
+
+    async def files_naming(self, pull_request: PullRequest, names: Sequence[str], *, most: int) -> Mapping[str, str]:
+        """See `Forge.files_naming`."""
+        project = pull_request.key.project.path
+        commit = pull_request.head
+        git = await self._copies.with_commits(self._url(project), (commit,), lambda: self._header(project))
+        return await GitCodeIndex(git, commit).files_naming(names, most=most)
 
     async def _check_head(self, pull_request: PullRequest) -> None:
         now = await self._heads.head(pull_request.key)

@@ -5,13 +5,14 @@ forge refuses is refused, and what can go wrong on the way does, on command.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from tidemill.core.change import ChangeSet
 from tidemill.core.errors import Conflict, NotAuthenticated, NotFound, NotPermitted, TooManyRequests, Unavailable
 from tidemill.core.pull_request import Check, ForgeComment, Position, PullRequest, PullRequestKey
+from tidemill.forges.code_search import GitCodeIndex
 from tidemill.forges.git_process import Git
 from tidemill.forges.local_git import change_between, file_at
 from tidemill.forges.port import Refused
@@ -101,6 +102,12 @@ class ScriptedForge:
         repository = self.site.project(pull_request.key.project.path).repository
         await repository.commit_of(commit)
         return await file_at(Git(repository.folder), commit, path, max_bytes=_MOST_FILE_BYTES)
+
+    async def files_naming(self, pull_request: PullRequest, names: Sequence[str], *, most: int) -> Mapping[str, str]:
+        """See `Forge.files_naming`."""
+        await self._meet("files_naming")
+        git = Git(self.site.project(pull_request.key.project.path).repository.folder)
+        return await GitCodeIndex(git, pull_request.head).files_naming(names, most=most)
 
     async def comments(self, key: PullRequestKey) -> Sequence[ForgeComment]:
         """See `Forge.comments`."""
