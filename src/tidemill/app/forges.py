@@ -1,14 +1,82 @@
 """Forges, and what their webhooks deliver."""
 
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+
 from tidemill.core.clock import system_clock
 from tidemill.flows.deliveries import Deliveries
+from tidemill.forges.copies import Copies
+from tidemill.forges.gitea import Gitea
+from tidemill.forges.github import PUBLIC_API, PUBLIC_SITE, GitHub
+from tidemill.forges.github_tokens import AppTokens, FixedToken, Tokens
+from tidemill.forges.gitlab import GitLab
+from tidemill.forges.port import Forge
+from tidemill.forges.rest import Rest
 from tidemill.jobs.port import Jobs
+from tidemill.outbound import Outbound
 from tidemill.protection.secrets import Secrets
 from tidemill.settings import Settings
+from tidemill.settings.forges import ForgeSettings
 from tidemill.store.database import Pool
 from tidemill.store.deliveries import DeliveryRepository
+
+SETTLE_SECONDS = 10.0
+_BASES = {"github": "/api/v3", "gitlab": "/api/v4", "gitea": "/api/v1"}
+
+
+@asynccontextmanager
+async def open_forges(settings: Settings, outbound: Outbound, secrets: Secrets) -> AsyncIterator[Mapping[str, Forge]]:
+    """The forges of the settings, by name. Their keys are asked for when they are first needed, not before."""
+    copies = copies_of(settings, outbound)
+    rests = {
+        name: Rest(name, api_base(one), outbound, timeout=one.timeout, clock=system_clock)
+        for name, one in settings.forges.items()
+    }
+    try:
+        yield {name: _forge(name, one, rests[name], secrets, copies) for name, one in settings.forges.items()}
+    finally:
+        for rest in rests.values():
+            await rest.aclose()
+
+
+def copies_of(settings: Settings, outbound: Outbound) -> Copies:
+    """The copies of the repositories behind pull requests."""
+    most = settings.knowledge.sources.max_repository_bytes
+    return Copies(settings.cache_dir / "pull-requests", outbound, most)
+
+
+def api_base(settings: ForgeSettings) -> str:
+    """Where a forge's API is."""
+    return PUBLIC_API if settings.site == PUBLIC_SITE else f"{settings.site}{_BASES[settings.kind]}"
+
+
+def tokens_of(settings: ForgeSettings, rest: Rest, secrets: Secrets) -> Tokens:
+    """Who Tidemill is on a GitHub."""
+    if settings.app_id is None:
+        return FixedToken(_reveal(secrets, settings.token_secret))
+    return AppTokens(rest, settings.app_id, _reveal(secrets, settings.app_key_secret), system_clock)
+
+
+def _forge(name: str, settings: ForgeSettings, rest: Rest, secrets: Secrets, copies: Copies) -> Forge:
+    if settings.kind == "github":
+        tokens = tokens_of(settings, rest, secrets)
+        return GitHub(name, settings.site, rest, tokens, copies, app=settings.app_id is not None)
+    make = GitLab if settings.kind == "gitlab" else Gitea
+    return make(name, settings.site, rest, _reveal(secrets, settings.token_secret), copies)
+
+
+def _reveal(secrets: Secrets, name: str | None) -> Callable[[], Awaitable[str]]:
+    async def reveal() -> str:
+        return (await secrets.reveal(name or "")).strip()
+
+    return reveal
 
 
 def deliveries_of(settings: Settings, pool: Pool, jobs: Jobs, secrets: Secrets) -> Deliveries:
     """What takes the deliveries of webhooks in."""
     return Deliveries(jobs, DeliveryRepository(pool), settings.forges, secrets, system_clock)
+
+
+def delivery_chores(deliveries: Deliveries) -> Iterator[tuple[float, Callable[[], Awaitable[object]]]]:
+    """What is done for deliveries now and then, and every how many seconds."""
+    yield SETTLE_SECONDS, deliveries.settle
