@@ -16,7 +16,7 @@ from tidemill.core.change import ChangeSet, Diff
 from tidemill.core.chat import ModelRequest
 from tidemill.core.deployment import Deployment, Task
 from tidemill.core.errors import InvalidInput, ModelNotFound, NotFound, TooLarge, Unavailable
-from tidemill.core.finding import Finding, Severity
+from tidemill.core.finding import Finding, Severity, Suggestion
 from tidemill.core.ids import new_id
 from tidemill.core.review import ReviewDeployments, ReviewState
 from tidemill.flows.review import ReviewFlow, ReviewStatus, Visibility, forget_changes
@@ -27,7 +27,9 @@ from tidemill.llm.recording import RecordedModel, TextPolicy
 from tidemill.llm.scripted import ScriptedAnswer, ScriptedModel
 from tidemill.review.asking import PAUSES, Asking
 from tidemill.review.commenter import Commenter
-from tidemill.review.engines import Engine, EngineFailed, EngineResult, ScriptedEngine, SecretsEngine
+from tidemill.review.engines import Engine, EngineFailed, EngineResult, RuffEngine, ScriptedEngine, SecretsEngine
+from tidemill.review.refiner import Refiner
+from tidemill.review.trying import Trying
 from tidemill.settings import ReviewSettings
 from tidemill.store.api_keys import ApiKeyRepository
 from tidemill.store.blobs import BlobStore
@@ -128,16 +130,19 @@ class Reviews:
             texts=TextPolicy(7),
             observe=lambda inference: None,
         )
+        asking = Asking(recorded, sleep=self._sleep)
+        parts_engines = tuple(engines) if engines is not None else default_engines()
         parts = ReviewParts(
             reviews=self.repository,
             blobs=BlobStore(folder),
-            engines=tuple(engines) if engines is not None else default_engines(),
-            commenter=Commenter(Asking(recorded, sleep=self._sleep), ShippedPrompts()),
+            engines=parts_engines,
+            commenter=Commenter(asking, ShippedPrompts()),
             deployments=deployments or current,
             settings=ReviewSettings(**settings),
             clock=lambda: self.now,
             observe=self.told.append,
             traces=Traces(10),
+            refiner=Refiner(asking, ShippedPrompts(), Trying(parts_engines)),
         )
         self.blobs = parts.blobs
         self.flow = ReviewFlow(self.jobs, parts, visibility or Alone())
@@ -228,6 +233,82 @@ async def test_a_review_broken_off_after_a_step_and_taken_up_again_ends_as_if_un
     assert {**told(status), "title": CHANGE.title} == told(undisturbed)
     assert [event.step for event in await reviews.flow.events(row.id, after=0)] == STEPS
     assert reviews.model.calls == 4, "an answer that was committed is not asked for again"
+
+
+REFINE = replace(DEPLOYMENT, task=Task.REVIEW_REFINE, prompt_version=ShippedPrompts().current("review.refine").version)
+REPLACED = {"first": 5, "last": 5, "lines": ['            return total / (order["count"] or 1)']}
+
+
+async def all_three(language: str | None = None) -> ReviewDeployments:
+    return ReviewDeployments(DEPLOYMENT, doubt=DOUBT, refine=REFINE)
+
+
+def is_refinement(request: ModelRequest) -> bool:
+    return "first" in str(request.options["response_format"])
+
+
+MENDS = ScriptedAnswer(json.dumps(REPLACED), match=is_refinement, repeat=True)
+UNUSED = "import os\n\n" + SOURCE
+
+
+@pytest.mark.parametrize("step", ["rank", "refine:0", "refine:1", "finish"])
+async def test_findings_get_lines_that_mend_them_once_and_each_names_who_wrote_them(
+    pool: Pool, tmp_path: Path, admin: Caller, step: str
+) -> None:
+    change = ChangeSet("t", None, None, diff_of("a.py", UNUSED), {"a.py": UNUSED})
+    script = [MENDS, ScriptedAnswer(comment(line=7), repeat=True)]
+    replaced = {**REPLACED, "first": 7, "last": 7}
+    script[0] = replace(MENDS, text=json.dumps(replaced))
+    reviews = Reviews(pool, tmp_path, script=script, engines=[RuffEngine()], deployments=all_three, stop_after=step)
+    with pytest.raises(Interrupted):
+        await reviews.review(admin, change)
+    [row] = await reviews.flow.latest(admin, limit=1)
+    await reviews.jobs.submit("review", str(row.id))
+    status = await reviews.flow.status(row.id, admin)
+    mended = {one.engine: one.suggestion for one in status.findings}
+    assert mended["ruff"] == Suggestion(1, 1, "", ("applies", "parses", "clears"))
+    assert mended["model"] == Suggestion(7, 7, REPLACED["lines"][0], ("applies", "parses"))
+    assert reviews.model.calls == 3, "a comment, a doubt and a refinement; ruff has lines of its own"
+    assert status.row.result is not None
+    deployed: Any = status.row.result["deployments"]
+    assert {name: one["task"] for name, one in deployed.items()} == {
+        "doubt": "review.comment",
+        "refine": "review.refine",
+    }
+
+
+async def test_a_comment_with_a_reason_against_it_is_not_shown_and_the_reason_is_kept(
+    pool: Pool, tmp_path: Path, admin: Caller
+) -> None:
+    wrong = ScriptedAnswer('{"reason": "count is never zero.", "verdict": "wrong"}', match=is_doubt, repeat=True)
+    unread = ScriptedAnswer("I think that", match=is_doubt, repeat=True)
+    for answer, reason in ((wrong, "the second pass: count is never zero."), (unread, "not doubted: ")):
+        async with pool.connection() as connection:
+            await connection.execute("DELETE FROM inferences")
+        reviews = Reviews(pool, tmp_path, script=lambda request, a=answer: a if is_doubt(request) else comment())
+        status = await reviews.review(admin)
+        assert {one.engine for one in status.findings} == {"one", "two"}
+        assert status.row.result is not None
+        rejected: Any = status.row.result["rejected"]
+        assert [one["reason"].startswith(reason) for one in rejected] == [True, True]
+
+
+async def test_a_hunk_that_only_moved_since_the_last_push_costs_no_call(
+    pool: Pool, tmp_path: Path, admin: Caller
+) -> None:
+    def at(line: int) -> ChangeSet:
+        before = "".join(f"import part{number}\n" for number in range(line - 1))
+        lines = SOURCE.splitlines()
+        body = "".join(f"+{one}\n" for one in lines)
+        diff = f"diff --git a/a.py b/a.py\n--- a/a.py\n+++ b/a.py\n@@ -{line - 1},0 +{line},{len(lines)} @@\n{body}"
+        return ChangeSet("t", None, None, diff, {"a.py": before + SOURCE})
+
+    first = await Reviews(pool, tmp_path, engines=[]).review(admin, at(10))
+    pushed = Reviews(pool, tmp_path, engines=[])
+    second = await pushed.review(admin, at(17))
+    assert pushed.model.calls == 0
+    assert [one.line for one in (*first.findings, *second.findings)] == [14, 21]
+    assert len({one.fingerprint for one in (*first.findings, *second.findings)}) == 1
 
 
 async def test_an_engine_that_fails_ends_the_review_with_its_sentence(

@@ -24,7 +24,10 @@ from tidemill.app.limits import limiting_of, limits_of
 from tidemill.app.models import chat_of, embedder_of, model_client, protection_of, serve_embeddings, serve_models
 from tidemill.app.prompts import prompts_of
 from tidemill.app.providers import outbound_of, provider_registry_of, providers_of
+from tidemill.app.pull_requests import Extras, pull_requests_of
 from tidemill.app.recovery import means_of
+from tidemill.app.reviews import refiner_of
+from tidemill.app.sandbox import sandbox_of
 from tidemill.app.search import cross_encoder_of, readers_of, search_of
 from tidemill.app.secrets import secrets_of
 from tidemill.app.sources import crawlers_of, repositories_of, sources_of, syncs_of
@@ -128,11 +131,16 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
         conversations = _conversations(settings, pool, chat, deployments, prompts)
         stack.push_async_callback(conversations.aclose)
         jobs = DurableJobs(database.url)
+        scratch = make_scratch_folder(settings.run_dir / "tmp")
+        engines, asking = default_engines(scratch), Asking(chat)
+        sandbox = sandbox_of(settings.sandbox)
+        stack.push_async_callback(sandbox.aclose)
         parts = ReviewParts(
             reviews=ReviewRepository(pool),
             blobs=blobs,
-            engines=default_engines(make_scratch_folder(settings.run_dir / "tmp")),
-            commenter=Commenter(Asking(chat), prompts),
+            engines=engines,
+            commenter=Commenter(asking, prompts),
+            refiner=refiner_of(settings, engines, asking, prompts, sandbox, scratch),
             deployments=deployments.for_review,
             settings=settings.review,
             clock=system_clock,
@@ -140,6 +148,8 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             traces=traces,
         )
         reviews = ReviewFlow(jobs, parts, accounts.people)
+        forges = await stack.enter_async_context(open_forges(settings, outbound, secrets))
+        pull_requests = pull_requests_of(settings, pool, jobs, reviews, forges, metrics, Extras())
         whole = WholeAnswers(
             chat, embedder, deployments, embedding_deployments, settings.embeddings.max_input_bytes, traces
         )
@@ -186,6 +196,7 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             embedding_deployments=embedding_deployments,
             runtime=runtime,
             reviews=reviews,
+            pull_requests=pull_requests,
             generation=generation,
             responses=responses,
             conversations=conversations,

@@ -1,6 +1,7 @@
 """The steps of a review in which a model is asked.
 
     comment:<n> ─ doubt:<n> … for each planned hunk, most necessary first
+    refine:<n> … for the findings that matter most
 
 Each is recorded, and none is asked twice: a step that ran to its end has its record, and an answer that was committed,
 for this review or for an earlier one with the same hunk, is looked up by what was asked.
@@ -12,13 +13,14 @@ from dataclasses import asdict
 from typing import Any, Protocol
 from uuid import UUID
 
-from tidemill.core.change import ChangeSet, Diff
+from tidemill.core.change import ChangeSet, Diff, Hunk
 from tidemill.core.deployment import Deployment
 from tidemill.core.finding import Finding
 from tidemill.core.hunk_context import HunkContext
 from tidemill.core.review_brief import ReviewBrief
 from tidemill.review.commenter import Commenter, HunkQuestion
 from tidemill.review.doubt import Doubt, dropped, survived
+from tidemill.review.refiner import MOST_OWN_FIXES, Refined, Refiner
 from tidemill.review.reports import finding_from_json, finding_json
 from tidemill.store.reviews import ReviewRepository
 
@@ -44,6 +46,7 @@ class ModelSteps:
         reviews: the rows, for the findings.
         stored: what is read.
         run_step: runs and records a step.
+        refiner: mends findings; `None` where nothing does.
         contexts: what is read beside each hunk, by its place in the diff.
     """
 
@@ -54,6 +57,7 @@ class ModelSteps:
         reviews: ReviewRepository,
         stored: Stored,
         run_step: RunStep,
+        refiner: Refiner | None = None,
         contexts: Callable[[int], Awaitable[HunkContext]] | None = None,
     ) -> None:
         self._id = review_id
@@ -61,6 +65,7 @@ class ModelSteps:
         self._reviews = reviews
         self._stored = stored
         self._run_step = run_step
+        self._refiner = refiner
         self._contexts = contexts
 
     async def comments(
@@ -102,6 +107,71 @@ class ModelSteps:
 
     def _bound_doubt(self, record: Record, deployment: Deployment, seconds: float) -> Callable[[], Awaitable[Record]]:
         return lambda: self._doubt(record, deployment, seconds)
+
+    async def refinements(
+        self, order: Sequence[str], deployment: Deployment | None, *, most: int, seconds: float
+    ) -> list[Record]:
+        """Looks for lines that mend findings, in this order.
+
+        An engine's own lines cost no question. A model is asked about `most` findings, while there is time.
+
+        Args:
+            order: fingerprints, what matters most first.
+            deployment: who is asked; `None` for nobody.
+            most: findings about which a model is asked.
+            seconds: what is left of the time budget.
+        """
+        refiner = self._refiner
+        if refiner is None:
+            return []
+        found = {one.fingerprint: one for one in await self._reviews.findings(self._id)}
+        records: list[Record] = []
+        room = {True: MOST_OWN_FIXES, False: 0 if deployment is None else most}
+        for number, fingerprint in enumerate(order):
+            finding = found.get(fingerprint)
+            left = seconds - sum(record["seconds"] for record in records)
+            if finding is None:
+                continue
+            has_own = "fix" in finding.details
+            if room[has_own] <= 0 or (left <= 0 and not has_own):
+                continue
+            room[has_own] -= 1
+            who = None if has_own else deployment
+            records.append(
+                await self._run_step(f"refine:{number}", "refine", self._bound_refine(refiner, finding, who, left))
+            )
+        return records
+
+    def _bound_refine(
+        self, refiner: Refiner, finding: Finding, deployment: Deployment | None, seconds: float
+    ) -> Callable[[], Awaitable[Record]]:
+        return lambda: self._refine(refiner, finding, deployment, seconds)
+
+    async def _refine(
+        self, refiner: Refiner, finding: Finding, deployment: Deployment | None, seconds: float
+    ) -> Record:
+        started = time.perf_counter()
+        _, diff, _ = await self._stored.read()
+        place = next((at for at, hunk in enumerate(diff.hunks) if _shows(hunk, finding)), None)
+        if place is None:
+            refined = Refined(finding.fingerprint, reason="its line is not part of the diff")
+        else:
+            refined = await refiner.refine(
+                await self.question(place),
+                diff,
+                finding,
+                deployment=deployment,
+                review_id=self._id,
+                seconds=seconds,
+            )
+        await self._reviews.refine(self._id, refined.finding(finding))
+        return {
+            "path": finding.path,
+            "line": finding.line,
+            "rule": f"{finding.engine} {finding.rule}",
+            **asdict(refined),
+            "seconds": _since(started),
+        }
 
     async def question(self, index: int) -> HunkQuestion:
         """What is known when a model is asked about one hunk."""
@@ -161,6 +231,10 @@ class ModelSteps:
             "verdicts": verdicts,
             "seconds": _since(started),
         }
+
+
+def _shows(hunk: Hunk, finding: Finding) -> bool:
+    return hunk.path == finding.path and any(line.new == finding.line for line in hunk.lines)
 
 
 def _since(started: float) -> float:

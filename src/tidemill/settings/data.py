@@ -25,6 +25,9 @@ class ReviewSettings(Section):
     max_file_bytes: int = Field(1_000_000, ge=1, description="A larger file is judged from its diff alone.")
     max_hunks: int = Field(6, ge=0, description="Hunks for which a model is asked, highest score first.")
     max_seconds: float = Field(300.0, gt=0, description="Time after which a model is asked for no further hunk.")
+    max_refinements: int = Field(
+        2, ge=0, description="Findings for which a model is asked for lines that mend them, the weightiest first."
+    )
     min_score: float = Field(0.3, ge=0, le=1, description="Hunks under this score are not put to a model.")
 
 

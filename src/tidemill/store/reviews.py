@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import LiteralString
+from typing import Any, LiteralString
 from uuid import UUID
 
-from tidemill.core.finding import Finding, Severity
+from tidemill.core.finding import Category, Finding, Severity, Suggestion, TraceStep
 from tidemill.core.json import Json
 from tidemill.core.review import ReviewState
 from tidemill.store.blobs import BlobStore
@@ -170,6 +170,10 @@ class ReviewRepository:
                 f.message,
                 f.quote,
                 json.dumps(f.details),
+                f.category,
+                f.confidence,
+                json.dumps([asdict(step) for step in f.trace]),
+                _suggested(f),
             )
             for f in findings
         ]
@@ -178,20 +182,28 @@ class ReviewRepository:
         async with self._pool.connection() as connection, connection.transaction():
             await connection.cursor().executemany(
                 "INSERT INTO review_findings (review_id, fingerprint, engine, rule, path, line, severity, title, "
-                "message, quote, details) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+                "message, quote, details, category, confidence, trace, suggestion) VALUES (%s, %s, %s, %s, %s, %s, %s, "
+                "%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
                 rows,
             )
+
+    async def refine(self, review_id: UUID, finding: Finding) -> None:
+        """Adds to a finding what mends it: its suggestion, and what its details say of that."""
+        await self._execute(
+            "UPDATE review_findings SET suggestion = %s, details = %s WHERE review_id = %s AND fingerprint = %s",
+            (_suggested(finding), json.dumps(finding.details), review_id, finding.fingerprint),
+        )
 
     async def findings(self, review_id: UUID) -> list[Finding]:
         """All findings of a review, in no particular order."""
         async with self._pool.connection() as connection:
             cursor = await connection.execute(
-                "SELECT engine, rule, path, line, severity, title, message, quote, fingerprint, details "
-                "FROM review_findings WHERE review_id = %s",
+                "SELECT engine, rule, path, line, severity, title, message, quote, fingerprint, details, category, "
+                "confidence, trace, suggestion FROM review_findings WHERE review_id = %s",
                 (review_id,),
             )
             rows = await cursor.fetchall()
-        return [Finding(**{**row, "severity": Severity(str(row["severity"]))}) for row in rows]  # type: ignore[arg-type]
+        return [_finding(row) for row in rows]
 
     async def add_event(self, review_id: UUID, step: str, kind: str, data: Mapping[str, Json], at: datetime) -> None:
         """Adds an event; a second one of the same step is not written."""
@@ -217,3 +229,20 @@ class ReviewRepository:
 
 def _review(row: dict[str, object]) -> ReviewRow:
     return ReviewRow(**{**row, "state": ReviewState(str(row["state"]))})  # type: ignore[arg-type]
+
+
+def _finding(row: dict[str, Any]) -> Finding:
+    suggestion = row["suggestion"]
+    return Finding(
+        **{
+            **row,
+            "severity": Severity(row["severity"]),
+            "category": Category(row["category"]),
+            "trace": tuple(TraceStep(**step) for step in row["trace"]),
+            "suggestion": suggestion and Suggestion(**{**suggestion, "verified": tuple(suggestion["verified"])}),
+        }
+    )
+
+
+def _suggested(finding: Finding) -> str | None:
+    return None if finding.suggestion is None else json.dumps(asdict(finding.suggestion))

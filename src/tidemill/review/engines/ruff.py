@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tidemill.core.finding import Category, Severity
+from tidemill.core.json import Json
 from tidemill.review import rules
 from tidemill.review.engines.files import FileEngine
 from tidemill.review.engines.port import Reading
@@ -74,7 +75,13 @@ def _remark(row: Mapping[str, Any], code: str, path: str, line: int) -> Remark:
         severity=severity,
         title="Syntax error" if code == "invalid-syntax" else name.replace("-", " ").capitalize(),
         message=str(row["message"]).rstrip(".") + ".",
-        details={"url": row["url"]} if row.get("url") else {},
+        details={**({"url": row["url"]} if row.get("url") else {}), **_fix(row)},
         category=Category.MAINTAINABILITY if severity is Severity.INFO else Category.CORRECTNESS,
         confidence=0.9,
     )
+
+
+def _fix(row: Mapping[str, Any]) -> Mapping[str, Json]:
+    """ruff's own edits, where it says that they change nothing else."""
+    fix = row.get("fix") or {}
+    return {"fix": fix["edits"]} if fix.get("applicability") == "safe" else {}
