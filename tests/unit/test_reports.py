@@ -86,6 +86,7 @@ def test_json_is_the_documented_shape_and_reads_back_the_same() -> None:
     assert list(document) == [
         *("schema_version", "id", "title", "base", "head", "state", "worst_severity", "findings", "hunks", "skipped"),
         *("notes", "rejected", "timings", "engines", "deployment", "error", "folded", "deployments"),
+        "gates",
     ]
     assert list(document["hunks"][0]) == [
         *("path", "index", "start", "end", "score", "signals", "asked", "reason", "model_opinion")
@@ -162,7 +163,9 @@ def test_sarif_has_a_run_for_each_engine_and_results_that_code_hosts_can_match()
 
 
 def test_every_format_renders_an_empty_review() -> None:
-    assert {name for name, render in RENDERERS.items() if render(EMPTY)} == {"text", "markdown", "json", "sarif"}
+    assert {name for name, render in RENDERERS.items() if render(EMPTY)} == {
+        *("text", "markdown", "json", "sarif", "gitlab"),
+    }
 
 
 def test_fail_on_compares_with_the_worst_finding() -> None:

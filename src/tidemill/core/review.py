@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from tidemill.core.deployment import Deployment
 from tidemill.core.finding import Finding, Necessity, Severity
+from tidemill.core.gate import GateReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +100,9 @@ class ReviewResult:
         engines: each engine's version, by name.
         deployment: the exact model, adapter and prompt that were asked; `None` without a model.
         error: why the review failed, for a person, where it did.
-        folded: comments of the model beyond the most that are shown; for a folded list.
+        folded: findings and comments that are less severe, or more, than the policy would show; for a folded list.
         deployments: what else was asked, by what for: `doubt` (the second pass), `refine`, `necessity`.
+        gates: what the repository's quality gates came to; `None` where they were not asked for.
     """
 
     id: str
@@ -119,6 +121,7 @@ class ReviewResult:
     error: str | None = None
     folded: tuple[Finding, ...] = ()
     deployments: Mapping[str, Deployment] = field(default_factory=dict)
+    gates: GateReport | None = None
 
     @property
     def worst_severity(self) -> Severity | None:

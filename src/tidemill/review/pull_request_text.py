@@ -153,7 +153,8 @@ def gate_table(report: GateReport, language: str) -> list[str]:
     for gate in report.gates:
         if not gate.holds and gate.places:
             lines += ["", f"**{gate.name.value}**", ""]
-            lines += [f"- {code_span(f'{one.path}:{one.line}')} {escape(one.text)}" for one in gate.places]
+            lines += [f"- {code_span(one.where)} {escape(one.text)}" for one in gate.places]
+            lines += [f"- {word(language, 'more', n=gate.more)}"] if gate.more else []
     return lines
 
 

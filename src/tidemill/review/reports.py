@@ -12,7 +12,10 @@ from tidemill.core.deployment import deployment_from_json, deployment_json
 from tidemill.core.finding import Category, Finding, Necessity, Severity, Suggestion, TraceStep
 from tidemill.core.json import JsonObject
 from tidemill.core.review import ReadHunk, Rejected, ReviewResult, ReviewState, SkippedFile, by_weight
+from tidemill.review.gates.table import gates_from_json, gates_json, gates_text
+from tidemill.review.gitlab_report import render_gitlab
 from tidemill.review.markdown import code_span, escape, one_line
+from tidemill.review.pull_request_text import gate_table
 from tidemill.review.sarif import sarif_document
 
 SCHEMA_VERSION = 1
@@ -79,6 +82,7 @@ def result_json(result: ReviewResult) -> JsonObject:
         "error": result.error,
         "folded": [finding_json(finding) for finding in result.folded],
         "deployments": {name: deployment_json(one) for name, one in result.deployments.items()},
+        "gates": gates_json(result.gates) if result.gates is not None else None,
     }
 
 
@@ -130,6 +134,7 @@ def result_from_json(document: Mapping[str, Any]) -> ReviewResult:
         error=document["error"],
         folded=tuple(finding_from_json(finding) for finding in document.get("folded", ())),
         deployments={name: deployment_from_json(one) for name, one in document.get("deployments", {}).items()},
+        gates=gates_from_json(document["gates"]) if document.get("gates") else None,
     )
 
 
@@ -157,9 +162,22 @@ def render_text(result: ReviewResult) -> str:
         lines += [f"The review failed: {result.error}", ""]
     for finding in by_weight(result.findings):
         lines += _finding_text(finding)
-    lines += [_summary(result), *_reading(result)]
+    lines += [*_folded_text(result.folded), _summary(result), *_reading(result)]
     lines += [f"Note: {note}" for note in result.notes]
+    if result.gates is not None:
+        lines += ["", *gates_text(result.gates)]
     return "\n".join(lines) + "\n"
+
+
+def _folded_text(folded: Sequence[Finding]) -> list[str]:
+    if not folded:
+        return []
+    lines = [
+        f"  {finding.severity.value:<8} {one_line(finding.path)}:{finding.line}  "
+        f"[{finding.engine} {finding.rule}] {one_line(finding.title)}"
+        for finding in by_weight(tuple(folded))
+    ]
+    return [f"And, folded by the repository's policy, {_count(len(folded), 'finding')}:", *lines, ""]
 
 
 def _finding_text(finding: Finding) -> list[str]:
@@ -229,12 +247,23 @@ def render_markdown(result: ReviewResult) -> str:
         lines += [f"### {code_span(path)}", ""]
         lines += [_finding_markdown(finding) for finding in findings if finding.path == path]
         lines.append("")
+    lines += _folded_markdown(result.folded)
+    if result.gates is not None:
+        lines += ["### Gates", "", *gate_table(result.gates, "en"), ""]
     lines += ["<details><summary>How this review was made</summary>", ""]
     lines += [f"- {escape(line.strip())}" for line in _reading(result)]
     lines += [f"- {escape(note)}" for note in result.notes]
     lines += ["", "</details>"]
     lines += _score_table(result.hunks)
     return "\n".join(lines) + "\n"
+
+
+def _folded_markdown(folded: Sequence[Finding]) -> list[str]:
+    if not folded:
+        return []
+    summary = f"{_count(len(folded), 'finding')} folded by the repository's policy"
+    lines = [_finding_markdown(finding) for finding in by_weight(tuple(folded))]
+    return [f"<details><summary>{summary}</summary>", "", *lines, "", "</details>", ""]
 
 
 def _finding_markdown(finding: Finding) -> str:
@@ -292,6 +321,7 @@ RENDERERS: Mapping[str, Callable[[ReviewResult], str]] = {
     "markdown": render_markdown,
     "json": render_json,
     "sarif": render_sarif,
+    "gitlab": render_gitlab,
 }
 """By the name of the format."""
 
