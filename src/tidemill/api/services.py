@@ -15,6 +15,7 @@ from tidemill.files.service import Files
 from tidemill.flows.data import DataServices
 from tidemill.flows.deliveries import Deliveries
 from tidemill.flows.generation_services import GenerationServices
+from tidemill.flows.pull_request import PullRequestFlow
 from tidemill.flows.questions import Questions
 from tidemill.flows.responses import Responses
 from tidemill.flows.review import ReviewFlow
@@ -54,6 +55,7 @@ class Services:
     embedding_deployments: EmbeddingDeployments
     runtime: LocalRuntime
     reviews: ReviewFlow
+    pull_requests: PullRequestFlow
     generation: GenerationServices
     responses: Responses
     conversations: Conversations

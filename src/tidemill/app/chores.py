@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from tidemill.api.services import Services
 from tidemill.app.database import Database
 from tidemill.app.generation import generation_chores
+from tidemill.app.pull_requests import pull_request_chores
 from tidemill.app.sources import sync_chores
 from tidemill.core.errors import TidemillError
 from tidemill.flows.metrics import PUBLISH_SECONDS, MetricsPage
@@ -45,7 +46,11 @@ def chores_of(
     yield _regularly(USES_SECONDS, services.accounts.keys.write_uses)
     yield _regularly(PUBLISH_SECONDS, page.publish)
     yield _regularly(CACHE_SECONDS, services.answers.tend)
-    for seconds, work in (*generation_chores(services.generation), *sync_chores(services.syncs)):
+    for seconds, work in (
+        *generation_chores(services.generation),
+        *sync_chores(services.syncs),
+        *pull_request_chores(services.pull_requests),
+    ):
         yield _regularly(seconds, work)
     if database.embedded is not None:
         embedded = database.embedded

@@ -1,9 +1,9 @@
 """Work on pull requests: claimed once for each cause, done durably, put off while a forge is away."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from tidemill.core.errors import NotFound
@@ -134,6 +134,10 @@ class PullRequestFlow:
     async def feedback(self, review_id: UUID) -> list[CommentFeedback]:
         """What became of a review's comments; ask first whether the caller may see the review."""
         return await self._parts.placed.feedback_of_review(review_id)
+
+    def all_feedback(self, *, since: datetime | None) -> AsyncIterator[CommentFeedback]:
+        """What became of all comments since a time, oldest first."""
+        return self._parts.placed.all_feedback(since=since)
 
     async def settle(self) -> None:
         """Takes up what waited for its forge, what was stranded, and what never got a workflow."""

@@ -118,6 +118,12 @@ class Metrics:
             "tidemill_http_request_duration_seconds", "Time until the response's last byte.", ["route"]
         )
         self._reviews = self._counter("tidemill_reviews", "Reviews that ended.", ["state"])
+        self._pull_requests = self._counter(
+            "tidemill_pull_request_runs", "Work on pull requests that ended.", ["kind", "state"]
+        )
+        self._comments = self._counter(
+            "tidemill_review_comments", "Inline comments, by what became of them.", ["result"]
+        )
         self._syncs = self._counter("tidemill_syncs", "Syncs of sources that ended.", ["state"])
         self._models = self._gauge("tidemill_model_memory_bytes", "Resident memory of a loaded model.", ["model"])
         self._queue = self._gauge("tidemill_queue_depth", "Requests that wait for a local model.", ["model"])
@@ -194,6 +200,14 @@ class Metrics:
     def observe_review(self, state: str) -> None:
         """One review that ended in this state."""
         self._reviews.labels(state).inc()
+
+    def observe_pull_request(self, kind: str, state: str) -> None:
+        """One piece of work on a pull request that ended in this state."""
+        self._pull_requests.labels(kind, state).inc()
+
+    def observe_comments(self, result: str, number: int) -> None:
+        """So many inline comments that were posted, refused by their forge, or resolved as fixed."""
+        self._comments.labels(result).inc(number)
 
     def observe_sync(self, state: str) -> None:
         """One sync that ended in this state."""
