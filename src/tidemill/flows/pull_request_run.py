@@ -22,6 +22,7 @@ from tidemill.core.pull_request import ForgeComment, PullRequest, PullRequestSta
 from tidemill.core.review import ReviewState
 from tidemill.core.review_brief import EarlierComment, EarlierState, ReviewBrief, Stated, brief_from_json, brief_json
 from tidemill.core.review_policy import ReviewPolicy
+from tidemill.flows.pull_request_code import surrounded
 from tidemill.flows.pull_request_commands import Commands
 from tidemill.flows.pull_request_outcomes import Outcomes
 from tidemill.flows.pull_request_parts import (
@@ -213,6 +214,7 @@ class PullRequestRun:
             change = await work.forge.change(now, parts.settings)
         except Conflict as moved:
             raise Unavailable(moved.message) from moved  # the next look at the pull request sees its new head
+        change = await surrounded(change, work.forge, now)
         paths = [file.path for file in parse_diff(change.diff).files]
         quotes = {one.finding.fingerprint: one.finding.quote for one in await parts.placed.of(work.row.id)}
         brief = ReviewBrief(

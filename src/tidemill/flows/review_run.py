@@ -40,8 +40,10 @@ from tidemill.flows.review_engines import EngineRuns
 from tidemill.flows.review_model import ModelSteps
 from tidemill.jobs.port import Steps
 from tidemill.review.commenter import Commenter
+from tidemill.review.context import Symbols, hunk_context, symbols_of
 from tidemill.review.duplicates import unsaid
 from tidemill.review.engines import Engine
+from tidemill.review.necessity import shipped_model
 from tidemill.review.ranking import rank
 from tidemill.review.refiner import Refiner
 from tidemill.review.reports import result_json
