@@ -10,6 +10,7 @@ from tidemill.core.change import ChangeSet, Diff
 from tidemill.core.finding import Finding
 from tidemill.core.ids import new_id
 from tidemill.core.review import ReviewResult, ReviewState, by_weight
+from tidemill.review.duplicates import unsaid
 from tidemill.review.engines import (
     BanditEngine,
     Engine,
@@ -23,8 +24,16 @@ from tidemill.settings import ReviewSettings
 
 
 def default_engines(folder: Path | None = None) -> tuple[Engine, ...]:
-    """The engines of every review; their private copies of the code go under `folder`, the system's own if `None`."""
-    return (RuffEngine(folder=folder), BanditEngine(folder=folder), SemgrepEngine(folder=folder), SecretsEngine())
+    """The engines of every review; their private copies of the code go under `folder`, the system's own if `None`.
+
+    Of what two find in one line, the earlier one's finding is kept.
+    """
+    return (
+        SecretsEngine(),
+        SemgrepEngine(folder=folder),
+        BanditEngine(folder=folder),
+        RuffEngine(folder=folder),
+    )
 
 
 async def run_engines(
@@ -50,8 +59,10 @@ async def run_engines(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    findings = by_weight([finding for result in results for finding in result.findings])
-    return findings, tuple(note for result in results for note in result.notes), timings
+    findings: list[Finding] = []
+    for result in results:
+        findings += unsaid(result.findings, findings)
+    return by_weight(findings), tuple(note for result in results for note in result.notes), timings
 
 
 async def review_without_model(

@@ -1,5 +1,6 @@
 """Turns what an engine or a model says about a line into a `Finding` with a quote and a lasting fingerprint."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from tidemill.core.json import Json
 
 _LONGEST_QUOTE = 500
 """Characters of a line that a finding quotes."""
+_LITERAL = re.compile(r"""(["'`])([^"'`…])[^"'`…]{5,}\1""")
+"""A text between quotation marks that is long enough to be a secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +97,23 @@ def place_on(engine: str, remarks: Sequence[Remark], texts: LineTexts) -> list[F
                 severity=remark.severity,
                 title=remark.title,
                 message=mask(remark.message),
-                quote=mask(text)[:_LONGEST_QUOTE],
+                quote=_hidden(remark, text),
                 fingerprint=digest(engine, *key, str(seen[key])),
                 details=remark.details,
                 category=remark.category,
                 confidence=remark.confidence,
                 trace=tuple(
-                    TraceStep(step.role, step.path, step.line, mask(step.code)[:_LONGEST_QUOTE])
-                    for step in remark.trace
+                    TraceStep(step.role, step.path, step.line, _hidden(remark, step.code)) for step in remark.trace
                 ),
             )
         )
         seen[key] += 1
     return found
+
+
+def _hidden(remark: Remark, text: str) -> str:
+    """A line as it may be shown: without its credentials, and without its literals where one of them is the secret."""
+    shown = mask(text)
+    if remark.category is Category.HARDCODED_SECRET:
+        shown = _LITERAL.sub(lambda match: f"{match[1]}{match[2]}…{match[1]}", shown)
+    return shown[:_LONGEST_QUOTE]
