@@ -78,13 +78,15 @@ def check_nothing_twice(hub: Hub, review: str, asked: list[str], *, kills: int =
         "SELECT request_hash, count(*) AS times FROM inferences WHERE status = 'ok' AND cache_tier IS NULL "
         "GROUP BY request_hash",
     )
-    assert len(committed) == 3
+    assert len(committed) == QUESTIONS
     assert {row["times"] for row in committed} == {1}
-    assert len(asked) <= 3 + kills, "only an answer that was under way at a kill may be asked for again"
+    assert len(asked) <= QUESTIONS + kills, "only an answer that was under way at a kill may be asked for again"
 
 
+QUESTIONS = 3 + 2
+"""A comment for each hunk, and the most refinements."""
 SLOTS_TAKEN = "SELECT objid FROM pg_locks WHERE locktype = 'advisory' AND classid = 7304 AND granted"
-STEPS = ["begin", "engine:ruff", "engine:bandit", "engine:secrets", "plan", "comment:0", "comment:1"]
+STEPS = ["begin", "engine:ruff", "engine:bandit", "engine:secrets", "plan", "comment:0", "comment:1", "rank"]
 
 
 def test_a_review_whose_hub_is_killed_after_every_step_ends_as_if_it_had_not_been(folder: Path) -> None:
