@@ -1,6 +1,6 @@
 """The steps of one review.
 
-    begin ─ engine:<name>… ─ plan ─ comment:<n> ─ doubt:<n>… ─ rank ─ finish → done
+    begin ─ engine:<name>… ─ plan ─ comment:<n> ─ doubt:<n>… ─ rank ─ refine:<n>… ─ finish → done
                 any step's error ─ fail → failed
 
 Each is recorded when it ends. The order follows from what is recorded alone: the engines, the budget and the
@@ -18,11 +18,13 @@ from typing import Any, cast
 from uuid import UUID
 
 from tidemill.analysis.diff import parse_diff
+from tidemill.analysis.necessity import NecessityModel
 from tidemill.core.change import ChangeSet, Diff
 from tidemill.core.clock import Clock
 from tidemill.core.deployment import deployment_from_json, deployment_json
 from tidemill.core.errors import NotFound, TidemillError
 from tidemill.core.finding import Necessity
+from tidemill.core.hunk_context import HunkContext
 from tidemill.core.json import Json
 from tidemill.core.review import (
     ReadHunk,
@@ -38,9 +40,12 @@ from tidemill.flows.review_engines import EngineRuns
 from tidemill.flows.review_model import ModelSteps
 from tidemill.jobs.port import Steps
 from tidemill.review.commenter import Commenter
+from tidemill.review.context import Symbols, hunk_context, symbols_of
 from tidemill.review.duplicates import unsaid
 from tidemill.review.engines import Engine
+from tidemill.review.necessity import shipped_model
 from tidemill.review.ranking import rank
+from tidemill.review.refiner import Refiner
 from tidemill.review.reports import result_json
 from tidemill.review.selection import plan
 from tidemill.settings import ReviewSettings
@@ -71,6 +76,8 @@ class ReviewParts:
         deployments: gives what a model's questions are put to now; its prompts are in the language `en` or `vi`, or in
             that of the settings for `None`.
         settings: limits and budget.
+        refiner: mends findings; `None` where nothing does.
+        necessity: gives the model that scores hunks now.
         clock: gives times.
         observe: is told the state in which a review ended.
         traces: keeps what was done for a review.
@@ -85,6 +92,8 @@ class ReviewParts:
     clock: Clock
     observe: Callable[[str], None]
     traces: Traces
+    refiner: Refiner | None = None
+    necessity: Callable[[], NecessityModel] = shipped_model
 
 
 class StepFailed(Exception):
@@ -100,7 +109,10 @@ class ReviewRun:
         self._id = review_id
         self._engines = EngineRuns(parts.engines)
         self._read: tuple[ChangeSet, Diff, ReviewBrief] | None = None
-        self._model = ModelSteps(review_id, parts.commenter, parts.reviews, self, self._step)
+        self._symbols: Symbols | None = None
+        self._model = ModelSteps(
+            review_id, parts.commenter, parts.reviews, self, self._step, parts.refiner, self._context
+        )
 
     async def run(self) -> None:
         """All steps, to the review's end, on behalf of the request that asked for it, in a trace of the review's id."""
@@ -127,7 +139,9 @@ class ReviewRun:
         planned = await self._step("plan", "planned", self._plan)
         comments = await self._comments(begun, planned) if begun["with_model"] else []
         ranked = await self._step("rank", "ranked", self._rank)
-        await self._step("finish", "finished", lambda: self._finish(begun, reports, planned, comments, ranked))
+        comments_seconds = sum(answer["seconds"] for answer in comments)
+        refined = await self._refinements(begun, ranked, begun["max_seconds"] - comments_seconds)
+        await self._step("finish", "finished", lambda: self._finish(begun, reports, planned, comments, ranked, refined))
 
     async def _comments(self, begun: Record, planned: Record) -> list[Record]:
         """What a model says of the planned hunks, most necessary first, within the time budget."""
@@ -139,6 +153,16 @@ class ReviewRun:
             comment=deployment_from_json(begun["deployment"]),
             doubt=deployment_from_json(doubt) if doubt else None,
             max_seconds=begun["max_seconds"],
+        )
+
+    async def _refinements(self, begun: Record, ranked: Record, seconds: float) -> list[Record]:
+        """Lines that mend what matters most; without a model, those that the engines have themselves."""
+        refine = begun.get("deployments", {}).get("refine")
+        return await self._model.refinements(
+            ranked["order"],
+            deployment_from_json(refine) if refine else None,
+            most=begun.get("max_refinements", 0),
+            seconds=seconds,
         )
 
     async def _step(self, name: str, kind: str, work: Callable[[], Awaitable[Record]]) -> Record:
@@ -198,6 +222,7 @@ class ReviewRun:
             "with_model": row.with_model,
             "request_id": row.request_id,
             "max_seconds": self._parts.settings.max_seconds,
+            "max_refinements": self._parts.settings.max_refinements,
             "deployment": deployment_json(asked.comment) if asked else None,
             "deployments": {name: deployment_json(one) for name, one in others.items() if one is not None},
             "engines": {engine.name: engine.version for engine in self._parts.engines},
@@ -211,15 +236,34 @@ class ReviewRun:
 
     async def _plan(self) -> Record:
         row = await self._row()
-        change, diff = await self._change()
+        change, diff, brief = await self.read()
         found = await self._parts.reviews.findings(self._id)
         settings = self._parts.settings
-        chosen = await asyncio.to_thread(plan, change, diff, found, settings, with_model=row.with_model)
+        necessity = await asyncio.to_thread(self._parts.necessity)
+        chosen = await asyncio.to_thread(
+            lambda: plan(
+                change,
+                diff,
+                found,
+                settings,
+                with_model=row.with_model,
+                policy=brief.policy,
+                necessity=necessity,
+            )
+        )
         return {
+            "necessity": necessity.version,
             "asked": sum(hunk.asked for hunk in chosen.hunks),
             "hunks": [asdict(hunk) for hunk in chosen.hunks],
             "skipped": [asdict(file) for file in chosen.skipped],
         }
+
+    async def _context(self, index: int) -> HunkContext:
+        """What is read beside a hunk, by its place in the diff."""
+        change, diff = await self._change()
+        if self._symbols is None:
+            self._symbols = await asyncio.to_thread(symbols_of, change)
+        return await asyncio.to_thread(hunk_context, self._symbols, diff.hunks[index])
 
     async def _rank(self) -> Record:
         """What is said first, and which comments of the model go to the folded list."""
@@ -237,6 +281,7 @@ class ReviewRun:
         planned: Record,
         comments: Sequence[Record],
         ranked: Record,
+        refined: Sequence[Record],
     ) -> Record:
         row = await self._row()
         now = self._parts.clock()
@@ -255,6 +300,7 @@ class ReviewRun:
             timings={
                 **{name: report["seconds"] for name, report in reports.items()},
                 "model": round(sum(answer["seconds"] for answer in comments), 3),
+                "refine": round(sum(one["seconds"] for one in refined), 3),
                 "total": round((now - row.created_at).total_seconds(), 3),
             },
             engines=begun["engines"],
