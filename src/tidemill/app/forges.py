@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from tidemill.core.clock import system_clock
 from tidemill.flows.deliveries import Deliveries
+from tidemill.flows.deliveries import Secrets as Tellers
 from tidemill.forges.copies import Copies
 from tidemill.forges.gitea import Gitea
 from tidemill.forges.github import PUBLIC_API, PUBLIC_SITE, GitHub
@@ -33,7 +34,7 @@ async def open_forges(settings: Settings, outbound: Outbound, secrets: Secrets) 
         for name, one in settings.forges.items()
     }
     try:
-        yield {name: _forge(name, one, rests[name], secrets, copies) for name, one in settings.forges.items()}
+        yield {name: forge_of(name, one, rests[name], secrets, copies) for name, one in settings.forges.items()}
     finally:
         for rest in rests.values():
             await rest.aclose()
@@ -50,14 +51,15 @@ def api_base(settings: ForgeSettings) -> str:
     return PUBLIC_API if settings.site == PUBLIC_SITE else f"{settings.site}{_BASES[settings.kind]}"
 
 
-def tokens_of(settings: ForgeSettings, rest: Rest, secrets: Secrets) -> Tokens:
+def tokens_of(settings: ForgeSettings, rest: Rest, secrets: Tellers) -> Tokens:
     """Who Tidemill is on a GitHub."""
     if settings.app_id is None:
         return FixedToken(_reveal(secrets, settings.token_secret))
     return AppTokens(rest, settings.app_id, _reveal(secrets, settings.app_key_secret), system_clock)
 
 
-def _forge(name: str, settings: ForgeSettings, rest: Rest, secrets: Secrets, copies: Copies) -> Forge:
+def forge_of(name: str, settings: ForgeSettings, rest: Rest, secrets: Tellers, copies: Copies) -> Forge:
+    """The adapter of one forge."""
     if settings.kind == "github":
         tokens = tokens_of(settings, rest, secrets)
         return GitHub(name, settings.site, rest, tokens, copies, app=settings.app_id is not None)
@@ -65,7 +67,7 @@ def _forge(name: str, settings: ForgeSettings, rest: Rest, secrets: Secrets, cop
     return make(name, settings.site, rest, _reveal(secrets, settings.token_secret), copies)
 
 
-def _reveal(secrets: Secrets, name: str | None) -> Callable[[], Awaitable[str]]:
+def _reveal(secrets: Tellers, name: str | None) -> Callable[[], Awaitable[str]]:
     async def reveal() -> str:
         return (await secrets.reveal(name or "")).strip()
 
