@@ -19,6 +19,7 @@ COMMANDS = {
     "up": ("tidemill.cli.up:up", "Start the hub, with its database and worker, until Ctrl-C."),
     "worker": ("tidemill.cli.up:worker", "Run a further worker beside a hub."),
     "review": ("tidemill.cli.review:review", "Review a commit, a range or what is staged."),
+    "policy": ("tidemill.cli.policy:app", "Check how a repository wants to be reviewed."),
     "chat": ("tidemill.cli.chat:chat", "Ask a model."),
     "embed": ("tidemill.cli.embed:embed", "Turn texts into vectors."),
     "ask": ("tidemill.cli.ask:ask", "Ask your documents."),

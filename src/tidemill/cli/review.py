@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,8 +16,12 @@ from tidemill.core.change import ChangeSet
 from tidemill.core.errors import InvalidInput, TidemillError
 from tidemill.core.finding import Severity
 from tidemill.core.review import ReviewResult
+from tidemill.core.review_policy import ReviewPolicy
+from tidemill.flows.local_review import local_gates, local_policy
+from tidemill.flows.surroundings import surrounded_locally
 from tidemill.forges.local_git import read_change
 from tidemill.review.offline import default_engines, review_without_model
+from tidemill.review.policy_filter import unfolded, with_policy
 from tidemill.review.reports import RENDERERS, fails_at, result_from_json
 from tidemill.settings import Settings, load_settings
 
@@ -28,6 +33,7 @@ class Format(StrEnum):
     JSON = "json"
     MARKDOWN = "markdown"
     SARIF = "sarif"
+    GITLAB = "gitlab"
 
 
 def review(
@@ -44,26 +50,68 @@ def review(
     fail_on: Annotated[
         Severity | None, typer.Option(help="Exit with 1 when a finding is as severe as this, or more.")
     ] = None,
+    gates: Annotated[
+        bool, typer.Option("--gates", help="Hold the change against its quality gates; exit with 1 when one fails.")
+    ] = False,
+    coverage: Annotated[
+        Path | None, typer.Option(help="A coverage report, Cobertura's XML or LCOV, for the gates.")
+    ] = None,
+    advisories: Annotated[
+        Path | None, typer.Option(help="Advisories in OSV's form (JSON, JSONL or zip), for the gates.")
+    ] = None,
+    report: Annotated[
+        list[str] | None, typer.Option(metavar="FORMAT=FILE", help="Write the review to a file, too; repeatable.")
+    ] = None,
 ) -> None:
     """Review a change: engines on the changed lines first, then the model on the hunks that deserve it most."""
     if staged and revision is not None:
         raise InvalidInput("Give either a revision or --staged, not both.")
+    reports = [_report(one) for one in report or ()]
     settings = load_settings()
     change = asyncio.run(read_change(repo, revision, staged=staged, limits=settings.review))
+    policy = asyncio.run(local_policy(repo, change))
     if model:
+        change = asyncio.run(surrounded_locally(change, repo))
         with hub(settings) as client:
             result = review_on_hub(client, change, quiet=output is not Format.TEXT or as_json)
+        result = result if policy is None else with_policy(result, policy)
     else:
-        result = review_here(settings, change)
-    text = RENDERERS[Format.JSON if as_json else output](result)
-    sys.stdout.write(text if text.endswith("\n") else text + "\n")
-    if fail_on is not None and fails_at(result, fail_on):
+        result = review_here(settings, change, policy)
+    if gates or coverage or advisories:
+        asked, found = policy or ReviewPolicy(), unfolded(result).findings
+        work = local_gates(repo, change, found, asked, coverage=coverage, advisories=advisories)
+        result = replace(result, gates=asyncio.run(work))
+    sys.stdout.write(rendered(result, Format.JSON if as_json else output))
+    for form, file in reports:
+        _write(file, rendered(result, form))
+    severe = fail_on is not None and fails_at(unfolded(result), fail_on)
+    if severe or (result.gates is not None and not result.gates.holds):
         raise typer.Exit(1)
 
 
-def review_here(settings: Settings, change: ChangeSet) -> ReviewResult:
+def rendered(result: ReviewResult, form: Format) -> str:
+    """The review in a form, ended by a line feed; forms for machines that know no folded list hold every finding."""
+    text = RENDERERS[form](unfolded(result) if form in (Format.SARIF, Format.GITLAB) else result)
+    return text if text.endswith("\n") else text + "\n"
+
+
+def _report(said: str) -> tuple[Format, Path]:
+    form, _, file = said.partition("=")
+    if form not in set(Format) or not file:
+        raise InvalidInput(f"--report takes FORMAT=FILE with one of {', '.join(Format)}, not {said!r}.")
+    return Format(form), Path(file)
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, "utf-8")
+    except OSError as error:
+        raise InvalidInput(f"The report can't be written to {str(file)!r}: {error.strerror}.") from None
+
+
+def review_here(settings: Settings, change: ChangeSet, policy: ReviewPolicy | None = None) -> ReviewResult:
     """The deterministic part, in this process, with no database."""
-    return asyncio.run(review_without_model(change, default_engines(), settings.review))
+    return asyncio.run(review_without_model(change, default_engines(), settings.review, policy=policy))
 
 
 def review_on_hub(client: HubClient, change: ChangeSet, *, quiet: bool) -> ReviewResult:
@@ -73,6 +121,7 @@ def review_on_hub(client: HubClient, change: ChangeSet, *, quiet: bool) -> Revie
         {
             "diff": change.diff,
             "files": dict(change.files),
+            "around": dict(change.around),
             "title": change.title[:1000],
             "base": change.base,
             "head": change.head,

@@ -10,6 +10,7 @@ from tidemill.core.change import ChangeSet, Diff
 from tidemill.core.finding import Finding
 from tidemill.core.ids import new_id
 from tidemill.core.review import ReviewResult, ReviewState, by_weight
+from tidemill.core.review_policy import ReviewPolicy
 from tidemill.review.duplicates import unsaid
 from tidemill.review.engines import (
     BanditEngine,
@@ -19,6 +20,7 @@ from tidemill.review.engines import (
     SecretsEngine,
     SemgrepEngine,
 )
+from tidemill.review.policy_filter import ignored_files, with_policy, without_ignored
 from tidemill.review.selection import plan
 from tidemill.settings import ReviewSettings
 
@@ -66,19 +68,28 @@ async def run_engines(
 
 
 async def review_without_model(
-    change: ChangeSet, engines: Sequence[Engine], settings: ReviewSettings, *, review_id: str | None = None
+    change: ChangeSet,
+    engines: Sequence[Engine],
+    settings: ReviewSettings,
+    *,
+    review_id: str | None = None,
+    policy: ReviewPolicy | None = None,
 ) -> ReviewResult:
     """A finished review without a model's comments; every hunk has its score, so a person sees where to look.
+
+    With a policy, the files that it ignores are not read, and its rules, severities and limits hold.
 
     Raises:
         EngineFailed: an engine failed.
         InvalidInput: the diff can't be read.
     """
     started = time.monotonic()
-    diff = await asyncio.to_thread(parse_diff, change.diff)
+    whole = await asyncio.to_thread(parse_diff, change.diff)
+    asked = policy or ReviewPolicy()
+    diff = without_ignored(whole, asked)
     findings, notes, timings = await run_engines(engines, change, diff)
     planned = await asyncio.to_thread(lambda: plan(change, diff, findings, settings, with_model=False))
-    return ReviewResult(
+    result = ReviewResult(
         id=review_id or str(new_id()),
         title=change.title,
         base=change.base,
@@ -86,8 +97,9 @@ async def review_without_model(
         state=ReviewState.DONE,
         findings=findings,
         hunks=planned.hunks,
-        skipped=planned.skipped,
+        skipped=(*planned.skipped, *ignored_files(whole, asked)),
         notes=notes,
         timings={**timings, "total": round(time.monotonic() - started, 3)},
         engines={engine.name: engine.version for engine in engines},
     )
+    return result if policy is None else with_policy(result, policy)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from tidemill.analysis.patterns import PathPatterns
 from tidemill.core.change import Diff
 from tidemill.core.finding import Finding, Severity
-from tidemill.core.review import by_weight
+from tidemill.core.review import ReviewResult, SkippedFile, by_weight
 from tidemill.core.review_policy import ReviewPolicy
 
 
@@ -53,6 +53,13 @@ def without_ignored(diff: Diff, policy: ReviewPolicy) -> Diff:
     return Diff(tuple(file for file in diff.files if paths.ignored(file.path) is None))
 
 
+def ignored_files(diff: Diff, policy: ReviewPolicy) -> tuple[SkippedFile, ...]:
+    """The files of the diff that the policy leaves out, each with the pattern that does."""
+    paths = PolicyPaths(policy)
+    reasons = ((file.path, paths.ignored(file.path)) for file in diff.files)
+    return tuple(SkippedFile(path, reason) for path, reason in reasons if reason is not None)
+
+
 def sift(findings: Sequence[Finding], policy: ReviewPolicy) -> Sifted:
     """The findings as the policy wants them. A rule is named `engine:rule` or `rule`; the longer name goes first."""
     paths = PolicyPaths(policy)
@@ -69,6 +76,17 @@ def sift(findings: Sequence[Finding], policy: ReviewPolicy) -> Sifted:
     chosen = {id(finding) for finding in shown}
     folded = tuple(finding for finding in ordered if id(finding) not in chosen)
     return Sifted(ordered, shown, folded, by_weight(off))
+
+
+def with_policy(result: ReviewResult, policy: ReviewPolicy) -> ReviewResult:
+    """A finished review as the policy wants it shown: the rest folded, and what is wrong with the policy noted."""
+    sifted = sift((*result.findings, *result.folded), policy)
+    return replace(result, findings=sifted.shown, folded=sifted.folded, notes=(*result.notes, *policy.notes))
+
+
+def unfolded(result: ReviewResult) -> ReviewResult:
+    """The same review with every finding shown: for machines, exit codes and gates."""
+    return replace(result, findings=by_weight((*result.findings, *result.folded)), folded=())
 
 
 def _disabled(finding: Finding, policy: ReviewPolicy) -> bool:

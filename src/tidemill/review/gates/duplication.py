@@ -41,7 +41,13 @@ class _Tokens:
 
 
 def judge_duplication(
-    diff: Diff, files: Mapping[str, str], tree: Mapping[str, str] | None, below: float, *, required: bool
+    diff: Diff,
+    files: Mapping[str, str],
+    tree: Mapping[str, str] | None,
+    below: float,
+    *,
+    required: bool,
+    unseen: int = 0,
 ) -> Gate:
     """Of the added lines of code, the share that stands in runs of `WINDOW` tokens that are elsewhere too.
 
@@ -54,6 +60,7 @@ def judge_duplication(
         tree: texts of the repository's other files; `None` where only the changed ones are known.
         below: percent.
         required: whether the gate fails where it can't be measured.
+        unseen: files of the tree that were not read.
     """
     name, threshold = GateName.DUPLICATION, f"< {below:g} %"
     changed = code_files(diff)
@@ -83,7 +90,7 @@ def judge_duplication(
         GateState.PASSED if share < below else GateState.FAILED,
         threshold,
         f"{share:.1f} % ({copied} of {total} lines)",
-        _compared_with(len(compared) - len(known), tree is not None, left_out, unknown),
+        _compared_with(len(compared) - len(known), tree is not None, left_out + unseen, unknown),
         required=required,
     )
     return with_places(gate, places)

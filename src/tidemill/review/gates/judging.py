@@ -28,6 +28,7 @@ class GateInputs:
         inventory: the dependencies to audit.
         advisories: of those dependencies.
         tree: texts of the repository's other files, to look for copies in; `None` where only the change is known.
+        unseen: how many of the repository's other files were too much to read.
     """
 
     coverage: CoverageReport | str = NO_REPORT
@@ -35,6 +36,7 @@ class GateInputs:
     inventory: Inventory = field(default_factory=Inventory)
     advisories: Sequence[Advisory] | str = NO_ADVISORIES
     tree: Mapping[str, str] | None = None
+    unseen: int = 0
 
 
 def judge(
@@ -56,7 +58,11 @@ def judge(
         gates.append(judge_coverage(diff, inputs.coverage, asked.coverage, required=required))
     if asked.duplication is not None:
         required = GateName.DUPLICATION in asked.required
-        gates.append(judge_duplication(diff, change.files, inputs.tree, asked.duplication, required=required))
+        gates.append(
+            judge_duplication(
+                diff, change.files, inputs.tree, asked.duplication, required=required, unseen=inputs.unseen
+            )
+        )
     if asked.complexity is not None:
         required = GateName.COMPLEXITY in asked.required
         gates.append(judge_complexity(diff, inputs.functions, asked.complexity, required=required))

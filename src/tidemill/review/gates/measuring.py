@@ -24,6 +24,7 @@ class GateSources:
         advisories: the file of advisories, or what it holds; or `None`.
         no_advisories: why there are none.
         tree: texts of the repository's other files; `None` where only the change is known.
+        unseen: how many of them were too much to read.
         manifests: the new side's texts of manifests and lock files that the change does not hold; `before` those of
             the old side.
         folder: where private copies are made and removed; the system's own if `None`.
@@ -33,6 +34,7 @@ class GateSources:
     advisories: Path | bytes | None = None
     no_advisories: str = NO_ADVISORIES
     tree: Mapping[str, str] | None = None
+    unseen: int = 0
     manifests: Mapping[str, str] = field(default_factory=dict)
     before: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
@@ -55,7 +57,7 @@ async def measure(change: ChangeSet, diff: Diff, policy: ReviewPolicy, sources: 
     if asked.coverage is not None:
         coverage = await asyncio.to_thread(_report, sources.coverage)
     inventory, advisories = await asyncio.to_thread(_audit, change, diff, policy, sources)
-    return GateInputs(coverage, functions, inventory, advisories, sources.tree)
+    return GateInputs(coverage, functions, inventory, advisories, sources.tree, sources.unseen)
 
 
 def _audit(
