@@ -19,6 +19,7 @@ from tidemill.core.accounts import Right
 from tidemill.core.change import ChangeSet
 from tidemill.core.review import ReviewState
 from tidemill.flows.review import ReviewFlow, ReviewStatus
+from tidemill.flows.surroundings import surrounded_locally
 from tidemill.forges.limits import check_files
 from tidemill.forges.local_git import read_change
 from tidemill.forges.roots import resolve_repository
@@ -40,6 +41,9 @@ class ReviewRequest(BaseModel):
     files: dict[str, str] = Field(
         default_factory=dict, description="The new side's text of changed files, by path; engines need it whole."
     )
+    around: dict[str, str] = Field(
+        default_factory=dict, description="Texts of other files that the change calls, or that call it, by path."
+    )
     title: str | None = Field(None, max_length=1000)
     base: str | None = Field(None, max_length=100)
     head: str | None = Field(None, max_length=100)
@@ -50,8 +54,8 @@ class ReviewRequest(BaseModel):
         """Either a repository or a diff."""
         if (self.repository is None) == (self.diff is None):
             raise ValueError("give either `repository` or `diff`")
-        if self.diff is None and self.files:
-            raise ValueError("`files` go with a `diff`, not with a `repository`")
+        if self.diff is None and (self.files or self.around):
+            raise ValueError("`files` and `around` go with a `diff`, not with a `repository`")
         if self.diff is not None and self.revision is not None:
             raise ValueError("`revision` goes with a `repository`, not with a `diff`")
         return self
@@ -143,11 +147,17 @@ async def _change(request: Request, body: ReviewRequest) -> ChangeSet:
     settings = services_of(request).settings.review
     if body.repository is not None:
         repository = await asyncio.to_thread(resolve_repository, Path(body.repository), settings.roots)
-        return await read_change(repository, body.revision, staged=False, limits=settings)
+        change = await read_change(repository, body.revision, staged=False, limits=settings)
+        return await surrounded_locally(change, repository) if body.model else change
     assert body.diff is not None  # noqa: S101 - ReviewRequest.one_source has seen to it
-    check_files(body.files, settings)
+    check_files({**body.around, **body.files}, settings)
     return ChangeSet(
-        title=body.title or "a diff", base=body.base or None, head=body.head or None, diff=body.diff, files=body.files
+        title=body.title or "a diff",
+        base=body.base or None,
+        head=body.head or None,
+        diff=body.diff,
+        files=body.files,
+        around=body.around,
     )
 
 

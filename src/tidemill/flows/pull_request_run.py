@@ -22,7 +22,6 @@ from tidemill.core.pull_request import ForgeComment, PullRequest, PullRequestSta
 from tidemill.core.review import ReviewState
 from tidemill.core.review_brief import EarlierComment, EarlierState, ReviewBrief, Stated, brief_from_json, brief_json
 from tidemill.core.review_policy import ReviewPolicy
-from tidemill.flows.pull_request_code import surrounded
 from tidemill.flows.pull_request_commands import Commands
 from tidemill.flows.pull_request_outcomes import Outcomes
 from tidemill.flows.pull_request_parts import (
@@ -39,6 +38,7 @@ from tidemill.flows.pull_request_parts import (
 from tidemill.flows.pull_request_placing import Placing, Reviewed
 from tidemill.flows.repository_policy import guidelines_of, policy_of
 from tidemill.flows.review_run import stored_change
+from tidemill.flows.surroundings import surrounded
 from tidemill.jobs.port import Steps
 from tidemill.review.markers import FINDING, own_marked
 from tidemill.review.policy_filter import sift
