@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
 from tidemill.api.services import Services
 from tidemill.app.database import Database
+from tidemill.app.forges import delivery_chores
 from tidemill.app.generation import generation_chores
 from tidemill.app.pull_requests import pull_request_chores
 from tidemill.app.sources import sync_chores
@@ -50,6 +51,7 @@ def chores_of(
         *generation_chores(services.generation),
         *sync_chores(services.syncs),
         *pull_request_chores(services.pull_requests),
+        *delivery_chores(services.deliveries),
     ):
         yield _regularly(seconds, work)
     if database.embedded is not None:

@@ -29,6 +29,7 @@ from tidemill.store.blobs import BlobStore
 from tidemill.store.conversations import ConversationRepository
 from tidemill.store.data_folder import make_data_folder, make_private_folder, make_scratch_folder
 from tidemill.store.database import Pool, make_pool
+from tidemill.store.deliveries import DeliveryRepository
 from tidemill.store.documents import DocumentRepository
 from tidemill.store.erasures import ErasureRepository
 from tidemill.store.files import FileRepository
@@ -114,5 +115,9 @@ def kept_data(settings: Settings, pool: Pool, files: FileRepository, blobs: Blob
     yield Kept("document_versions", versions, due("document_versions"), documents.forget_versions)
     yield Kept("unused_words", timedelta(0), due("unused_words"), forget_words)
     yield Kept("syncs", days, due("syncs"), partial(forget_syncs, pool, SyncRepository(pool)))
+    deliveries = DeliveryRepository(pool)
+    bodies = timedelta(days=keep.delivery_days)
+    yield Kept("delivery_payloads", bodies, due("delivery_payloads"), deliveries.forget_payloads)
+    yield Kept("deliveries", days, due("deliveries"), deliveries.forget)
     yield Kept("alerts", days, due("alerts"), AlertRepository(pool).forget)
     yield Kept("log_files", days, partial(count_old_logs, logs), partial(empty_old_logs, logs))

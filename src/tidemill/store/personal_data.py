@@ -47,6 +47,11 @@ LIMITED: LiteralString = (
     "(scope = 'user' AND subject = %(user_text)s OR scope = 'key' AND subject = ANY(%(keys)s::text[]))"
 )
 
+NAMED_IN_DELIVERY: LiteralString = (
+    "payload IS NOT NULL AND position(convert_to((SELECT email FROM users WHERE id = %(user)s), 'UTF8') IN payload) > 0"
+)
+"""A forge's people are not Tidemill's: an address that stands in a delivery is all that connects the two."""
+
 EXPORTS: Mapping[str, LiteralString] = {
     "profile": "SELECT id, email, name, role, access_level, department_id, oidc_issuer, oidc_subject, created_at, "
     "disabled_at FROM users WHERE id = %(user)s",
@@ -77,6 +82,8 @@ EXPORTS: Mapping[str, LiteralString] = {
     "AS lines FROM batches AS b WHERE b.owner_id = ANY(%(owners)s) ORDER BY b.id",
     "prompts": "SELECT * FROM prompts WHERE actor_id = ANY(%(owners)s) ORDER BY name, language, version",
     "guardrail_events": "SELECT * FROM guardrail_events WHERE owner_id = ANY(%(owners)s) ORDER BY id",
+    "deliveries": "SELECT id, forge, delivery, event, actor, convert_from(payload, 'UTF8') AS payload, received_at "
+    f"FROM deliveries WHERE {NAMED_IN_DELIVERY} ORDER BY id",
     "budgets": f"SELECT b.*, (SELECT json_agg(s ORDER BY s.period_start) FROM budget_spending AS s "
     f"WHERE s.budget_id = b.id) AS spending FROM budgets AS b WHERE {LIMITED} ORDER BY b.id",
     "rate_limits": f"SELECT * FROM rate_limits WHERE {LIMITED} ORDER BY id",
@@ -106,6 +113,7 @@ TEXTS: Sequence[Erase] = (
         "guardrail_events",
         f"DELETE FROM guardrail_events WHERE owner_id = ANY(%(owners)s) OR inference_id IN ({INFERENCES})",
     ),
+    ("delivery_payloads", f"UPDATE deliveries SET payload = NULL, actor = '' WHERE {NAMED_IN_DELIVERY}"),
     ("inference_texts", f"DELETE FROM inference_texts WHERE inference_id IN ({INFERENCES})"),
     (  # after the texts, of which none can get any from then on
         "text_fingerprints",
@@ -149,7 +157,7 @@ CLEANED = ("inference_texts", "inferences", "messages", "conversation_summaries"
            "answers", "embedding_cache", "answer_cache", "reviews", "review_findings", "review_events", "files",
            "users", "api_keys", "sessions", "team_members", "generation_jobs", "batches", "batch_lines", "budgets",
            "budget_spending", "budget_reservations", "rate_limits", "rate_buckets", "guardrail_events",
-           "text_fingerprints", "prompts", "sources", "source_uploads", "source_syncs")  # fmt: skip
+           "text_fingerprints", "prompts", "sources", "source_uploads", "source_syncs", "deliveries")  # fmt: skip
 
 
 class PersonalData:

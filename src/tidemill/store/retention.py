@@ -29,6 +29,9 @@ DUE: Mapping[str, LiteralString] = {
     "cached_answers": "SELECT count(*) AS due FROM answer_cache WHERE expires_at <= %(before)s",
     "text_fingerprints": "SELECT count(*) AS due FROM text_fingerprints WHERE expires_at <= %(before)s",
     "guardrail_events": "SELECT count(*) AS due FROM guardrail_events WHERE created_at < %(before)s",
+    "delivery_payloads": "SELECT count(*) AS due FROM deliveries WHERE payload IS NOT NULL AND state <> 'received' "
+    "AND received_at < %(before)s",
+    "deliveries": "SELECT count(*) AS due FROM deliveries WHERE received_at < %(before)s",
     "alerts": "SELECT count(*) AS due FROM alerts WHERE resolved_at < %(before)s",
     "document_versions": "SELECT count(*) AS due FROM document_versions WHERE ended_at < %(before)s",
     "syncs": "SELECT count(*) AS due FROM source_syncs AS old WHERE finished_at < %(before)s AND EXISTS (SELECT 1 "
