@@ -151,10 +151,7 @@ class Launcher:
     def _killed_strays(self) -> bool:
         """Kills what a sandbox left behind, and waits for it. Whether there was anything."""
         strays = [pid for pid in _children(os.getpid()) if pid not in self._runs]
-        for pid in strays:
-            _signal(pid, signal.SIGKILL)
-        for pid in strays:
-            os.waitpid(pid, 0)
+        _end_all(strays)
         return bool(strays)
 
 
@@ -162,12 +159,12 @@ def _run(request: dict[str, Any], descriptors: Sequence[int], confine: Confine |
     """In the fork: becomes the program, or the process that confines it."""
     code = FAILED
     try:
-        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         waiting = [_moved(descriptor) for descriptor in descriptors]
         for number, descriptor in enumerate(waiting):
             os.dup2(descriptor, number)
         os.closerange(len(waiting), os.sysconf("SC_OPEN_MAX"))
         if confine is None:
+            _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             os.execve(request["argv"][0], request["argv"], request["env"])  # noqa: S606
         os.setsid()
         _prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -197,18 +194,37 @@ def _confine(folder: str) -> Confine:
         )
         copying = threading.Thread(target=_copy, args=(process.stderr.fileno(), stderr))
         copying.start()
+        threading.Thread(target=_end_with, args=(os.pidfd_open(os.getppid()),), daemon=True).start()
         for number in range(2):
             os.close(number)  # who reads them waits for the program, and not for this process
         result = process.wait()
         while left := _children(os.getpid()):
-            for pid in left:
-                _signal(pid, signal.SIGKILL)
-                with suppress(ChildProcessError):
-                    os.waitpid(pid, 0)
+            _end_all(left)
         copying.join()
         return SIGNALLED + result.signal if result.signal > 0 else int(result.exit_code) & 255
 
     return confine
+
+
+def _end_with(pidfd: int) -> None:
+    """In a process that confines: when the launcher has gone, kills what it confines, and ends."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.poll()
+    while left := _descendants(os.getpid()):
+        for pid in left:
+            _signal(pid, signal.SIGKILL)
+        if all(map(_is_dead, left)):
+            break
+    os._exit(FAILED)
+
+
+def _end_all(pids: Sequence[int]) -> None:
+    for pid in pids:
+        _signal(pid, signal.SIGKILL)
+    for pid in pids:
+        with suppress(ChildProcessError):
+            os.waitpid(pid, 0)
 
 
 def _copy(source: int, sink: int) -> None:
