@@ -11,6 +11,7 @@ from tidemill.forges.gitea import Gitea
 from tidemill.forges.github import PUBLIC_API, PUBLIC_SITE, GitHub
 from tidemill.forges.github_tokens import AppTokens, FixedToken, Tokens
 from tidemill.forges.gitlab import GitLab
+from tidemill.forges.identity import Identity, gitea_token, github_app, github_token, gitlab_token
 from tidemill.forges.port import Forge
 from tidemill.forges.rest import Rest
 from tidemill.jobs.port import Jobs
@@ -38,6 +39,32 @@ async def open_forges(settings: Settings, outbound: Outbound, secrets: Secrets) 
     finally:
         for rest in rests.values():
             await rest.aclose()
+
+
+async def identity_of(
+    name: str, settings: ForgeSettings, outbound: Outbound, secrets: Tellers, project: str | None
+) -> Identity:
+    """Who Tidemill is on a forge, asked of the forge now.
+
+    Raises:
+        TidemillError: the forge can't be asked, or does not take the key.
+    """
+    rest = Rest(name, api_base(settings), outbound, timeout=settings.timeout, clock=system_clock)
+    try:
+        if settings.app_id is not None:
+            reveal = _reveal(secrets, settings.app_key_secret)
+            return await github_app(rest, AppTokens(rest, settings.app_id, reveal, system_clock).sign)
+        asked = {"github": github_token, "gitlab": gitlab_token, "gitea": gitea_token}[settings.kind]
+        headers = {"github": "authorization", "gitlab": "private-token", "gitea": "authorization"}
+        words = {"github": "Bearer ", "gitlab": "", "gitea": "token "}
+        value = words[settings.kind] + await _reveal(secrets, settings.token_secret)()
+
+        async def sign() -> Mapping[str, str]:
+            return {headers[settings.kind]: value}
+
+        return await asked(rest, sign, project)
+    finally:
+        await rest.aclose()
 
 
 def copies_of(settings: Settings, outbound: Outbound) -> Copies:

@@ -40,6 +40,7 @@ class GitLabRoutes:
             Route(request, self.merge_request),
             Route(project + "/statuses/{sha}", self.status, methods=["POST"]),
             Route(project + "/members/all/{id:int}", self.member),
+            Route(project, self.project),
         ]
 
     def login(self, request: Request) -> str:
@@ -54,6 +55,13 @@ class GitLabRoutes:
         """What the token may do."""
         self.login(request)
         return JSONResponse({"scopes": ["api"], "expires_at": None})
+
+    async def project(self, request: Request) -> Response:
+        """A project, and what the token's owner may do there."""
+        self.login(request)
+        project = self._served.site.project(request.path_params["project"])
+        access = {"project_access": {"access_level": 30}, "group_access": None}
+        return JSONResponse({"path_with_namespace": project.path, "permissions": access})
 
     async def users(self, request: Request) -> Response:
         """People of a name; the id is made of their place among those who may push."""
