@@ -54,10 +54,12 @@ def review(
         bool, typer.Option("--gates", help="Hold the change against its quality gates; exit with 1 when one fails.")
     ] = False,
     coverage: Annotated[
-        Path | None, typer.Option(help="A coverage report, Cobertura's XML or LCOV, for the gates.")
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="A coverage report, Cobertura's XML or LCOV, for the gates."),
     ] = None,
     advisories: Annotated[
-        Path | None, typer.Option(help="Advisories in OSV's form (JSON, JSONL or zip), for the gates.")
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Advisories in OSV's form (JSON, JSONL or zip), for the gates."),
     ] = None,
     report: Annotated[
         list[str] | None, typer.Option(metavar="FORMAT=FILE", help="Write the review to a file, too; repeatable.")
