@@ -73,7 +73,8 @@ class SkippedFile:
 class Rejected:
     """A comment of a model that is not shown. `comment` is what the model said, for the log of the review.
 
-    `check` names what it did not stand up to: a function of `review.checking`, `is_json`, `doubt` or `time`.
+    `check` names what it did not stand up to: a function of `review.checking`, `is_json`, `doubt` or
+    `no_verdict`.
     """
 
     reason: str

@@ -77,4 +77,4 @@ def dropped(comment: Finding, doubt: Doubt) -> Rejected:
     """The comment as one that is not shown."""
     reason = f"the second pass: {doubt.reason}" if doubt.answered else f"not doubted: {doubt.reason}"
     said = json.dumps({"line": comment.line, "message": comment.message}, ensure_ascii=False)
-    return Rejected(reason, said[: 2 * MAX_MESSAGE], "doubt" if doubt.answered else "time")
+    return Rejected(reason, said[: 2 * MAX_MESSAGE], "doubt" if doubt.answered else "no_verdict")
