@@ -36,6 +36,7 @@ from tidemill.analysis.necessity_training import (
     fit,
     fold_of,
     held_out,
+    interval_of_gain,
     matrix,
     quality,
     reliability,
@@ -123,35 +124,22 @@ def _necessity(pieces: Sequence[Piece], samples: Sequence[Sample], *, embedding:
         vectors = asyncio.run(_embedded([piece.text for piece in pieces]))
         ways["fitted features + embedding"] = _with_vectors(samples, vectors)
     found: dict[str, Floats] = {}
+    coin = np.zeros(len(samples))
     print(f"\n{'':30} {'AUC':>6} {'95 %':>14} {'within':>7} {'AP':>6} {'ECE':>6}")
     for name, way in ways.items():
         found[name] = held_out(samples, way)
         one = quality(labels, found[name], groups)
-        low, high = _interval(truth, found[name], groups)
-        shown = f"{one.auc:6.3f} {low:6.3f}…{high:6.3f} {one.within:7.3f} {one.precision:6.3f}"
+        low, high = interval_of_gain(labels, found[name], coin, groups)
+        shown = f"{one.auc:6.3f} {0.5 + low:6.3f}…{0.5 + high:6.3f} {one.within:7.3f} {one.precision:6.3f}"
         print(f"{name:30} {shown} {one.calibration_error:6.3f}")
     print("within: AUC among the pieces of one pull request. 95 %: by drawing pull requests again, 500 times.")
     for name in list(ways)[1:4]:
-        low, high = _interval(truth, found["fitted features"], groups, found[name])
+        low, high = interval_of_gain(labels, found["fitted features"], found[name], groups)
         print(f"fitted features over {name}: AUC {low:+.3f}…{high:+.3f} (95 %)")
     for name in list(ways)[5:]:
-        low, high = _interval(truth, found[name], groups, found["fitted features"])
+        low, high = interval_of_gain(labels, found[name], found["fitted features"], groups)
         print(f"{name} over fitted features: AUC {low:+.3f}…{high:+.3f} (95 %)")
     return found
-
-
-def _interval(
-    truth: np.ndarray, scores: Floats, groups: Sequence[str], other: Floats | None = None
-) -> tuple[float, float]:
-    """Of the AUC, or of how much it is over that of other scores."""
-    chance = np.random.default_rng(1)
-    names = sorted(set(groups))
-    members = {name: np.array([at for at, one in enumerate(groups) if one == name]) for name in names}
-    drawn = []
-    for _ in range(500):
-        at = np.concatenate([members[names[int(k)]] for k in chance.integers(0, len(names), len(names))])
-        drawn.append(area(truth[at], scores[at]) - (area(truth[at], other[at]) if other is not None else 0))
-    return float(np.quantile(drawn, 0.025)), float(np.quantile(drawn, 0.975))
 
 
 def _regressed(values: Floats, truth: np.ndarray) -> Score:

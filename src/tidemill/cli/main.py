@@ -20,6 +20,7 @@ COMMANDS = {
     "worker": ("tidemill.cli.up:worker", "Run a further worker beside a hub."),
     "review": ("tidemill.cli.review:review", "Review a commit, a range or what is staged."),
     "policy": ("tidemill.cli.policy:app", "Check how a repository wants to be reviewed."),
+    "necessity": ("tidemill.cli.necessity:app", "Train and choose the model that scores hunks for review."),
     "scan": ("tidemill.cli.scan:scan", "Find defects in a whole tree, with no server."),
     "chat": ("tidemill.cli.chat:chat", "Ask a model."),
     "embed": ("tidemill.cli.embed:embed", "Turn texts into vectors."),

@@ -61,7 +61,7 @@ class NecessityModels:
             document = json.loads(path.read_bytes())
         except FileNotFoundError:
             raise NotFound(
-                f"There is no necessity model {version}. `tidemill review-necessity show` names those that there are."
+                f"There is no necessity model {version}. `tidemill necessity show` names those that there are."
             ) from None
         except ValueError as error:
             raise InvalidInput(f"The necessity model in {path} can't be read ({error}). Delete the file.") from error

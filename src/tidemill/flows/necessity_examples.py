@@ -1,0 +1,77 @@
+"""What became of comments on pull requests, as examples of hunks that needed a person's eye and of those that did not.
+
+Known are only hunks on which something was said: of the others nobody's opinion is.
+"""
+
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+from tidemill.core.change import Diff, Hunk, LineKind
+from tidemill.core.classification import Level
+from tidemill.core.errors import NotFound
+from tidemill.core.feedback import CommentFeedback, Outcome
+from tidemill.core.json import JsonObject
+from tidemill.flows.review_run import stored_change
+from tidemill.store.blobs import BlobStore
+from tidemill.store.reviews import ReviewRepository
+
+NEEDED = frozenset({Outcome.APPLIED, Outcome.FIXED, Outcome.CHANGED, Outcome.THUMBS_UP})
+NOT_NEEDED = frozenset({Outcome.THUMBS_DOWN, Outcome.DISMISSED, Outcome.MUTED, Outcome.IGNORED, Outcome.RESOLVED})
+_MARKS = {LineKind.ADDED: "+", LineKind.REMOVED: "-", LineKind.CONTEXT: " "}
+
+
+async def necessity_examples(
+    feedback: AsyncIterator[CommentFeedback], reviews: ReviewRepository, blobs: BlobStore, *, most: Level
+) -> AsyncIterator[JsonObject]:
+    """A line for each hunk on which something was said and became of it; needed where any of it was.
+
+    Hunks of changes that are deleted by now (`retention.review_change_days`) are left out, and those whose code is
+    more sensitive than `most`.
+    """
+    hunks: dict[tuple[UUID, str, int], tuple[bool, CommentFeedback]] = {}
+    diffs: dict[UUID, Diff | None] = {}
+    async for one in feedback:
+        outcome = one.feedback.outcome
+        sensitive = one.feedback.level.rank > most.rank
+        if one.review_id is None or sensitive or outcome not in NEEDED | NOT_NEEDED:
+            continue
+        if one.review_id not in diffs:
+            diffs[one.review_id] = await _diff(one.review_id, reviews, blobs)
+        hunk = _hunk_at(diffs[one.review_id], one.path, one.line)
+        if hunk is not None:
+            key = (one.review_id, one.path, hunk.index)
+            before = hunks.get(key)
+            hunks[key] = (outcome in NEEDED or (before is not None and before[0]), one)
+    for (review_id, path, index), (needed, one) in hunks.items():
+        diff = diffs[review_id]
+        assert diff is not None  # noqa: S101 - the hunk was found in it
+        hunk = next(hunk for hunk in diff.hunks if hunk.path == path and hunk.index == index)
+        yield _row(one, hunk, needed=needed)
+
+
+async def _diff(review_id: UUID, reviews: ReviewRepository, blobs: BlobStore) -> Diff | None:
+    row = await reviews.get(review_id)
+    if row is None:
+        return None
+    try:
+        return stored_change(await blobs.get(row.change_digest))[1]
+    except NotFound:
+        return None
+
+
+def _hunk_at(diff: Diff | None, path: str, line: int) -> Hunk | None:
+    hunks = diff.hunks if diff is not None else ()
+    inside = (hunk for hunk in hunks if hunk.path == path and hunk.new_start <= line < hunk.new_start + hunk.new_count)
+    return next(inside, None)
+
+
+def _row(one: CommentFeedback, hunk: Hunk, *, needed: bool) -> JsonObject:
+    body = "".join(f"{_MARKS[line.kind]}{line.text}\n" for line in hunk.lines)
+    return {
+        "forge": one.forge,
+        "project": one.project,
+        "number": one.number,
+        "path": hunk.path,
+        "hunk": f"@@ -{hunk.old_start},{hunk.old_count} +{hunk.new_start},{hunk.new_count} @@\n{body}",
+        "needed": needed,
+    }
