@@ -23,7 +23,7 @@ from tidemill.forges.port import Refused
 from tidemill.review.finding_text import finding_text
 from tidemill.review.markers import FINDING, SUMMARY, own_marked, with_mark
 from tidemill.review.placement import Folded, FoldedBecause, Inline, Placement, Standing, place_findings, rank
-from tidemill.review.pull_request_text import Told, check_of, failed_check, failed_text, summary_text
+from tidemill.review.pull_request_text import FAILED, Told, check_of, failed_check, failed_text, summary_text
 from tidemill.review.wording import word
 
 PULL_REQUEST = "pr"
@@ -117,7 +117,8 @@ class Placing:
         """Says on the pull request that its review could not be made; a summary that stands there stays."""
         written = _Written()
         comments = await self._work.forge.comments(self._work.key)
-        if PULL_REQUEST not in own_marked(comments, SUMMARY):
+        standing = own_marked(comments, SUMMARY).get(PULL_REQUEST)
+        if standing is None or FAILED in standing.body:
             await self._summarize(failed_text(language, head, reason), language, comments, written)
         await self.check(failed_check(language, head, reason))
 

@@ -78,6 +78,7 @@ class Copies:
     @asynccontextmanager
     async def _alone(self, place: Path) -> AsyncIterator[None]:
         """Nobody else changes the copy meanwhile, in whichever process."""
+        make_private_folder(self._folder.parent)
         make_private_folder(self._folder)
         lock = await asyncio.to_thread(os.open, f"{place}.lock", os.O_CREAT | os.O_RDWR, 0o600)
         try:

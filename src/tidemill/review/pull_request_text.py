@@ -17,6 +17,8 @@ from tidemill.review.placement import Folded, FoldedBecause
 from tidemill.review.wording import word
 
 CHECK = "tidemill"
+FAILED = "<!-- failed -->"
+"""In the summary of a review that could not be made: a later one takes its place."""
 _MOST_FOLDED = 100
 _MOST_LISTED = 20
 _LONGEST_CODE = 2_000
@@ -107,7 +109,7 @@ def summary_text(told: Told) -> str:
 def failed_text(language: str, head: str, reason: str) -> str:
     """The summary of a review that could not be made."""
     said = word(language, "review_failed", head=commit_span(head), reason=escape(reason))
-    return f"## {word(language, 'title')}\n\n{said}"
+    return f"## {word(language, 'title')}\n\n{said}\n\n{FAILED}"
 
 
 def check_of(told: Told) -> Check:
