@@ -16,7 +16,7 @@ from tidemill.app.chores import chores_of, stop
 from tidemill.app.data import data_of
 from tidemill.app.database import Database, ready
 from tidemill.app.entrance import entrance_of, issuer_of
-from tidemill.app.forges import deliveries_of
+from tidemill.app.forges import deliveries_of, open_forges
 from tidemill.app.generation import generation_of
 from tidemill.app.guardrails import open_guarding
 from tidemill.app.knowledge import questions_of
@@ -51,6 +51,7 @@ from tidemill.registry.deployments import Deployments
 from tidemill.registry.embeddings import EmbeddingDeployments
 from tidemill.review.asking import Asking
 from tidemill.review.commenter import Commenter
+from tidemill.review.necessity import FOLDER, NecessityModels
 from tidemill.review.offline import default_engines
 from tidemill.settings import Settings
 from tidemill.store.blobs import BlobStore
@@ -146,6 +147,7 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             clock=system_clock,
             observe=metrics.observe_review,
             traces=traces,
+            necessity=NecessityModels(settings.data_dir / FOLDER).current,
         )
         reviews = ReviewFlow(jobs, parts, accounts.people)
         forges = await stack.enter_async_context(open_forges(settings, outbound, secrets))
