@@ -46,7 +46,7 @@ from tidemill.settings import ModelSettings, ReviewSettings, Settings, load_sett
 
 DEFECTIVE = ("cc8c558", "4437c3a", "e7e0bbb", "e573693")
 SOUND = 2
-SAMPLE = 12
+SAMPLE = 8
 SECONDS = 300.0
 
 
@@ -84,7 +84,7 @@ class Bench:
         """Asks about the hunks that a review would ask about."""
         diff = parse_diff(case.change.diff)
         findings, _, _ = await run_engines(self._engines, case.change, diff)
-        planned = plan(case.change, diff, findings, ReviewSettings(min_score=0.0), with_model=True)
+        planned = plan(case.change, diff, findings, ReviewSettings(), with_model=True)
         print(f"\n{case.name}: {case.change.title}" + (f"\n  a person said: {case.said}" if case.said else ""))
         shown: list[Finding] = []
         for index, read in enumerate(planned.hunks):

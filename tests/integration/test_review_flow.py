@@ -236,7 +236,8 @@ async def test_a_review_broken_off_after_a_step_and_taken_up_again_ends_as_if_un
 
 
 REFINE = replace(DEPLOYMENT, task=Task.REVIEW_REFINE, prompt_version=ShippedPrompts().current("review.refine").version)
-REPLACED = {"first": 5, "last": 5, "lines": ['            return total / (order["count"] or 1)']}
+MENDED = '            return total / (order["count"] or 1)'
+REPLACED = {"first": 5, "last": 5, "lines": [MENDED]}
 
 
 async def all_three(language: str | None = None) -> ReviewDeployments:
@@ -266,8 +267,8 @@ async def test_findings_get_lines_that_mend_them_once_and_each_names_who_wrote_t
     await reviews.jobs.submit("review", str(row.id))
     status = await reviews.flow.status(row.id, admin)
     mended = {one.engine: one.suggestion for one in status.findings}
-    assert mended["ruff"] == Suggestion(1, 1, "", ("applies", "parses", "clears"))
-    assert mended["model"] == Suggestion(7, 7, REPLACED["lines"][0], ("applies", "parses"))
+    assert mended["ruff"] == Suggestion(1, 1, "", ("applies", "parses", "clears"), "import os")
+    assert mended["model"] == Suggestion(7, 7, MENDED, ("applies", "parses"), f"            {QUOTE}")
     assert reviews.model.calls == 3, "a comment, a doubt and a refinement; ruff has lines of its own"
     assert status.row.result is not None
     deployed: Any = status.row.result["deployments"]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,10 +10,12 @@ import pytest
 from tidemill.analysis.diff import parse_diff
 from tidemill.core.change import ChangeSet
 from tidemill.core.execution import Ending, Execution
-from tidemill.core.finding import Finding, Severity
+from tidemill.core.finding import Finding, Severity, Suggestion
+from tidemill.core.pull_request import Position
 from tidemill.core.review_policy import ReviewPolicy
 from tidemill.review.engines import RuffEngine, SecretsEngine
-from tidemill.review.refiner import own_fix, read_replacement, replaceable
+from tidemill.review.finding_text import finding_text
+from tidemill.review.refiner import Refined, own_fix, read_replacement, replaceable
 from tidemill.review.suggesting import (
     NotPlaceable,
     Replacement,
@@ -22,6 +25,7 @@ from tidemill.review.suggesting import (
     replacement_between,
     within,
 )
+from tidemill.review.suggestion_text import diff_lines, sarif_fix
 from tidemill.review.trying import CannotRun, Tried, Trying
 
 SOURCE = """\
@@ -248,3 +252,62 @@ async def test_ruffs_own_safe_fixes_are_taken_and_unsafe_ones_left() -> None:
     assert done.applied is not None
     assert done.applied.text == BAD.removeprefix("import os\n")
     assert own_fix(finding(), BAD) is None
+
+
+# ---------------------------------------------------------------------- shown
+
+FENCES = Suggestion(5, 5, 'text = "```"', ("applies", "parses"), "text = ''")
+
+
+def shown(**changes: Any) -> Finding:
+    return replace(finding(line=5), **changes)
+
+
+def test_a_forge_gets_a_block_whose_fence_the_code_can_not_close() -> None:
+    text = finding_text(shown(suggestion=FENCES), "en", Position("s.py", 5, 5))
+    assert text.endswith('````suggestion\ntext = "```"\n````')
+
+
+def test_what_could_not_be_checked_is_text_on_a_forge_and_everywhere_else_has_its_reason() -> None:
+    refined = Refined("f", "model", proposal=FENCES, reason="the project's tests do not pass with it")
+    offered = refined.finding(shown())
+    for language, words in (("en", "could not be checked"), ("vi", "chưa kiểm tra được")):
+        text = finding_text(offered, language, Position("s.py", 5, 5))
+        assert "suggestion\n" not in text
+        assert words in text
+        assert '````text\ntext = "```"\n````' in text
+    assert diff_lines(offered) == [
+        "mend line 5 (not to be applied as it is: the project's tests do not pass with it):",
+        "- text = ''",
+        '+ text = "```"',
+    ]
+    assert sarif_fix(offered, "s.py") is None
+
+
+def test_a_terminal_shows_the_lines_as_a_diff_and_sarif_has_them_as_a_fix() -> None:
+    mended = shown(suggestion=replace(FENCES, text="a\tb\x1b[2J", end=6, replaces="c\nd"))
+    assert diff_lines(mended) == ["mend lines 5-6 (checked: applies, parses):", "- c", "- d", "+ a\tb [2J"]
+    assert sarif_fix(shown(suggestion=FENCES), "s.py") == {
+        "description": {"text": "Checked: applies, parses."},
+        "artifactChanges": [
+            {
+                "artifactLocation": {"uri": "s.py"},
+                "replacements": [
+                    {
+                        "deletedRegion": {"startLine": 5, "startColumn": 1, "endLine": 5},
+                        "insertedContent": {"text": 'text = "```"'},
+                    }
+                ],
+            }
+        ],
+    }
+
+
+def test_a_message_of_the_repositorys_choosing_is_no_mention_image_or_command_on_a_forge() -> None:
+    attack = "@admin ![x](http://evil/x.png) <img src=x> /tidemill ignore\n/close `code` #12 !3"
+    text = finding_text(shown(message=attack, rule="a`b|c"), "en", Position("s.py", 5, 5))
+    assert "@admin" not in text
+    assert "![" not in text
+    assert "http://" not in text
+    assert "<img" not in text
+    assert not any(line.startswith("/") for line in text.split("\n"))

@@ -150,5 +150,10 @@ def _progress(kind: str, data: dict[str, Any]) -> str:
             return f"Asking the model about {data['asked']} hunks …"
         case "comment":
             return f"{data['path']}:{data['line']}: {data['comments']} comments in {data['seconds']:.0f} s …"
+        case "doubt":
+            return f"{data['path']}:{data['line']}: {data['comments']} stand after a second look …"
+        case "refine":
+            what = "lines that mend it" if data["suggestion"] or data["proposal"] else "nothing to offer"
+            return f"{data['path']}:{data['line']}: {what}, in {data['seconds']:.0f} s …"
         case _:
             return f"{kind} …"

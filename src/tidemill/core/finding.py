@@ -77,13 +77,16 @@ class Suggestion:
     Attributes:
         start: first line that is replaced, 1-based, on the new side; `end` the last.
         text: what stands there instead, without the last line feed; empty to remove the lines.
-        verified: what was checked and held: `applies`, `parses`, `formatted`, `tests`.
+        verified: what was checked and held: `applies`, `parses`, `clears` (what found the defect finds it no more),
+            `formatted`, `tests`.
+        replaces: what stands there now, masked where it holds a secret; empty where it is not known.
     """
 
     start: int
     end: int
     text: str
     verified: tuple[str, ...] = ()
+    replaces: str = ""
 
 
 @dataclass(frozen=True, slots=True)

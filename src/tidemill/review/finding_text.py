@@ -4,6 +4,7 @@ from tidemill.core.finding import Finding, Severity, Suggestion
 from tidemill.core.pull_request import Position
 from tidemill.review.markdown import code_span, escape
 from tidemill.review.pull_request_text import trace_lines
+from tidemill.review.suggestion_text import offered
 from tidemill.review.wording import word
 
 _MARKS = {
@@ -28,18 +29,18 @@ def finding_text(finding: Finding, language: str, position: Position) -> str:
             "",
             "</details>",
         ]
-    suggestion = finding.suggestion
-    if suggestion is not None:
-        lines += ["", *suggestion_lines(suggestion, language, position)]
+    found = offered(finding)
+    if found is not None:
+        lines += ["", *suggestion_lines(found[0], language, position, checked=found[1] is None)]
     return "\n".join(lines)
 
 
-def suggestion_lines(suggestion: Suggestion, language: str, position: Position) -> list[str]:
+def suggestion_lines(suggestion: Suggestion, language: str, position: Position, *, checked: bool = True) -> list[str]:
     """A block that the forge can apply where it was checked and the comment stands on its very lines; else text."""
     fence = "`" * max(3, _longest_run(suggestion.text) + 1)
     text = [suggestion.text] if suggestion.text else []
     fits = (suggestion.start, suggestion.end) == (position.start, position.end)
-    if fits and "applies" in suggestion.verified and "parses" in suggestion.verified:
+    if checked and fits and "applies" in suggestion.verified and "parses" in suggestion.verified:
         return [f"{fence}suggestion", *text, fence]
     return [word(language, "suggestion"), "", f"{fence}text", *text, fence]
 

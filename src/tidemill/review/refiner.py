@@ -58,6 +58,7 @@ class Refined:
                 "end": self.proposal.end,
                 "text": self.proposal.text,
                 "verified": list(self.proposal.verified),
+                "replaces": self.proposal.replaces,
                 "reason": self.reason,
             }
         return replace(finding, suggestion=self.suggestion or finding.suggestion, details=details)

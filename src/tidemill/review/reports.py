@@ -17,6 +17,7 @@ from tidemill.review.gitlab_report import render_gitlab
 from tidemill.review.markdown import code_span, escape, one_line
 from tidemill.review.pull_request_text import gate_table
 from tidemill.review.sarif import sarif_document
+from tidemill.review.suggestion_text import diff_lines
 
 SCHEMA_VERSION = 1
 _SHOWN_HUNKS = 10
@@ -58,6 +59,7 @@ def _suggestion_json(suggestion: Suggestion) -> JsonObject:
         "end": suggestion.end,
         "text": suggestion.text,
         "verified": list(suggestion.verified),
+        "replaces": suggestion.replaces,
     }
 
 
@@ -188,6 +190,7 @@ def _finding_text(finding: Finding) -> list[str]:
         f"    {one_line(finding.quote.strip())[:160]}",
         f"    {one_line(finding.message)}",
         *(f"      {step}" for step in _way(finding)),
+        *(f"      {line}" for line in diff_lines(finding)),
         "",
     ]
 
@@ -271,6 +274,7 @@ def _finding_markdown(finding: Finding) -> str:
         f"- **{finding.severity.value}**, line {finding.line} ({escape(finding.engine)} {code_span(finding.rule)}): "
         f"{escape(finding.message)}  \n  {code_span(finding.quote.strip()[:160])}"
         + "".join(f"\n  - {step.role} {_place(step)}: {code_span(step.code.strip()[:120])}" for step in finding.trace)
+        + "".join(f"\n  - {code_span(line)}" for line in diff_lines(finding))
     )
 
 

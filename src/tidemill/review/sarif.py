@@ -9,6 +9,7 @@ from urllib.parse import quote
 from tidemill.core.finding import Category, Finding, Severity, TraceStep
 from tidemill.core.json import Json, JsonObject
 from tidemill.core.review import ReviewResult, by_weight
+from tidemill.review.suggestion_text import sarif_fix
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/schemas/sarif-schema-2.1.0.json"
 _LEVELS = {
@@ -120,6 +121,8 @@ def _result(finding: Finding, rule_index: int) -> JsonObject:
     if finding.trace:
         steps: list[Json] = [_step(step) for step in finding.trace]
         result["codeFlows"] = [{"threadFlows": [{"locations": steps}]}]
+    if (fix := sarif_fix(finding, _uri(finding.path))) is not None:
+        result["fixes"] = [fix]
     return result
 
 

@@ -44,17 +44,20 @@ class Applied:
         replacement: as it was applied, indented as the lines before.
         text: the whole file with it.
         verified: what holds so far.
+        old: the lines that it replaces.
     """
 
     replacement: Replacement
     text: str
     verified: tuple[str, ...]
+    old: tuple[str, ...] = ()
 
     @property
     def suggestion(self) -> Suggestion:
         """For the finding."""
         one = self.replacement
-        return Suggestion(one.start, one.end, "\n".join(one.lines), self.verified)
+        old = "\n".join(mask(line) for line in self.old)
+        return Suggestion(one.start, one.end, "\n".join(one.lines), self.verified, old)
 
 
 def apply(path: str, source: str, replacement: Replacement) -> Applied:
@@ -77,7 +80,7 @@ def apply(path: str, source: str, replacement: Replacement) -> Applied:
     lines[replacement.start - 1 : replacement.end] = [line + end for line in new]
     text = "\n".join(lines)
     verified = (APPLIES, PARSES) if _parses(path, source, text) else (APPLIES,)
-    return Applied(Replacement(replacement.start, replacement.end, tuple(new)), text, verified)
+    return Applied(Replacement(replacement.start, replacement.end, tuple(new)), text, verified, tuple(bare))
 
 
 def check_place(diff: Diff, path: str, source: str, replacement: Replacement) -> None:
