@@ -140,6 +140,8 @@ def test_owners_are_read_where_the_forge_looks_for_them() -> None:
     files = {"docs/CODEOWNERS": "* @github", ".gitlab/CODEOWNERS": "[A] @gitlab\n*"}
     owners = {forge: dict(pick_guidelines(files, ReviewPolicy(), ["a"], forge=forge).owners) for forge in ForgeKind}
     assert owners[ForgeKind.GITHUB] == {"a": ("@github",)}
+    assert owners[ForgeKind.GITEA] == {}
+    assert pick_guidelines({"CODEOWNERS": "[A] @lab\n*"}, ReviewPolicy(), ["a"]).owners == {"a": ("@lab",)}
     assert pick_guidelines({".gitlab/CODEOWNERS": "[A] @lab\n*"}, ReviewPolicy(), ["a"]).owners == {"a": ("@lab",)}
 
 

@@ -1,11 +1,14 @@
 """A repository's `.tidemill.yml`: what it asks for, and what is said of its mistakes."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from tidemill.core.finding import Severity
 from tidemill.core.gate import GateName
 from tidemill.core.review_policy import GatePolicy, ReviewPolicy
-from tidemill.review.policy import MAX_BYTES, read_policy
+from tidemill.review.policy import MAX_BYTES, policy_keys, read_policy
 
 WHOLE = b"""
 enabled: false
@@ -130,3 +133,16 @@ def test_tags_make_no_objects() -> None:
     policy = read_policy(b"language: !!python/object/apply:os.system ['true']\nmax_comments: !!python/name:os.x 3\n")
     assert len(policy.notes) == 2
     assert policy.language == "en"
+
+
+def test_the_document_lists_each_key_with_its_default() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "gates.md").read_text("utf-8")
+    rows = re.findall(r"^\| `([a-z_.]+)` \| (?:`([^`]*)`|none) \|", text, re.MULTILINE)
+    assert dict(rows) == {key.name: said(key.default) for key in policy_keys()}
+
+
+def said(default: object) -> str:
+    """A default as the document writes it; empty for none."""
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f"{default:g}" if isinstance(default, float) else str(default) if default else ""

@@ -1,4 +1,6 @@
-"""Who owns a file, as CODEOWNERS says: GitHub's rules (Gitea's and Forgejo's by default are close), and GitLab's.
+"""Who owns a file, as CODEOWNERS says: GitHub's rules, and GitLab's.
+
+Gitea's file has another form, regular expressions of the author's choosing, and is not read.
 
 GitHub: https://docs.github.com/en/repositories/managing-your-repositorys-settings-and-features/customizing-your-repository/about-code-owners
 GitLab: https://docs.gitlab.com/user/project/codeowners/reference/
@@ -43,9 +45,14 @@ def owners_files(forge: ForgeKind | None) -> tuple[str, ...]:
     """The paths where this forge looks for its CODEOWNERS, in its order; every forge's where it is not known."""
     if forge is ForgeKind.GITLAB:
         return GITLAB_FILES
-    if forge is None:
-        return tuple(dict.fromkeys([*GITHUB_FILES, *GITLAB_FILES]))
-    return GITHUB_FILES
+    if forge is ForgeKind.GITEA:
+        return ()
+    return GITHUB_FILES if forge is not None else tuple(dict.fromkeys([*GITHUB_FILES, *GITLAB_FILES]))
+
+
+def is_gitlab_form(text: str) -> bool:
+    """Whether a file has sections, which GitLab alone knows."""
+    return any(_SECTION.fullmatch(line) for line in _lines(text))
 
 
 def owners_of(text: str, paths: Sequence[str], *, gitlab: bool) -> Mapping[str, tuple[str, ...]]:

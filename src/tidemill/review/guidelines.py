@@ -12,7 +12,7 @@ from tidemill.analysis.token_count import about_tokens
 from tidemill.core.guidelines import Guideline, Guidelines
 from tidemill.core.pull_request import ForgeKind
 from tidemill.core.review_policy import ReviewPolicy
-from tidemill.review.code_owners import owners_files, owners_of
+from tidemill.review.code_owners import is_gitlab_form, owners_files, owners_of
 
 AGENTS_FILE = "AGENTS.md"
 CONTRIBUTING_FILES = (
@@ -77,7 +77,7 @@ def pick_guidelines(
         policy: with its instructions by pattern.
         paths: the changed files.
         budget: tokens of all that is chosen, by estimate.
-        forge: whose rules for CODEOWNERS: GitLab's where it is GitLab or the file stands in `.gitlab`.
+        forge: whose rules for CODEOWNERS; where it is not known, GitLab's for a file in `.gitlab` or with sections.
     """
     chosen: list[Guideline] = []
     left_out: list[str] = []
@@ -175,5 +175,5 @@ def _owners(files: Mapping[str, str], paths: Sequence[str], forge: ForgeKind | N
     place = next((place for place in owners_files(forge) if place in files), None)
     if place is None:
         return {}
-    gitlab = forge is ForgeKind.GITLAB or (forge is None and place.startswith(".gitlab/"))
-    return owners_of(files[place], paths, gitlab=gitlab)
+    likely = place.startswith(".gitlab/") or is_gitlab_form(files[place])
+    return owners_of(files[place], paths, gitlab=forge is ForgeKind.GITLAB or (forge is None and likely))
