@@ -201,7 +201,7 @@ async def test_a_comment_that_the_forge_refuses_is_listed_and_never_counted_as_p
     pull = await orders.open(dict(TWO))
     assert len(own_comments(pull, inline=True)) == 1
     [summary] = own_comments(pull, inline=False)
-    assert "1 comments could not be written" in summary
+    assert "Could not be written as comments: 1" in summary
     assert "did not take the comment" in summary
     [run] = await orders.runs()
     assert (run.counts["posted"], run.counts["refused"], run.counts["standing"]) == (1, 1, 1)
@@ -231,7 +231,7 @@ async def test_what_people_settled_is_not_said_again(orders: PullRequests) -> No
     moved = b"import os\n\n" + TWO["orders/extra.py"]
     await orders.site.push(pull, {"orders/extra.py": moved})
     assert len(own_comments(pull, inline=True)) == 1
-    assert "2 are not repeated" in own_comments(pull, inline=False)[0]
+    assert "ignored them: 2" in own_comments(pull, inline=False)[0]
     assert [row.feedback.outcome for row in await feedback(orders)] == [Outcome.DISMISSED]
 
 
@@ -325,7 +325,7 @@ async def test_commands_are_obeyed_from_who_may_push_and_answered_once(orders: P
     runs = len(await orders.runs())
     await orders.site.say(pull, "maintainer", "Please\n/tidemill review")
     assert len(await orders.runs()) == runs + 2
-    assert "1 are not repeated" in own_comments(pull, inline=False)[0]
+    assert "ignored them: 1" in own_comments(pull, inline=False)[0]
     [muted] = [row for row in await feedback(orders) if row.feedback.outcome is Outcome.MUTED]
     assert muted.feedback.login == "maintainer"
     assert await forget_login(orders.pool, "scripted", "maintainer") > 0

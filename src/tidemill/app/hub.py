@@ -37,6 +37,8 @@ from tidemill.conversations.service import Conversations
 from tidemill.conversations.summaries import Summaries
 from tidemill.core.clock import system_clock
 from tidemill.files.service import Files
+from tidemill.flows.pull_request_gates import PulledGates
+from tidemill.flows.pull_request_model import AnsweringAboutChanges, Mending
 from tidemill.flows.responses import Responses
 from tidemill.flows.review import ReviewFlow
 from tidemill.flows.review_run import ReviewParts
@@ -136,12 +138,13 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
         engines, asking = default_engines(scratch), Asking(chat)
         sandbox = sandbox_of(settings.sandbox)
         stack.push_async_callback(sandbox.aclose)
+        refiner = refiner_of(settings, engines, asking, prompts, sandbox, scratch)
         parts = ReviewParts(
             reviews=ReviewRepository(pool),
             blobs=blobs,
             engines=engines,
             commenter=Commenter(asking, prompts),
-            refiner=refiner_of(settings, engines, asking, prompts, sandbox, scratch),
+            refiner=refiner,
             deployments=deployments.for_review,
             settings=settings.review,
             clock=system_clock,
@@ -151,7 +154,12 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
         )
         reviews = ReviewFlow(jobs, parts, accounts.people)
         forges = await stack.enter_async_context(open_forges(settings, outbound, secrets))
-        pull_requests = pull_requests_of(settings, pool, jobs, reviews, forges, metrics, Extras())
+        extras = Extras(
+            gates=PulledGates(scratch),
+            mender=Mending(refiner, deployments.for_review),
+            answerer=AnsweringAboutChanges(asking, prompts, deployments.for_question),
+        )
+        pull_requests = pull_requests_of(settings, pool, jobs, reviews, forges, metrics, extras)
         whole = WholeAnswers(
             chat, embedder, deployments, embedding_deployments, settings.embeddings.max_input_bytes, traces
         )

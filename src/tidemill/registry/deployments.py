@@ -21,7 +21,7 @@ from tidemill.llm.catalog import (
     model_version,
 )
 from tidemill.llm.hub_files import hub_file
-from tidemill.llm.prompts import review_comment, review_doubt, review_necessity, review_refine
+from tidemill.llm.prompts import review_ask, review_comment, review_doubt, review_necessity, review_refine
 from tidemill.llm.prompts.shipped import Prompts
 from tidemill.registry.providers import Providers
 from tidemill.settings import Settings
@@ -131,6 +131,10 @@ class Deployments:
             refine=await self._asked(Task.REVIEW_REFINE, review_refine.NAME, review_refine.MAX_TOKENS, language),
             necessity=await self.for_necessity(language) if named else None,
         )
+
+    async def for_question(self, language: str | None = None) -> Deployment:
+        """The deployment that answers a person's question about a change."""
+        return await self._asked(Task.REVIEW_COMMENT, review_ask.NAME, review_ask.MAX_TOKENS, language)
 
     async def for_necessity(self, language: str | None = None) -> Deployment:
         """The deployment that says whether a person should look at a hunk."""
