@@ -64,10 +64,10 @@ async def measure_functions(
     unread = {path: "only its diff is known" for path in paths if path not in change.files}
     if not sides:
         return FunctionsMeasured(unread=unread)
-    # Keys with a number of their own, since two sides have one path; the suffix tells lizard the language.
+    # Names of our own, since two sides have one path; the suffix tells lizard the language.
     copies = {f"{number}{Path(path).suffix.lower()}": side for number, (side, path) in enumerate(sides)}
     texts = dict(zip(copies, sides.values(), strict=True))
-    program = Program("lizard", _command, seconds, folder, accepted=(0,), memory=MEMORY, own_names=True)
+    program = Program("lizard", _command, seconds, folder, accepted=(0,), memory=MEMORY)
     try:
         found = rows("lizard", await run_on_copies(program, texts))
     except EngineFailed as error:
