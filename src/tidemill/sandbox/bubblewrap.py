@@ -24,7 +24,7 @@ from tidemill.sandbox.launching import BARE, Launching
 from tidemill.sandbox.outputs import HERE, files_of
 from tidemill.sandbox.running import execution_of, pipes
 from tidemill.sandbox.seccomp import machine_filter
-from tidemill.sandbox.staging import give_to_group, runner, stage
+from tidemill.sandbox.staging import Removals, give_to_group, runner, stage
 from tidemill.sandbox.watching import use_of_namespace
 
 ARCHIVE_SLACK = 1024 * 1024
@@ -50,19 +50,17 @@ class BubblewrapSandbox:
     Args:
         program: bubblewrap.
         folder: where the files of runs are laid out; whoever runs programs can pass through it.
-        interpreters: what may run a program here.
         launching: starts it, as a user without rights.
     """
 
     engine = "bubblewrap"
 
-    def __init__(
-        self, program: Path, folder: Path, interpreters: Mapping[Interpreter, Candidate], launching: Launching
-    ) -> None:
+    def __init__(self, program: Path, folder: Path, launching: Launching) -> None:
         self._program = program
         self._folder = folder
-        self._interpreters = interpreters
+        self._interpreters: Mapping[Interpreter, Candidate] = {}
         self._launching = launching
+        self._removals = Removals()
         self._filter = machine_filter()
 
     @classmethod
@@ -76,16 +74,18 @@ class BubblewrapSandbox:
         launching = Launching(runner())
         try:
             program = await asyncio.to_thread(installed_in, folder)
-            found = await choose(lambda one: cls(program, folder, one, launching), "bubblewrap")
-            return cls(program, folder, found, launching)
+            sandbox = cls(program, folder, launching)
+            sandbox._interpreters = await choose(sandbox._run, cls.engine)
         except BaseException:
             await launching.aclose()
             shutil.rmtree(folder)
             raise
+        return sandbox
 
     async def aclose(self) -> None:
         """Ends what still runs, and deletes what it laid out."""
         await self._launching.aclose()
+        await self._removals.done()
         await asyncio.to_thread(shutil.rmtree, self._folder)
 
     @property
@@ -95,7 +95,9 @@ class BubblewrapSandbox:
 
     async def run(self, program: Program) -> Execution:
         """As the port says."""
-        candidate = chosen(self._interpreters, program.interpreter)
+        return await self._run(program, chosen(self._interpreters, program.interpreter))
+
+    async def _run(self, program: Program, candidate: Candidate) -> Execution:
         folder = await asyncio.to_thread(_stage, self._folder, program)
         try:
             started = time.monotonic()
@@ -115,7 +117,7 @@ class BubblewrapSandbox:
                 finally:
                     launched.close()
         finally:
-            await asyncio.to_thread(shutil.rmtree, folder)
+            self._removals.start(folder)
         if not program.outputs:
             return done
         return replace(done, files=await asyncio.to_thread(files_of, archive, program.outputs))

@@ -2,13 +2,12 @@
 
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tidemill.core.errors import Configuration
-from tidemill.core.execution import Interpreter, Program
-from tidemill.sandbox.port import Engine
+from tidemill.core.execution import Execution, Interpreter, Program
 
 SYSTEM = Path("/usr")
 LONGEST_REASON = 500
@@ -71,13 +70,13 @@ def chosen(interpreters: Mapping[Interpreter, Candidate], wanted: Interpreter) -
 
 
 async def choose(
-    sandbox: Callable[[Mapping[Interpreter, Candidate]], Engine], engine: str
+    run: Callable[[Program, Candidate], Awaitable[Execution]], engine: str
 ) -> Mapping[Interpreter, Candidate]:
     """Those of this machine that ran something in a sandbox, the best of each.
 
     Args:
-        sandbox: makes one with these interpreters.
-        engine: its name, for the message.
+        run: runs a program by an interpreter.
+        engine: the sandbox's name, for the message.
 
     Raises:
         Configuration: not even a shell runs in there, with the reason.
@@ -85,7 +84,7 @@ async def choose(
     working, refused = dict[Interpreter, Candidate](), "there is no shell"
     for interpreter, found in candidates().items():
         for candidate in found:
-            done = await sandbox({interpreter: candidate}).run(Program(interpreter, NOTHING[interpreter]))
+            done = await run(Program(interpreter, NOTHING[interpreter]), candidate)
             if done.succeeded:
                 working[interpreter] = candidate
                 break

@@ -182,16 +182,20 @@ def _moved(descriptor: int) -> int:
 def _confine(folder: str) -> Confine:
     """Loads sandlock while everything can still be read."""
     sys.path.insert(0, folder)
-    from sandlock import Sandbox, StdioMode  # noqa: PLC0415
+    from sandlock import ExitReason, Sandbox, StdioMode  # noqa: PLC0415
 
     def confine(request: dict[str, Any]) -> int:
         Path("/proc/self/oom_score_adj").write_bytes(b"1000")
-        stderr = _moved(2)
-        with open("/dev/null", "wb", buffering=0) as nowhere:  # noqa: PTH123
-            os.dup2(nowhere.fileno(), 2)  # sandlock's own words are no program's
-        process = Sandbox(**request["policy"]).popen(
-            request["argv"], StdioMode.INHERIT, StdioMode.INHERIT, StdioMode.PIPED
-        )
+        stderr, words = _moved(2), os.memfd_create("words")
+        os.dup2(words, 2)  # sandlock's own words are no program's, unless it can't confine
+        try:
+            process = Sandbox(**request["policy"]).popen(
+                request["argv"], StdioMode.INHERIT, StdioMode.INHERIT, StdioMode.PIPED
+            )
+        except BaseException:
+            os.write(stderr, os.pread(words, CHUNK, 0))
+            os.dup2(stderr, 2)
+            raise
         copying = threading.Thread(target=_copy, args=(process.stderr.fileno(), stderr))
         copying.start()
         threading.Thread(target=_end_with, args=(os.pidfd_open(os.getppid()),), daemon=True).start()
@@ -201,7 +205,9 @@ def _confine(folder: str) -> Confine:
         while left := _children(os.getpid()):
             _end_all(left)
         copying.join()
-        return SIGNALLED + result.signal if result.signal > 0 else int(result.exit_code) & 255
+        if result.reason is ExitReason.EXITED:
+            return int(result.exit_code) & 255
+        return SIGNALLED + (result.signal if result.signal > 0 else signal.SIGKILL)
 
     return confine
 

@@ -94,8 +94,9 @@ class Launching:
         channel = self._channel
         assert channel is not None  # noqa: S101 - it was opened
         try:
-            socket.send_fds(channel, [launcher.LENGTH.pack(len(content))], descriptors)
-            channel.sendall(content)
+            message = launcher.LENGTH.pack(len(content)) + content
+            sent = socket.send_fds(channel, [message], descriptors)
+            channel.sendall(message[sent:])
         except OSError as error:
             raise Unavailable("The process that starts sandboxes has gone. Try again.") from error
 

@@ -24,7 +24,7 @@ from tidemill.sandbox.launching import Launching
 from tidemill.sandbox.outputs import files_in
 from tidemill.sandbox.running import execution_of, pipes
 from tidemill.sandbox.seccomp import supervisor_filter
-from tidemill.sandbox.staging import give_to_user, remove, runner, stage
+from tidemill.sandbox.staging import Removals, give_to_user, runner, stage
 from tidemill.sandbox.watching import use_of_tree
 
 LIBRARIES = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/ld.so.cache", "/etc/alternatives")
@@ -39,16 +39,16 @@ class SandlockSandbox:
 
     Args:
         folder: where the files of runs are laid out; whoever runs programs can pass through it.
-        interpreters: what may run a program here.
         launching: starts it, as a user without rights.
     """
 
     engine = "sandlock"
 
-    def __init__(self, folder: Path, interpreters: Mapping[Interpreter, Candidate], launching: Launching) -> None:
+    def __init__(self, folder: Path, launching: Launching) -> None:
         self._folder = folder
-        self._interpreters = interpreters
+        self._interpreters: Mapping[Interpreter, Candidate] = {}
         self._launching = launching
+        self._removals = Removals()
 
     @classmethod
     async def opened(cls) -> "SandlockSandbox":
@@ -67,16 +67,19 @@ class SandlockSandbox:
         folder = Path(tempfile.mkdtemp(prefix="tidemill-sandbox-"))
         try:
             await asyncio.to_thread(folder.chmod, 0o700 if runner() is None else 0o711)
-            return cls(folder, await choose(lambda one: cls(folder, one, launching), "sandlock"), launching)
+            sandbox = cls(folder, launching)
+            sandbox._interpreters = await choose(sandbox._run, cls.engine)
         except BaseException:
             await launching.aclose()
             shutil.rmtree(folder)
             raise
+        return sandbox
 
     async def aclose(self) -> None:
         """Ends what still runs, and deletes what it laid out."""
         await self._launching.aclose()
-        await asyncio.to_thread(remove, self._folder)
+        await self._removals.done()
+        await asyncio.to_thread(shutil.rmtree, self._folder)
 
     @property
     def interpreters(self) -> frozenset[Interpreter]:
@@ -85,7 +88,9 @@ class SandlockSandbox:
 
     async def run(self, program: Program) -> Execution:
         """As the port says."""
-        candidate = chosen(self._interpreters, program.interpreter)
+        return await self._run(program, chosen(self._interpreters, program.interpreter))
+
+    async def _run(self, program: Program, candidate: Candidate) -> Execution:
         folder = await asyncio.to_thread(_stage, self._folder, program)
         work = folder / "work"
         try:
@@ -108,7 +113,7 @@ class SandlockSandbox:
             given = await asyncio.to_thread(files_in, work, program.outputs, program.limits.files_bytes)
             return replace(done, files=given) if done.exit_code is not None else done
         finally:
-            await asyncio.to_thread(remove, folder)
+            self._removals.start(folder)
 
 
 def _stage(parent: Path, program: Program) -> Path:

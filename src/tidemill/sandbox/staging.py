@@ -1,5 +1,7 @@
 """What a program finds in its working folder, laid out on the disk so that the sandbox's user alone can read it."""
 
+import asyncio
+import logging
 import os
 import re
 import shutil
@@ -11,6 +13,8 @@ from pathlib import Path, PurePosixPath
 
 from tidemill.core.errors import InvalidInput, Unavailable
 from tidemill.core.execution import Program
+
+log = logging.getLogger(__name__)
 
 LONGEST_PATH = 1000
 PAGE = 4096
@@ -86,6 +90,29 @@ def stage(parent: Path, program: Program) -> Path:
         shutil.rmtree(folder)
         raise
     return folder
+
+
+class Removals:
+    """Deletes folders while what they were for goes on: the kernel takes its time with one that was mounted."""
+
+    def __init__(self) -> None:
+        self._tasks = set[asyncio.Task[None]]()
+
+    def start(self, folder: Path) -> None:
+        """Begins to delete a folder in which a program may have written."""
+        task = asyncio.create_task(asyncio.to_thread(remove, folder))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    async def done(self) -> None:
+        """Waits until there is nothing left to delete."""
+        while self._tasks:
+            await asyncio.wait(list(self._tasks))
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("%s", error)
 
 
 def remove(folder: Path) -> None:
