@@ -19,6 +19,7 @@ from tidemill.review.engines import (
     RuffEngine,
     SecretsEngine,
     SemgrepEngine,
+    TreeEngine,
 )
 from tidemill.review.policy_filter import ignored_files, with_policy, without_ignored
 from tidemill.review.selection import plan
@@ -30,11 +31,22 @@ def default_engines(folder: Path | None = None) -> tuple[Engine, ...]:
 
     Of what two find in one line, the earlier one's finding is kept.
     """
+    return tree_engines(folder)
+
+
+def tree_engines(folder: Path | None = None, *, jobs: int = 2, seconds: float = 300.0) -> tuple[TreeEngine, ...]:
+    """The same, as engines that read whole trees too.
+
+    Args:
+        folder: as of `default_engines`.
+        jobs: processes that each engine may use.
+        seconds: after which an engine is stopped.
+    """
     return (
         SecretsEngine(),
-        SemgrepEngine(folder=folder),
-        BanditEngine(folder=folder),
-        RuffEngine(folder=folder),
+        SemgrepEngine(timeout=seconds, folder=folder, jobs=jobs),
+        BanditEngine(timeout=seconds, folder=folder, jobs=jobs),
+        RuffEngine(timeout=seconds, folder=folder),
     )
 
 

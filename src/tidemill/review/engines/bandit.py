@@ -22,12 +22,14 @@ class BanditEngine(FileEngine):
     Args:
         timeout: seconds.
         folder: where the private copies of the files are made and removed again; the system's own if `None`.
+        jobs: processes among which many files are shared out.
     """
 
     name = "bandit"
 
-    def __init__(self, *, timeout: float = 60.0, folder: Path | None = None) -> None:
+    def __init__(self, *, timeout: float = 300.0, folder: Path | None = None, jobs: int = 2) -> None:
         super().__init__()
+        self.jobs = jobs
         self.version = version(self.name)
         self._program = Program(self.name, self._command, timeout, folder)
 

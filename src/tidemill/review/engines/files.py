@@ -4,6 +4,7 @@ An engine says the same of the same text, so its remarks on a file are kept: a s
 old side of the next push, cost nothing.
 """
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,8 @@ from tidemill.review.engines.process import check_path
 from tidemill.review.placing import Remark, added_lines, place_on
 
 REMEMBERED_FILES = 20_000
+FILES_A_PROCESS = 50
+"""Fewer are not worth a process more."""
 
 
 class FileEngine(ABC):
@@ -24,6 +27,8 @@ class FileEngine(ABC):
 
     name: str
     version: str
+    jobs = 1
+    """Processes among which many files are shared out."""
 
     def __init__(self) -> None:
         self._remembered: OrderedDict[str, tuple[Remark, ...]] = OrderedDict()
@@ -48,7 +53,7 @@ class FileEngine(ABC):
         """See `TreeEngine.read`. What was read before is not read again."""
         keys = {path: digest(self.version, path, text) for path, text in files.items()}
         fresh = {path: text for path, text in files.items() if keys[path] not in self._remembered}
-        reading = await self._read(fresh) if fresh else Reading()
+        reading = await self._shared_out(fresh)
         said: dict[str, list[Remark]] = {path: [] for path in fresh}
         for remark in reading.remarks:
             said[remark.path].append(remark)
@@ -58,6 +63,22 @@ class FileEngine(ABC):
         return Reading(
             tuple(remark for path in files for remark in known.get(path, said.get(path, ()))),
             reading.notes,
+        )
+
+    async def _shared_out(self, files: Mapping[str, str]) -> Reading:
+        count = min(self.jobs, -(-len(files) // FILES_A_PROCESS))
+        paths = list(files)
+        parts = [{path: files[path] for path in paths[start::count]} for start in range(count)]
+        tasks = [asyncio.create_task(self._read(part)) for part in parts]
+        try:
+            readings = await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return Reading(
+            tuple(remark for reading in readings for remark in reading.remarks),
+            tuple(note for reading in readings for note in reading.notes),
         )
 
     def _remember(self, said: Mapping[str, tuple[Remark, ...]], used: Sequence[str]) -> None:

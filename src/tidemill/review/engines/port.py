@@ -65,6 +65,10 @@ class TreeEngine(Engine, Protocol):
         """Whether the engine has anything to say of a file of this name."""
         ...
 
+    def unavailable(self) -> str | None:
+        """Why the engine can't run here, with what to do; `None` where it can."""
+        ...
+
     async def read(self, files: Mapping[str, str]) -> Reading:
         """Everything that is wrong in these files, whose texts are given by path.
 

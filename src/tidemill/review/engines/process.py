@@ -11,7 +11,7 @@ import resource
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -46,7 +46,7 @@ class Program:
             leaves there is the owner's to remove.
         accepted: the exit codes that are no failure.
         memory: bytes of address space that it may take; `None` for no bound.
-        own_names: the copies have names of our own, with the file's suffix; else the file's own name.
+        names: by path, what a copy is called; where it is absent, as the file is.
     """
 
     engine: str
@@ -55,7 +55,7 @@ class Program:
     parent: Path | None = None
     accepted: tuple[int, ...] = (0, 1)
     memory: int | None = None
-    own_names: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 def check_path(path: str) -> None:
@@ -89,7 +89,7 @@ async def run_on_copies(program: Program, files: Mapping[str, str]) -> Any:
         place = Workplace(*(Path(name, part) for part in ("files", "empty", "home", "scratch")))
         for folder in (place.files, place.empty, place.home, place.scratch):
             folder.mkdir(mode=0o700)
-        await asyncio.to_thread(_write, place.files, files, own_names=program.own_names)
+        await asyncio.to_thread(_write, place.files, files, program.names)
         code, output, errors = await _run(program, place, len(files))
     if code not in program.accepted:
         raise EngineFailed(f"{program.engine} failed with exit code {code}: {_said(errors)}")
@@ -139,18 +139,14 @@ def rows(engine: str, report: Any, *, key: str | None = None) -> list[Mapping[st
     return found
 
 
-def copy_name(path: str, *, own: bool) -> str:
-    """The name of a file's copy, in the folder of its number."""
-    name, suffix = PurePosixPath(path).name, PurePosixPath(path).suffix
-    return f"code{suffix[:10]}" if own or len(name.encode()) > _LONGEST_NAME else name
-
-
-def _write(folder: Path, files: Mapping[str, str], *, own_names: bool) -> None:
+def _write(folder: Path, files: Mapping[str, str], names: Mapping[str, str]) -> None:
     """Each file under its own numbered folder, so that no path of the change decides where anything is written."""
     for number, (path, text) in enumerate(files.items()):
+        name, suffix = PurePosixPath(path).name, PurePosixPath(path).suffix
         place = folder / str(number)
         place.mkdir()
-        (place / copy_name(path, own=own_names)).write_bytes(text.encode("utf-8", "replace"))
+        known = names.get(path) or (name if len(name.encode()) <= _LONGEST_NAME else f"module{suffix[:10]}")
+        (place / known).write_bytes(text.encode("utf-8", "replace"))
 
 
 def _said(output: bytes) -> str:

@@ -29,6 +29,10 @@ class SecretsEngine:
         """Every file."""
         return True
 
+    def unavailable(self) -> str | None:
+        """It is always there."""
+        return None
+
     async def read(self, files: Mapping[str, str]) -> Reading:
         """See `TreeEngine.read`; never fails."""
         return Reading(tuple(await asyncio.to_thread(_in_files, files)))

@@ -10,18 +10,18 @@ https://github.com/semgrep/semgrep-interfaces (Input_to_core, Semgrep_output_v1)
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tidemill.analysis.paths import PathKind, kind_of
 from tidemill.analysis.syntax import Language, language_of
-from tidemill.core.finding import Severity, TraceStep
+from tidemill.core.finding import Category, Severity, TraceStep
 from tidemill.core.ids import digest
 from tidemill.review.engines.files import FileEngine
 from tidemill.review.engines.port import EngineFailed, Reading
-from tidemill.review.engines.process import Program, Workplace, copy_name, origin, rows, run_on_copies
+from tidemill.review.engines.process import Program, Workplace, origin, rows, run_on_copies
 from tidemill.review.placing import Remark, lines_of
-from tidemill.review.rules.catalog import Rule, rules_of, rules_text
+from tidemill.review.rules.catalog import Rule, copy_stem, rules_of, rules_text
 
 INSTALL = "pip install --no-deps semgrep==1.185.0"
 RULE_SECONDS = 5.0
@@ -80,12 +80,15 @@ class SemgrepEngine(FileEngine):
             raise EngineFailed(str(self.unavailable()))
         paths = list(files)
         languages = {path: language for path in paths if (language := language_of(path)) is not None}
+        names = {
+            path: copy_stem(files[path], language) + PurePosixPath(path).suffix.lower()
+            for path, language in languages.items()
+        }
         rules = rules_of(frozenset(languages.values()))
 
         def command(place: Workplace) -> Sequence[str]:
             targets = [
-                _target(place.files / str(number) / copy_name(path, own=True), languages[path])
-                for number, path in enumerate(paths)
+                _target(place.files / str(number) / names[path], languages[path]) for number, path in enumerate(paths)
             ]
             (place.scratch / "rules.json").write_text(
                 json.dumps({"rules": [rule.definition for rule in rules.values()]})
@@ -98,7 +101,7 @@ class SemgrepEngine(FileEngine):
                 *("-timeout", str(RULE_SECONDS), "-timeout_threshold", str(FILE_TIMEOUTS)),
             )
 
-        program = Program(self.name, command, self._timeout, self._folder, accepted=(0,), own_names=True)
+        program = Program(self.name, command, self._timeout, self._folder, (0,), names=names)
         report = await run_on_copies(program, files)
         texts = {path: lines_of(text) for path, text in files.items()}
         remarks = [
@@ -157,11 +160,17 @@ def _line(call: Any) -> int:
 
 
 def _distinct(remarks: Sequence[Remark]) -> list[Remark]:
-    """One remark for a rule and a line: two arguments of one call are one defect."""
-    found: dict[tuple[str, int, str], Remark] = {}
+    """One remark for a kind of defect and a line, rather one with a trace: two arguments of a call are one defect."""
+    found: dict[tuple[str, int, Category], Remark] = {}
     for remark in remarks:
-        found.setdefault((remark.path, remark.line, remark.rule), remark)
+        key = (remark.path, remark.line, remark.category)
+        if key not in found or _weight(remark) > _weight(found[key]):
+            found[key] = remark
     return list(found.values())
+
+
+def _weight(remark: Remark) -> tuple[bool, int]:
+    return bool(remark.trace), remark.severity.rank
 
 
 def _notes(errors: Sequence[Mapping[str, Any]], paths: Sequence[str]) -> Iterator[str]:

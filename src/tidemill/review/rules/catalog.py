@@ -9,10 +9,11 @@ The files are in a short form, of which `definition` makes Semgrep's (https://se
 
 A pattern is a text of Semgrep's; where it names `$SINK` or `$SOURCE`, that part alone counts. Or it is a mapping:
 `code` (such a text, or several), `where` (a regular expression for each metavariable), `not`, `inside`, `not-inside`.
-Or it is a mapping of Semgrep's own. Lists in lists are one list, so that YAML's aliases can be put together. The keys
-before `rules` hold what several rules share.
+Or it is a mapping of Semgrep's own. Lists in lists are one list, so that YAML's aliases can be put together. `shared`
+holds what several rules have in common; `needs` what every file holds that takes anything from `shared.request`.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -33,6 +34,7 @@ FILES: Mapping[Language, str] = {
     Language.GO: "go",
 }
 _ANALYZERS: Mapping[str, tuple[str, ...]] = {"javascript": ("javascript", "typescript")}
+OUTSIDE = "outside"
 _FOCUS = ("$SINK", "$SOURCE")
 
 
@@ -65,12 +67,27 @@ def rules_of(languages: frozenset[Language]) -> Mapping[str, Rule]:
     """The rules of some languages, by id."""
     found: dict[str, Rule] = {}
     for name, text in {FILES[language]: rules_text(language) for language in sorted(languages)}.items():
-        for short in yaml.safe_load(text)["rules"]:
-            found[short["id"]] = _rule(short, _ANALYZERS.get(name, (name,)))
+        document = yaml.safe_load(text)
+        entries = [document["shared"][entry] for entry in ("request", "page") if entry in document["shared"]]
+        for short in document["rules"]:
+            sources = short.get("sources", [])
+            outside = bool(sources) and all(any(part is entry for entry in entries) for part in sources)
+            found[short["id"]] = _rule(short, _ANALYZERS.get(name, (name,)), outside=outside)
     return found
 
 
-def _rule(short: Mapping[str, Any], analyzers: tuple[str, ...]) -> Rule:
+@cache
+def takes_from_outside(language: Language) -> re.Pattern[str]:
+    """What occurs in every file that holds a source of a rule which begins at a request."""
+    return re.compile(yaml.safe_load(rules_text(language))["needs"])
+
+
+def copy_stem(text: str, language: Language) -> str:
+    """The name, without its suffix, under which Semgrep reads a file: rules that begin at a request read `outside`."""
+    return OUTSIDE if takes_from_outside(language).search(text) else "code"
+
+
+def _rule(short: Mapping[str, Any], analyzers: tuple[str, ...], *, outside: bool) -> Rule:
     return Rule(
         id=short["id"],
         title=short["title"],
@@ -80,7 +97,7 @@ def _rule(short: Mapping[str, Any], analyzers: tuple[str, ...]) -> Rule:
         cwe=int(short["cwe"]),
         confidence=float(short["confidence"]),
         follows="sinks" in short,
-        definition=definition(short, analyzers),
+        definition={**definition(short, analyzers), **({"paths": {"include": [f"{OUTSIDE}.*"]}} if outside else {})},
     )
 
 
