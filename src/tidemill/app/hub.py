@@ -155,7 +155,7 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
         reviews = ReviewFlow(jobs, parts, accounts.people)
         forges = await stack.enter_async_context(open_forges(settings, outbound, secrets))
         extras = Extras(
-            gates=PulledGates(scratch),
+            gates=PulledGates(scratch, settings.review.advisories),
             mender=Mending(refiner, deployments.for_review),
             answerer=AnsweringAboutChanges(asking, prompts, deployments.for_question),
         )

@@ -81,7 +81,8 @@ def review(
         result = review_here(settings, change, policy)
     if gates or coverage or advisories:
         asked, found = policy or ReviewPolicy(), unfolded(result).findings
-        work = local_gates(repo, change, found, asked, coverage=coverage, advisories=advisories)
+        fallback = settings.review.advisories
+        work = local_gates(repo, change, found, asked, coverage=coverage, advisories=advisories, fallback=fallback)
         result = replace(result, gates=asyncio.run(work))
     sys.stdout.write(rendered(result, Format.JSON if as_json else output))
     for form, file in reports:

@@ -55,6 +55,7 @@ async def local_gates(
     *,
     coverage: Path | None = None,
     advisories: Path | None = None,
+    fallback: Path | None = None,
 ) -> GateReport:
     """Holds a change of a local repository against its gates.
 
@@ -65,6 +66,7 @@ async def local_gates(
         policy: of the base side.
         coverage: a report; else the one that the policy names, in the work tree.
         advisories: a file of advisories; else the one that the policy names, as the base side has it.
+        fallback: a file of advisories where neither is there.
 
     Raises:
         NotFound, InvalidInput: a file that was given is not there or can't be read. What the policy alone names and
@@ -72,7 +74,8 @@ async def local_gates(
     """
     git = Git(repo)
     diff = without_ignored(await asyncio.to_thread(parse_diff, change.diff), policy)
-    sources = await _sources(git, repo, change, policy, coverage, advisories)
+    own = fallback if policy.gates.advisories is None else None
+    sources = await _sources(git, repo, change, policy, coverage, advisories or own)
     inputs = await measure(change, diff, policy, sources)
     for given, got, wanted in (
         (coverage, inputs.coverage, policy.gates.coverage is not None),

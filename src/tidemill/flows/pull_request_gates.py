@@ -30,10 +30,12 @@ class PulledGates:
 
     Args:
         folder: where private copies are made and removed.
+        advisories: a file of advisories, for repositories whose policy names none.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, advisories: Path | None = None) -> None:
         self._folder = folder
+        self._advisories = advisories
 
     async def judge(
         self,
@@ -65,12 +67,16 @@ class PulledGates:
         large = [path for path in changed_manifests(whole) if path not in change.files][:_MOST_MANIFESTS]
         return GateSources(
             coverage=coverage,
-            advisories=advisories if isinstance(advisories, bytes) else None,
+            advisories=advisories if isinstance(advisories, bytes) else self._own_advisories(policy),
             no_advisories=advisories if isinstance(advisories, str) else "",
             manifests=await _texts(forge, pull_request, large, head),
             before=await _texts(forge, pull_request, large, base),
             folder=self._folder,
         )
+
+    def _own_advisories(self, policy: ReviewPolicy) -> Path | None:
+        """The hub's file stands in where the policy names none; not where the one that it names is missing."""
+        return self._advisories if policy.gates.advisories is None else None
 
 
 def _bounded(data: bytes | None, path: str, most: int) -> bytes | str:

@@ -21,6 +21,9 @@ class ReviewSettings(Section):
     roots: list[AbsolutePath] = Field(
         default_factory=list, description="Folders whose repositories POST /v1/reviews may name."
     )
+    advisories: AbsolutePath | None = Field(
+        None, description="A file of advisories in OSV's form, for repositories whose policy names none."
+    )
     max_diff_bytes: int = Field(10_000_000, ge=1, description="A larger diff is refused.")
     max_file_bytes: int = Field(1_000_000, ge=1, description="A larger file is judged from its diff alone.")
     max_hunks: int = Field(6, ge=0, description="Hunks for which a model is asked, highest score first.")
