@@ -1,0 +1,102 @@
+"""A whole hub and a forge over HTTP: signed webhooks, ten at once, and kills; nothing is written twice."""
+
+import asyncio
+import hashlib
+import hmac
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+
+from tests.conftest import reachable
+from tests.support.hubs import Hub, start_hub, stop
+from tests.support.pull_requests import BUNDLE, PROJECT, TWO, own_comments
+from tests.support.scripted_forge import TOKEN, serving
+from tidemill.core.pull_request import ForgeKind
+from tidemill.forges.scripted import Fault
+from tidemill.forges.scripted_server import ScriptedServer, Webhook
+from tidemill.forges.scripted_site import ScriptedPull, ScriptedSite
+
+SECRET = "hook-of-the-mill"
+PATIENCE = 90.0
+
+
+async def until(condition: Callable[[], Any], what: str) -> Any:
+    """The first true value of a condition that asks nobody, looked at often."""
+    for _ in range(int(PATIENCE / 0.01)):
+        if found := condition():
+            return found
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"{what} did not come about")
+
+
+async def ended(hub: Hub, number: int) -> list[dict[str, Any]]:
+    """The runs of a pull request, once all have ended."""
+    headers = {"authorization": f"Bearer {hub.key}"}
+    async with httpx.AsyncClient(base_url=hub.url, headers=headers, trust_env=False, timeout=30) as client:
+        for _ in range(int(PATIENCE / 0.2)):
+            answer = await client.get(f"/v1/pull-requests/demo/{PROJECT}/{number}")
+            runs = answer.json()["runs"] if answer.is_success else []
+            if runs and all(run["finished_at"] for run in runs):
+                return list(runs)
+            await asyncio.sleep(0.2)
+    raise AssertionError("the runs did not end")
+
+
+async def ten_at_once(server: ScriptedServer) -> list[int]:
+    """The last delivery's body, sent ten times at once under ids of their own; the statuses of the answers."""
+    assert server.webhook is not None
+    url, body = server.webhook.url, server.sent[-1].body
+    mac = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
+    headers = {
+        "x-github-event": server.sent[-1].event,
+        "x-hub-signature-256": f"sha256={mac}",
+        "content-type": "application/json",
+    }
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+        posts = [
+            client.post(url, content=body, headers={**headers, "x-github-delivery": str(uuid4())}) for _ in range(10)
+        ]
+        return [answer.status_code for answer in await asyncio.gather(*posts)]
+
+
+async def opened(site: ScriptedSite) -> ScriptedPull:
+    repository = (await site.add_project(PROJECT, BUNDLE)).repository
+    tip = await repository.commit_of("refs/heads/main")
+    await repository.commit("work", dict(TWO), message="Work", author="author", at=site.clock(), parent=tip)
+    return await site.open(PROJECT, "work", title="Work on orders")
+
+
+async def test_a_hub_that_is_killed_while_it_writes_leaves_each_comment_once(tmp_path: Path) -> None:
+    folder = reachable(tmp_path)
+    site = ScriptedSite(folder / "forge")
+    server = ScriptedServer(site, {TOKEN: "tidemill"})
+    async with serving(server) as url:
+        forge = {"kind": "github", "url": url, "token_secret": "token", "webhook_secret": "hook"}
+        settings = {"forges": {"demo": forge}, "outbound": {"allow": ["127.0.0.1"]}}
+        hub = await asyncio.to_thread(start_hub, folder / "data", settings)
+        try:
+            async with httpx.AsyncClient(
+                base_url=hub.url, headers={"authorization": f"Bearer {hub.key}"}, trust_env=False
+            ) as client:
+                for name, value in (("token", TOKEN), ("hook", SECRET)):
+                    (await client.put(f"/v1/secrets/{name}", json={"value": value})).raise_for_status()
+            server.webhook = Webhook(f"{hub.url}/webhooks/github", ForgeKind.GITHUB, SECRET)
+            server.served.faults.waiting.append(Fault(action="POST /api/v3/repos", seconds=0.4, times=50))
+            pull = await opened(site)
+            await server.settled()
+            assert all(status < 300 for status in await ten_at_once(server))
+            for number in (1, 3):  # after the first inline comment, and after the summary
+                await until(lambda number=number: len(own_comments(pull)) == number, f"comment {number}")
+                hub.kill()
+                hub = await asyncio.to_thread(start_hub, folder / "data", settings)
+            runs = await ended(hub, pull.number)
+        finally:
+            await asyncio.to_thread(stop, hub)
+    assert [run["state"] for run in runs] == ["done"]
+    assert len(own_comments(pull, inline=False)) == 1
+    found = [said.body.rpartition("<!-- ")[2] for said in pull.comments if said.path]
+    assert len(found) == len(set(found)) == 2
+    assert runs[0]["counts"]["standing"] == 2
