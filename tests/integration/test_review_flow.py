@@ -294,6 +294,28 @@ async def test_a_comment_with_a_reason_against_it_is_not_shown_and_the_reason_is
         assert [one["reason"].startswith(reason) for one in rejected] == [True, True]
 
 
+async def test_whether_a_person_should_look_is_asked_where_a_model_is_named_for_it_and_gates_nothing(
+    pool: Pool, tmp_path: Path, admin: Caller
+) -> None:
+    prompt = ShippedPrompts().current("review.necessity").version
+    necessity = replace(DEPLOYMENT, task=Task.REVIEW_NECESSITY, prompt_version=prompt)
+
+    async def with_opinion(language: str | None) -> ReviewDeployments:
+        return ReviewDeployments(DEPLOYMENT, necessity=necessity)
+
+    def answer(request: ModelRequest) -> str:
+        return comment() if "response_format" in request.options else "no"
+
+    reviews = Reviews(pool, tmp_path, script=answer, deployments=with_opinion)
+    status = await reviews.review(admin)
+    assert status.row.result is not None
+    hunks: Any = status.row.result["hunks"]
+    assert [(hunk["asked"], hunk["model_opinion"]) for hunk in hunks] == [(True, False)] * 2
+    assert len([one for one in status.findings if one.engine == "model"]) == 2
+    steps = [event.step for event in await reviews.flow.events(status.row.id, after=0)]
+    assert [one for one in steps if one.endswith(":0")] == ["opinion:0", "comment:0"]
+
+
 async def test_a_hunk_that_only_moved_since_the_last_push_costs_no_call(
     pool: Pool, tmp_path: Path, admin: Caller
 ) -> None:

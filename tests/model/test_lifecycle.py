@@ -25,8 +25,11 @@ from tidemill.core.errors import (
 )
 from tidemill.core.ids import new_id
 from tidemill.llm.openai_http import OpenAIHTTP, Target
+from tidemill.llm.prompts.shipped import ShippedPrompts
 from tidemill.llm.runtime.adapters import Adapter
 from tidemill.llm.runtime.local import LocalRuntime, RuntimeState
+from tidemill.registry.deployments import Deployments
+from tidemill.settings import Settings
 
 pytestmark = pytest.mark.needs_model
 GIB = 2**30
@@ -89,6 +92,40 @@ async def test_a_child_serves_its_base_and_several_adapters_at_once(tmp_path, ad
         assert [answer.text for answer in together] == alone
         assert status(runtime).adapters == ("one", "two")
         assert len(runtime.status()) == 1
+
+
+async def test_the_three_tasks_of_reviews_each_have_an_adapter_of_one_model_in_one_process(tmp_path, adapters):
+    named = {name: {"base": "tiny", "path": adapters / f"{name}.gguf"} for name in ("one", "two", "three")}
+    tasks = {
+        "review.necessity": {"model": "tiny:one"},
+        "review.comment": {"model": "tiny:two"},
+        "review.refine": {"model": "tiny:three"},
+    }
+    settings = Settings(data_dir=tmp_path, models=settings_for(tmp_path, adapters=named).models, tasks=tasks)
+    found = await Deployments(settings, ShippedPrompts(), LocalAlone()).for_review()
+    async with opened(tmp_path, adapters=named) as (runtime, model):
+        used = [found.necessity, found.comment, found.doubt, found.refine]
+        texts = [(await model.complete(ask(one.model))).text for one in used]
+        assert [one.adapter.partition("@")[0] for one in used] == ["one", "two", "two", "three"]
+        assert [one.prompt_version.partition("/")[0] for one in used] == [
+            "review.necessity",
+            "review.comment",
+            "review.doubt",
+            "review.refine",
+        ]
+        assert len({one.model_version for one in used}) == 1
+        assert len({texts[0], texts[1], texts[3]}) == 3
+        assert [one.model for one in runtime.status()] == ["tiny"]
+
+
+class LocalAlone:
+    """No providers."""
+
+    def find(self, name):
+        return None
+
+    def check_prefix(self, name):
+        return None
 
 
 async def test_an_adapter_is_added_under_load_without_dropping_a_request(tmp_path, adapters):

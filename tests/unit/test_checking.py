@@ -1,6 +1,7 @@
 """What a comment has to stand up to: each check, and models that obey an attack in what they read."""
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from tidemill.review.asking import Answer
 from tidemill.review.checking import CHECKS, Scene
 from tidemill.review.comment import Accepted, accept_comments, message_certainty
 from tidemill.review.doubt import Doubt, dropped, read_doubt, survived, verdict_certainty
+from tidemill.review.opinion import yes_share
 from tidemill.review.ranking import rank
 
 HUNK = parse_diff(
@@ -180,6 +182,15 @@ def test_a_verdict_is_read_with_its_probability() -> None:
     [comment] = said().findings
     assert survived(comment, doubt).confidence == 0.25
     assert verdict_certainty([]) is None
+
+
+def test_a_models_opinion_of_a_hunk_is_the_share_of_yes_among_yes_and_no() -> None:
+    likely = {"Yes": 0.6, " no": 0.2, "I": 0.1}
+    others = [{"token": token, "logprob": math.log(share)} for token, share in likely.items()]
+    first = {"token": "Yes", "logprob": math.log(0.6), "top_logprobs": others}
+    assert yes_share("yes", [first]) == pytest.approx(0.75)
+    assert yes_share("No.", []) == 0.0
+    assert yes_share("I think", []) is None
 
 
 @pytest.mark.parametrize("text", ["", "right", '{"verdict": "maybe"}', "[]", '{"reason": "x"'])

@@ -1,6 +1,6 @@
 """The steps of a review in which a model is asked.
 
-    comment:<n> ─ doubt:<n> … for each planned hunk, most necessary first
+    opinion:<n> ─ comment:<n> ─ doubt:<n> … for each planned hunk, most necessary first
     refine:<n> … for the findings that matter most
 
 Each is recorded, and none is asked twice: a step that ran to its end has its record, and an answer that was committed,
@@ -27,6 +27,10 @@ from tidemill.store.reviews import ReviewRepository
 Record = Mapping[str, Any]
 RunStep = Callable[[str, str, Callable[[], Awaitable[Record]]], Awaitable[Record]]
 """Runs a recorded step: its name, the kind of its event, and its work."""
+
+
+EVEN = 0.5
+"""From this probability on, the model would have a person look."""
 
 
 class Stored(Protocol):
@@ -69,7 +73,13 @@ class ModelSteps:
         self._contexts = contexts
 
     async def comments(
-        self, asked: Sequence[int], *, comment: Deployment, doubt: Deployment | None, max_seconds: float
+        self,
+        asked: Sequence[int],
+        *,
+        comment: Deployment,
+        doubt: Deployment | None,
+        opinion: Deployment | None = None,
+        max_seconds: float,
     ) -> list[Record]:
         """Asks about hunks in turn, until the time budget, which counts recorded seconds, is spent.
 
@@ -77,6 +87,7 @@ class ModelSteps:
             asked: places of the hunks in the diff, in the order in which they are asked about.
             comment: who comments.
             doubt: who says what speaks against a comment; `None` where nobody is asked.
+            opinion: who says whether a person should look at a hunk; `None` where that is not asked.
             max_seconds: the time budget.
 
         Returns:
@@ -87,7 +98,14 @@ class ModelSteps:
             left = max_seconds - sum(record["seconds"] for record in records)
             if left <= 0:
                 break
+            said: Record | None = None
+            if opinion is not None:
+                work = self._bound_opinion(index, opinion, left)
+                said = await self._run_step(f"opinion:{index}", "opinion", work)
             record = await self._run_step(f"comment:{index}", "comment", self._bound(index, comment, doubt, left))
+            if said is not None:
+                needs = record["needs_review"] if said["probability"] is None else said["probability"] >= EVEN
+                record = {**record, "needs_review": needs, "seconds": record["seconds"] + said["seconds"]}
             if doubt is not None and record["candidates"]:
                 left -= record["seconds"]
                 verdict = await self._run_step(f"doubt:{index}", "doubt", self._bound_doubt(record, doubt, left))
@@ -104,6 +122,23 @@ class ModelSteps:
         self, index: int, deployment: Deployment, doubt: Deployment | None, seconds: float
     ) -> Callable[[], Awaitable[Record]]:
         return lambda: self._comment(index, deployment, seconds, doubted=doubt is not None)
+
+    def _bound_opinion(self, index: int, deployment: Deployment, seconds: float) -> Callable[[], Awaitable[Record]]:
+        return lambda: self._opinion(index, deployment, seconds)
+
+    async def _opinion(self, index: int, deployment: Deployment, seconds: float) -> Record:
+        started = time.perf_counter()
+        _, diff, _ = await self._stored.read()
+        hunk = diff.hunks[index]
+        share = await self._commenter.opinion(hunk, deployment=deployment, review_id=self._id, seconds=seconds)
+        probability = None if share is None else round(share, 4)
+        return {
+            "index": index,
+            "path": hunk.path,
+            "line": hunk.new_start,
+            "probability": probability,
+            "seconds": _since(started),
+        }
 
     def _bound_doubt(self, record: Record, deployment: Deployment, seconds: float) -> Callable[[], Awaitable[Record]]:
         return lambda: self._doubt(record, deployment, seconds)

@@ -147,11 +147,12 @@ class ReviewRun:
         """What a model says of the planned hunks, most necessary first, within the time budget."""
         asked = [index for index, hunk in enumerate(planned["hunks"]) if hunk["asked"]]
         asked.sort(key=lambda index: -planned["hunks"][index]["necessity"]["score"])
-        doubt = begun.get("deployments", {}).get("doubt")
+        others = {name: deployment_from_json(one) for name, one in begun.get("deployments", {}).items()}
         return await self._model.comments(
             asked,
             comment=deployment_from_json(begun["deployment"]),
-            doubt=deployment_from_json(doubt) if doubt else None,
+            doubt=others.get("doubt"),
+            opinion=others.get("necessity"),
             max_seconds=begun["max_seconds"],
         )
 

@@ -18,6 +18,7 @@ from tidemill.review.asking import Asking
 from tidemill.review.checking import Scene
 from tidemill.review.comment import ENGINE, Accepted, accept_comments, message_certainty
 from tidemill.review.doubt import Doubt, read_doubt
+from tidemill.review.opinion import opinion
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,12 @@ class Commenter:
             replace(one, details={**one.details, "inference_id": str(answer.inference_id)}) for one in accepted.findings
         )
         return Commented(replace(accepted, findings=named))
+
+    async def opinion(self, hunk: Hunk, *, deployment: Deployment, review_id: UUID, seconds: float) -> float | None:
+        """The probability that a person should look at a hunk, as a model for that says; see `review.opinion`."""
+        return await opinion(
+            self._asking, self._prompts, hunk, deployment=deployment, review_id=review_id, seconds=seconds
+        )
 
     async def doubt(
         self, question: HunkQuestion, comment: Finding, *, deployment: Deployment, review_id: UUID, seconds: float
