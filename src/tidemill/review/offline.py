@@ -16,12 +16,13 @@ from tidemill.review.engines import (
     BanditEngine,
     Engine,
     EngineResult,
+    FlowEngine,
     RuffEngine,
     SecretsEngine,
     SemgrepEngine,
     TreeEngine,
 )
-from tidemill.review.policy_filter import ignored_files, with_policy, without_ignored
+from tidemill.review.policy_filter import with_policy, without_ignored
 from tidemill.review.selection import plan
 from tidemill.settings import ReviewSettings
 
@@ -45,6 +46,7 @@ def tree_engines(folder: Path | None = None, *, jobs: int = 2, seconds: float = 
     return (
         SecretsEngine(),
         SemgrepEngine(timeout=seconds, folder=folder, jobs=jobs),
+        FlowEngine(),
         BanditEngine(timeout=seconds, folder=folder, jobs=jobs),
         RuffEngine(timeout=seconds, folder=folder),
     )
@@ -97,10 +99,9 @@ async def review_without_model(
     """
     started = time.monotonic()
     whole = await asyncio.to_thread(parse_diff, change.diff)
-    asked = policy or ReviewPolicy()
-    diff = without_ignored(whole, asked)
+    diff = without_ignored(whole, policy or ReviewPolicy())
     findings, notes, timings = await run_engines(engines, change, diff)
-    planned = await asyncio.to_thread(lambda: plan(change, diff, findings, settings, with_model=False))
+    planned = await asyncio.to_thread(lambda: plan(change, whole, findings, settings, with_model=False, policy=policy))
     result = ReviewResult(
         id=review_id or str(new_id()),
         title=change.title,
@@ -109,7 +110,7 @@ async def review_without_model(
         state=ReviewState.DONE,
         findings=findings,
         hunks=planned.hunks,
-        skipped=(*planned.skipped, *ignored_files(whole, asked)),
+        skipped=planned.skipped,
         notes=notes,
         timings={**timings, "total": round(time.monotonic() - started, 3)},
         engines={engine.name: engine.version for engine in engines},

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from tidemill.analysis.patterns import PathPatterns
 from tidemill.core.change import Diff
 from tidemill.core.finding import Finding, Severity
-from tidemill.core.review import ReviewResult, SkippedFile, by_weight
+from tidemill.core.review import ReviewResult, by_weight
 from tidemill.core.review_policy import ReviewPolicy
 
 
@@ -28,45 +28,21 @@ class Sifted:
     off: tuple[Finding, ...]
 
 
-class PolicyPaths:
-    """Which files a policy leaves out, and which it takes in that would be left out."""
-
-    def __init__(self, policy: ReviewPolicy) -> None:
-        self._ignore = PathPatterns(policy.ignore)
-        self._include = PathPatterns(policy.include)
-
-    def ignored(self, path: str) -> str | None:
-        """Why the policy leaves a file out, for a person; `None` where it does not."""
-        pattern = self._ignore.match(path)
-        return None if pattern is None else f"ignored by .tidemill.yml ({pattern})"
-
-    def included(self, path: str) -> bool:
-        """Whether a file is read though it looks generated or vendored."""
-        return self._include.match(path) is not None
-
-
 def without_ignored(diff: Diff, policy: ReviewPolicy) -> Diff:
     """The diff without the files that the policy leaves out: what engines and gates judge."""
     if not policy.ignore:
         return diff
-    paths = PolicyPaths(policy)
-    return Diff(tuple(file for file in diff.files if paths.ignored(file.path) is None))
-
-
-def ignored_files(diff: Diff, policy: ReviewPolicy) -> tuple[SkippedFile, ...]:
-    """The files of the diff that the policy leaves out, each with the pattern that does."""
-    paths = PolicyPaths(policy)
-    reasons = ((file.path, paths.ignored(file.path)) for file in diff.files)
-    return tuple(SkippedFile(path, reason) for path, reason in reasons if reason is not None)
+    ignore = PathPatterns(policy.ignore)
+    return Diff(tuple(file for file in diff.files if ignore.match(file.path) is None))
 
 
 def sift(findings: Sequence[Finding], policy: ReviewPolicy) -> Sifted:
     """The findings as the policy wants them. A rule is named `engine:rule` or `rule`; the longer name goes first."""
-    paths = PolicyPaths(policy)
+    ignore = PathPatterns(policy.ignore)
     kept: list[Finding] = []
     off: list[Finding] = []
     for finding in findings:
-        if _disabled(finding, policy) or paths.ignored(finding.path) is not None:
+        if _disabled(finding, policy) or ignore.match(finding.path) is not None:
             off.append(finding)
         else:
             kept.append(replace(finding, severity=_severity(finding, policy)))
