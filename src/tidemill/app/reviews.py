@@ -12,9 +12,6 @@ from tidemill.review.refiner import Refiner
 from tidemill.review.trying import Trying
 from tidemill.settings import Settings
 
-COPIES = "copies"
-"""Of the data folder: the repositories behind pull requests."""
-
 
 def refiner_of(
     settings: Settings, engines: Sequence[Engine], asking: Asking, prompts: Prompts, sandbox: Sandbox, scratch: Path
@@ -22,12 +19,12 @@ def refiner_of(
     """Finds lines that mend findings; formatters and tests run in the sandbox over copies of heads.
 
     Args:
-        settings: the sandbox's limits, and where the data folder is.
+        settings: the sandbox's limits, and where the copies of repositories are.
         engines: those of reviews.
         asking: puts questions to the model.
         prompts: has the prompts that deployments name.
         sandbox: runs what the repository names.
         scratch: heads are laid out under it.
     """
-    trees = trees_in(settings.data_dir / COPIES, scratch)
+    trees = trees_in(settings.cache_dir / "pull-requests", scratch)
     return Refiner(asking, prompts, Trying(engines, SandboxExecutor(sandbox, limits_of(settings.sandbox), trees)))
