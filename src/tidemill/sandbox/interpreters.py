@@ -8,9 +8,9 @@ from pathlib import Path
 
 from tidemill.core.errors import Configuration
 from tidemill.core.execution import Execution, Interpreter, Program
+from tidemill.sandbox.running import reason_of
 
 SYSTEM = Path("/usr")
-LONGEST_REASON = 500
 NOTHING = {Interpreter.PYTHON: ["-I", "-S", "-c", "0"], Interpreter.SHELL: ["-c", ":"], Interpreter.NODE: ["-e", ""]}
 """As good as no program at all."""
 
@@ -81,15 +81,18 @@ async def choose(
     Raises:
         Configuration: not even a shell runs in there, with the reason.
     """
-    working, refused = dict[Interpreter, Candidate](), "there is no shell"
+    working, refused = dict[Interpreter, Candidate](), "There is no shell here."
     for interpreter, found in candidates().items():
         for candidate in found:
-            done = await run(Program(interpreter, NOTHING[interpreter]), candidate)
+            try:
+                done = await run(Program(interpreter, NOTHING[interpreter]), candidate)
+            except Configuration as error:
+                refused = error.message
+                continue
             if done.succeeded:
                 working[interpreter] = candidate
                 break
-            said = done.stderr.decode(errors="replace").strip()[:LONGEST_REASON]
-            refused = said or f"it {done.ending} with {done.exit_code or done.signal}"
+            refused = f"{candidate.path} {done.ending} in {engine}: {reason_of(done.stderr)}"
         if interpreter is Interpreter.SHELL and interpreter not in working:
-            raise Configuration(f"{engine} makes no sandbox here: {refused}")
+            raise Configuration(refused)
     return working

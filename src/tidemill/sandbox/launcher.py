@@ -7,7 +7,7 @@ may not be able to read any other; and it has loaded all of that before it becom
 A request is a length (4 bytes, big-endian) and JSON: `{"argv": […], "env": {…}}`, or `{"policy": {…}, …}` for one
 that sandlock confines. Its descriptors come along: a socket for this run, standard input, output and error, and
 what else the program gets as 3, 4, …. The socket says two numbers (4 bytes each, signed): the process, and at its end
-how it ended, as shells say it. Whatever is written to the socket, and its end, kills that run.
+how it ended: as shells say it, or `LOST`. Whatever is written to the socket, and its end, kills that run.
 """
 
 import array
@@ -35,6 +35,7 @@ PAUSE = 0.01
 FAILED = 125
 CHUNK = 64 * 1024
 SIGNALLED = 128
+LOST = 1000  # what holds the program was killed, or never came to hold it
 
 # linux/prctl.h
 PR_SET_DUMPABLE, PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 4, 1, 22, 36, 38
@@ -130,7 +131,7 @@ class Launcher:
             pass  # each was waited for; what it had started is there now
         code = os.waitstatus_to_exitcode(status)
         with suppress(OSError):
-            control.sendall(NUMBER.pack(code if code >= 0 else SIGNALLED - code))
+            control.sendall(NUMBER.pack(code if code >= 0 else LOST))
         control.close()
 
     def _kill(self, pid: int) -> None:
@@ -171,6 +172,7 @@ def _run(request: dict[str, Any], descriptors: Sequence[int], confine: Confine |
         code = confine(request)
     except BaseException as error:  # noqa: BLE001 - the fork of a server must never return into it
         os.write(2, f"{type(error).__name__}: {error}\n".encode())
+        os.kill(os.getpid(), signal.SIGKILL)
     finally:
         os._exit(code)
 

@@ -5,14 +5,16 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ParamSpec
 
 from tidemill.core.errors import Configuration, Unavailable
 from tidemill.sandbox import launcher
 
+P = ParamSpec("P")
 PROGRAM = Path(launcher.__file__)
 BARE = {"PATH": "/usr/bin:/bin"}  # programs can read the environment of their sandbox's first process
 LONGEST_REASON = 500
@@ -76,7 +78,7 @@ class Launching:
             with theirs:
                 content = json.dumps(request).encode()
                 async with self._lock:
-                    await asyncio.to_thread(self._send, content, [theirs.fileno(), *descriptors])
+                    await _whole(self._send, content, [theirs.fileno(), *descriptors])
             return Launched(await _number(ours), ours)
         except BaseException:
             ours.close()
@@ -85,7 +87,7 @@ class Launching:
     async def aclose(self) -> None:
         """Ends the launcher and all that it started."""
         async with self._lock:
-            await asyncio.to_thread(self._close)
+            await _whole(self._close)
 
     def _send(self, content: bytes, descriptors: Sequence[int]) -> None:
         if self._process is None or self._process.poll() is not None:
@@ -129,6 +131,16 @@ class Launching:
             assert self._process.stderr is not None  # noqa: S101 - a pipe was asked for
             self._process.stderr.close()
         self._process = self._channel = None
+
+
+async def _whole(act: Callable[P, None], *arguments: P.args, **options: P.kwargs) -> None:
+    """In a thread, and to its end also when this is cancelled: it uses descriptors that are closed afterwards."""
+    task = asyncio.ensure_future(asyncio.to_thread(act, *arguments, **options))
+    try:
+        await asyncio.shield(task)
+    finally:
+        if not task.done():
+            await asyncio.wait([task])
 
 
 async def _number(control: socket.socket) -> int:

@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO
 
+from tidemill.core.errors import Configuration
 from tidemill.core.execution import Ending, Execution, Limits
+from tidemill.sandbox.launcher import LOST, SIGNALLED
 from tidemill.sandbox.launching import Launched
 from tidemill.sandbox.watching import MOST_FILES, Use
 
 GLANCE = 0.05
 CHUNK = 64 * 1024
-SIGNALLED = 128
+LONGEST_REASON = 500
 
 
 @contextmanager
@@ -55,6 +57,7 @@ async def execution_of(
         What became of it, without its files, and what the third said.
 
     Raises:
+        Configuration: what isolates the program could not be started, or was killed.
         Unavailable: the launcher has gone, and the run with it.
     """
     keep = [limits.output_bytes, limits.output_bytes, more]
@@ -73,8 +76,10 @@ async def execution_of(
         if ended.done() and not ended.cancelled():
             ended.exception()
         raise
-    ending, exit_code, number = (exceeded, None, None) if exceeded else _judged(ended.result())
     (out, more_out), (err, more_err), *rest = texts
+    if not exceeded and ended.result() == LOST:
+        raise Configuration(f"A sandbox ended before its program: {reason_of(err)}")
+    ending, exit_code, number = (exceeded, None, None) if exceeded else _judged(ended.result())
     done = Execution(
         ending=ending,
         exit_code=exit_code,
@@ -86,6 +91,11 @@ async def execution_of(
         peak_bytes=peak,
     )
     return done, rest[0][0] if rest else b""
+
+
+def reason_of(stderr: bytes) -> str:
+    """What an engine said, short enough for a message."""
+    return stderr.decode(errors="replace").strip()[:LONGEST_REASON] or "it says nothing"
 
 
 async def _watched(

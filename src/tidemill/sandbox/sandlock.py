@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from importlib import util
@@ -24,7 +25,7 @@ from tidemill.sandbox.launching import Launching
 from tidemill.sandbox.outputs import files_in
 from tidemill.sandbox.running import execution_of, pipes
 from tidemill.sandbox.seccomp import supervisor_filter
-from tidemill.sandbox.staging import Removals, give_to_user, runner, stage
+from tidemill.sandbox.staging import Folders, give_to_user, runner, stage
 from tidemill.sandbox.watching import use_of_tree
 
 LIBRARIES = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/ld.so.cache", "/etc/alternatives")
@@ -48,7 +49,7 @@ class SandlockSandbox:
         self._folder = folder
         self._interpreters: Mapping[Interpreter, Candidate] = {}
         self._launching = launching
-        self._removals = Removals()
+        self._folders = Folders()
 
     @classmethod
     async def opened(cls) -> "SandlockSandbox":
@@ -78,7 +79,7 @@ class SandlockSandbox:
     async def aclose(self) -> None:
         """Ends what still runs, and deletes what it laid out."""
         await self._launching.aclose()
-        await self._removals.done()
+        await self._folders.done()
         await asyncio.to_thread(shutil.rmtree, self._folder)
 
     @property
@@ -91,29 +92,22 @@ class SandlockSandbox:
         return await self._run(program, chosen(self._interpreters, program.interpreter))
 
     async def _run(self, program: Program, candidate: Candidate) -> Execution:
-        folder = await asyncio.to_thread(_stage, self._folder, program)
-        work = folder / "work"
-        try:
-            started = time.monotonic()
+        async with self._folders.of(partial(_stage, self._folder, program)) as folder:
+            work, started = folder / "work", time.monotonic()
             with pipes(2) as (sources, (out, err)):
-                stdin = await asyncio.to_thread(os.open, folder / "stdin", os.O_RDONLY | os.O_CLOEXEC)
-                try:
+                with await asyncio.to_thread((folder / "stdin").open, "rb") as stdin:
                     launched = await self._launching.launch(
-                        _request(program, candidate, work), [stdin, out.fileno(), err.fileno()]
+                        _request(program, candidate, work), [stdin.fileno(), out.fileno(), err.fileno()]
                     )
-                finally:
-                    os.close(stdin)
-                try:
+                with closing(launched):
                     out.close()
                     err.close()
                     look = partial(use_of_tree, folder=work)
                     done, _ = await execution_of(launched, sources, 0, program.limits, look, started)
-                finally:
-                    launched.close()
+            if not program.outputs or (done.exit_code is None and done.signal is None):
+                return done
             given = await asyncio.to_thread(files_in, work, program.outputs, program.limits.files_bytes)
-            return replace(done, files=given) if done.exit_code is not None else done
-        finally:
-            self._removals.start(folder)
+            return replace(done, files=given)
 
 
 def _stage(parent: Path, program: Program) -> Path:

@@ -8,7 +8,8 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path, PurePosixPath
 
 from tidemill.core.errors import InvalidInput, Unavailable
@@ -92,22 +93,33 @@ def stage(parent: Path, program: Program) -> Path:
     return folder
 
 
-class Removals:
-    """Deletes folders while what they were for goes on: the kernel takes its time with one that was mounted."""
+class Folders:
+    """Lays out a folder for each run, and deletes it while others go on: that takes the kernel its time."""
 
     def __init__(self) -> None:
         self._tasks = set[asyncio.Task[None]]()
 
-    def start(self, folder: Path) -> None:
-        """Begins to delete a folder in which a program may have written."""
-        task = asyncio.create_task(asyncio.to_thread(remove, folder))
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
+    @asynccontextmanager
+    async def of(self, lay_out: Callable[[], Path]) -> AsyncIterator[Path]:
+        """A folder for the block. A program may write in it, and may have ended when the block does."""
+        task = asyncio.ensure_future(asyncio.to_thread(lay_out))
+        try:
+            yield await asyncio.shield(task)
+        finally:
+            if not task.done():  # cancelled, and the thread goes on
+                await asyncio.wait([task])
+            if task.exception() is None:
+                self._remove(task.result())
 
     async def done(self) -> None:
         """Waits until there is nothing left to delete."""
         while self._tasks:
             await asyncio.wait(list(self._tasks))
+
+    def _remove(self, folder: Path) -> None:
+        task = asyncio.create_task(asyncio.to_thread(remove, folder))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
