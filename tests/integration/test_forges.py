@@ -1,5 +1,6 @@
 """What each forge's adapter does on a real server: a scripted one with the forge's own bounds, over real git."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -255,3 +256,33 @@ async def test_a_token_never_stands_in_the_arguments_of_git_or_in_its_copy(githu
     for file in (tmp_path / "copies").rglob("*"):
         if file.is_file():
             assert b"scripted-token" not in file.read_bytes()
+
+
+async def test_copies_forget_old_commits_and_fetch_what_is_asked_for_again(
+    github: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidemill.forges.copies.MOST_COMMITS", 4)
+    pull = await github.opened()
+    first = await github.forge.pull_request(github.key(pull))
+    for number in range(5):
+        await github.site.push(pull, {"n.py": f"n = {number}\n".encode()})
+        now = await github.forge.pull_request(github.key(pull))
+        assert (await github.forge.change(now, LIMITS)).files["n.py"] == f"n = {number}\n"
+    assert await github.forge.file(first, "shop/cart.py", first.head) == CHANGED.encode()
+
+
+async def test_changes_of_one_project_are_read_at_once(github: Scripted) -> None:
+    reads = [await github.forge.pull_request(github.key(await github.opened({"n.py": b"%d" % n}))) for n in range(4)]
+    changes = await asyncio.gather(*(github.forge.change(read, LIMITS) for read in reads))
+    assert [change.files["n.py"] for change in changes] == ["0", "1", "2", "3"]
+
+
+async def test_a_repository_that_the_token_may_not_read_says_so(github: Scripted) -> None:
+    read = await github.forge.pull_request(github.key(await github.opened()))
+    github.server.served.faults.waiting.append(Fault(403, action=".git/info/refs"))
+    with pytest.raises(NotPermitted, match="right to read the contents"):
+        await github.forge.change(read, LIMITS)
+    github.server.served.faults.waiting.append(Fault(500, action=".git/info/refs"))
+    with pytest.raises(Unavailable):
+        await github.forge.change(read, LIMITS)
+    assert (await github.forge.change(read, LIMITS)).files

@@ -13,12 +13,25 @@ from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tidemill.core.errors import InvalidInput, NotFound, TidemillError, TooLarge, Unavailable
+from tidemill.core.errors import (
+    Configuration,
+    InvalidInput,
+    NotFound,
+    NotPermitted,
+    TidemillError,
+    TooLarge,
+    TooManyRequests,
+    Unavailable,
+)
 from tidemill.forges.git_process import Git
 from tidemill.forges.repositories import READ_SECONDS, fetch
 from tidemill.outbound import Outbound
 from tidemill.store.data_folder import make_private_folder
 
+MOST_COMMITS = 200
+"""In one copy; beyond, the older half is taken out."""
+BUSY_SECONDS = 60.0
+_REFS = "refs/tidemill/commits/"
 LIMITED_BY = "knowledge.sources.max_repository_bytes"
 
 
@@ -36,8 +49,11 @@ class Copies:
         self._outbound = outbound
         self._max_bytes = max_bytes
 
-    async def with_commits(self, url: str, commits: Sequence[str], header: Callable[[], Awaitable[str]]) -> Git:
-        """The copy of a repository, once it has these commits.
+    @asynccontextmanager
+    async def with_commits(
+        self, url: str, commits: Sequence[str], header: Callable[[], Awaitable[str]]
+    ) -> AsyncIterator[Git]:
+        """The copy of a repository, once it has these commits; nobody takes them out while the block runs.
 
         Args:
             url: the repository's.
@@ -46,20 +62,27 @@ class Copies:
 
         Raises:
             NotFound: the forge has one of them no more.
-            TooLarge, Unavailable, Configuration: see `fetch`.
+            NotPermitted: the token may not read the repository.
+            TooManyRequests, TooLarge, Unavailable, Configuration: see `fetch`.
         """
         for commit in commits:
             if len(commit) not in {40, 64} or set(commit) - set("0123456789abcdef"):
                 raise InvalidInput(f"{commit[:80]!r} is no commit's id.")
         place = self._folder / f"{sha256(url.encode()).hexdigest()[:32]}.git"
-        async with self._alone(place):
-            missing = [commit for commit in dict.fromkeys(commits) if not await _has(place, commit)]
-            if missing:
-                await self._fetch(place, url, missing, await header())
-        return Git(place, timeout=READ_SECONDS)
+        while True:
+            async with self._held(place, fcntl.LOCK_SH):
+                missing = await _missing(place, commits)
+                if not missing:
+                    yield Git(place, timeout=READ_SECONDS)
+                    return
+            async with self._held(place, fcntl.LOCK_EX):
+                missing = await _missing(place, commits)
+                if missing:
+                    await self._fetch(place, url, missing, await header())
+                    await _tidy(place, keep=commits)
 
     async def _fetch(self, place: Path, url: str, commits: Sequence[str], header: str) -> None:
-        wanted = [f"+{commit}:refs/tidemill/commits/{commit}" for commit in commits]
+        wanted = [f"+{commit}:{_REFS}{commit}" for commit in commits]
         address = (await self._outbound.addresses(urlsplit(url).hostname or "", allow_private=True))[0]
         began = (place / "HEAD").exists()
         try:
@@ -71,35 +94,63 @@ class Copies:
         except TidemillError as error:
             if type(error) is not TidemillError:
                 raise
-            if "not our ref" in error.message or "couldn't find remote ref" in error.message:
-                raise NotFound(f"{url} has commit {commits[0][:12]} no more: somebody pushed another.") from error
-            raise Unavailable(f"{url} could not be fetched. {error.message}") from error
+            raise _said(url, commits[0], error.message) from error
 
     @asynccontextmanager
-    async def _alone(self, place: Path) -> AsyncIterator[None]:
-        """Nobody else changes the copy meanwhile, in whichever process."""
-        make_private_folder(self._folder.parent)
+    async def _held(self, place: Path, how: int) -> AsyncIterator[None]:
+        """The copy, shared with others who read it or alone, in whichever process they are."""
         make_private_folder(self._folder)
         lock = await asyncio.to_thread(os.open, f"{place}.lock", os.O_CREAT | os.O_RDWR, 0o600)
         try:
-            while not _locked(lock):  # noqa: ASYNC110 - who has it may be another process
+            while not _locked(lock, how):  # noqa: ASYNC110 - who has it may be another process
                 await asyncio.sleep(0.05)
             yield
         finally:
             os.close(lock)  # which gives the lock back
 
 
-def _locked(lock: int) -> bool:
+def _locked(lock: int, how: int) -> bool:
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
 
 
-async def _has(place: Path, commit: str) -> bool:
-    """Whether the copy has a commit that was fetched by its name: then all that it holds is there."""
+async def _missing(place: Path, commits: Sequence[str]) -> list[str]:
+    """Those that were not fetched by their names: of the others, all that they hold is there."""
+    wanted = list(dict.fromkeys(commits))
     if not await asyncio.to_thread((place / "HEAD").is_file):
-        return False
-    ref = f"refs/tidemill/commits/{commit}"
-    return bool(await Git(place).run("rev-parse", "--verify", "--quiet", ref, accept=(0, 1, 128)))
+        return wanted
+    refs = [f"{_REFS}{commit}" for commit in wanted]
+    found = await Git(place).run("for-each-ref", "--format=%(objectname)", "--", *refs)
+    return [commit for commit in wanted if commit not in found.decode("ascii").split()]
+
+
+async def _tidy(place: Path, keep: Sequence[str]) -> None:
+    """Takes the oldest commits out where there are many."""
+    git = Git(place, timeout=READ_SECONDS)
+    listed = (await git.run("for-each-ref", "--sort=-creatordate", "--format=%(objectname)", "--", _REFS)).decode()
+    commits = [commit for commit in listed.split() if commit not in keep]
+    if len(commits) < MOST_COMMITS:
+        return
+    gone = "".join(f"delete {_REFS}{commit}\n" for commit in commits[MOST_COMMITS // 2 :])
+    await git.run("update-ref", "--stdin", stdin=gone.encode())
+    await git.run("gc", "--quiet", "--prune=now")
+
+
+def _said(url: str, commit: str, said: str) -> TidemillError:
+    """What git said, as what it means for a pull request."""
+    if "not our ref" in said or "couldn't find remote ref" in said:
+        return NotFound(f"{url} has commit {commit[:12]} no more: somebody pushed another.")
+    if "unadvertised object" in said:
+        return Configuration(
+            f"{url} gives no commit by its id. Set uploadpack.allowAnySHA1InWant=true in the git of its forge."
+        )
+    if "error: 429" in said:
+        return TooManyRequests(f"{url} wants fewer requests.", retry_after=BUSY_SECONDS)
+    if any(sign in said for sign in ("Authentication failed", "could not read Username", "error: 401", "error: 403")):
+        return NotPermitted(f"{url} can't be read with this token: it needs the right to read the contents.")
+    if "not found" in said:
+        return NotFound(f"There is no repository {url}, or not for this token.")
+    return Unavailable(f"{url} could not be fetched. {said}")

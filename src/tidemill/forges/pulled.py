@@ -42,29 +42,26 @@ class PulledChanges:
 
     async def change(self, pull_request: PullRequest, limits: ReviewSettings) -> ChangeSet:
         """See `Forge.change`."""
-        path = pull_request.key.project.path
+        path, commits = pull_request.key.project.path, (pull_request.base, pull_request.head)
         try:
-            git = await self._copies.with_commits(
-                self._url(path), (pull_request.base, pull_request.head), lambda: self._header(path)
-            )
+            async with self._copies.with_commits(self._url(path), commits, lambda: self._header(path)) as git:
+                await self._check_head(pull_request)
+                return await change_between(git, *commits, title=pull_request.title, limits=limits)
         except NotFound:
             await self._check_head(pull_request)
             raise
-        await self._check_head(pull_request)
-        return await change_between(git, pull_request.base, pull_request.head, title=pull_request.title, limits=limits)
 
     async def file(self, pull_request: PullRequest, path: str, commit: str) -> bytes | None:
         """See `Forge.file`."""
         project = pull_request.key.project.path
-        git = await self._copies.with_commits(self._url(project), (commit,), lambda: self._header(project))
-        return await file_at(git, commit, path, max_bytes=LARGEST_FILE)
+        async with self._copies.with_commits(self._url(project), (commit,), lambda: self._header(project)) as git:
+            return await file_at(git, commit, path, max_bytes=LARGEST_FILE)
 
     async def files_naming(self, pull_request: PullRequest, names: Sequence[str], *, most: int) -> Mapping[str, str]:
         """See `Forge.files_naming`."""
-        project = pull_request.key.project.path
-        commit = pull_request.head
-        git = await self._copies.with_commits(self._url(project), (commit,), lambda: self._header(project))
-        return await GitCodeIndex(git, commit).files_naming(names, most=most)
+        project, commit = pull_request.key.project.path, pull_request.head
+        async with self._copies.with_commits(self._url(project), (commit,), lambda: self._header(project)) as git:
+            return await GitCodeIndex(git, commit).files_naming(names, most=most)
 
     async def _check_head(self, pull_request: PullRequest) -> None:
         now = await self._heads.head(pull_request.key)
