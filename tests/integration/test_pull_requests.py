@@ -12,7 +12,6 @@ from tidemill.core.pull_request import CheckState, EventKind, ForgeEvent, Projec
 from tidemill.forges.scripted import Fault, ScriptedForge
 from tidemill.jobs.direct import Interrupted
 from tidemill.store.database import Pool
-from tidemill.store.pull_requests import forget_login
 
 KEY = PullRequestKey(Project("scripted", PROJECT), 1)
 TWO = {"orders/extra.py": b"import hashlib\n\n\ndef load(text):\n    return eval(text)\n\n\nMARK = hashlib.md5(b'x')\n"}
@@ -328,7 +327,7 @@ async def test_commands_are_obeyed_from_who_may_push_and_answered_once(orders: P
     assert "ignored them: 1" in own_comments(pull, inline=False)[0]
     [muted] = [row for row in await feedback(orders) if row.feedback.outcome is Outcome.MUTED]
     assert muted.feedback.login == "maintainer"
-    assert await forget_login(orders.pool, "scripted", "maintainer") > 0
+    assert await orders.rows.forget_login("scripted", "maintainer") > 0
     assert not [row for row in await feedback(orders) if row.feedback.login == "maintainer"]
 
 

@@ -92,6 +92,13 @@ class PullRequestList(BaseModel):
     data: list[PullRequestShown]
 
 
+class LoginForgotten(BaseModel):
+    """In how many rows a login stood."""
+
+    object: Literal["login_forgotten"] = "login_forgotten"
+    rows: int
+
+
 class FeedbackShown(BaseModel):
     """What became of a comment."""
 
@@ -138,6 +145,16 @@ async def list_pull_requests(
     """Those that something happened to last; of one forge or project where they are named."""
     rows = await services_of(request).pull_requests.latest(limit=limit, forge=forge, project=project)
     return PullRequestList(data=[PullRequestShown(**_fields(row)) for row in rows])
+
+
+@router.delete(
+    "/pull-requests/logins/{forge}/{login}",
+    summary="Forget a login of a forge",
+    dependencies=[needs(Right.DATA_MANAGE)],
+)
+async def forget_login(request: Request, forge: Forge, login: Annotated[str, Path(max_length=200)]) -> LoginForgotten:
+    """Takes a person's login out of pull requests, commands and feedback; what they led to stays."""
+    return LoginForgotten(rows=await services_of(request).pull_requests.forget_login(forge, login))
 
 
 @router.get(

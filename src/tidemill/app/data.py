@@ -16,6 +16,7 @@ from tidemill.flows.data import DataServices
 from tidemill.flows.export import ExportFlow, ExportParts
 from tidemill.flows.generation import forget_jobs
 from tidemill.flows.personal_data import ErasureFlow, ErasureParts
+from tidemill.flows.pull_request import forget_runs
 from tidemill.flows.review import forget_changes
 from tidemill.flows.steps import forget_steps
 from tidemill.flows.sync import forget_syncs
@@ -38,6 +39,8 @@ from tidemill.store.guardrails import GuardrailRepository
 from tidemill.store.inferences import InferenceRepository
 from tidemill.store.log_files import count_old_logs, empty_old_logs
 from tidemill.store.personal_data import PersonalData
+from tidemill.store.placed_comments import PlacedCommentRepository
+from tidemill.store.pull_requests import forget_logins
 from tidemill.store.responses import ResponseRepository
 from tidemill.store.retention import RetentionRepository
 from tidemill.store.reviews import ReviewRepository
@@ -119,5 +122,8 @@ def kept_data(settings: Settings, pool: Pool, files: FileRepository, blobs: Blob
     bodies = timedelta(days=keep.delivery_days)
     yield Kept("delivery_payloads", bodies, due("delivery_payloads"), deliveries.forget_payloads)
     yield Kept("deliveries", days, due("deliveries"), deliveries.forget)
+    yield Kept("pull_request_runs", days, due("pull_request_runs"), partial(forget_runs, pool))
+    yield Kept("feedback_code", changes, due("feedback_code"), PlacedCommentRepository(pool).forget_code)
+    yield Kept("forge_logins", days, due("forge_logins"), partial(forget_logins, pool))
     yield Kept("alerts", days, due("alerts"), AlertRepository(pool).forget)
     yield Kept("log_files", days, partial(count_old_logs, logs), partial(empty_old_logs, logs))

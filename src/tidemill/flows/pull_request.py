@@ -14,8 +14,17 @@ from tidemill.core.placed_comment import PlacedComment
 from tidemill.core.pull_request import PullRequestKey
 from tidemill.flows.pull_request_parts import PullRequestParts, Work
 from tidemill.flows.pull_request_run import PullRequestRun
+from tidemill.jobs.durable import forget_workflows
 from tidemill.jobs.port import Jobs, Steps
-from tidemill.store.pull_requests import UNFINISHED, PullRequestRow, RunKind, RunRow, RunState
+from tidemill.store.database import Pool
+from tidemill.store.pull_requests import (
+    UNFINISHED,
+    PullRequestRepository,
+    PullRequestRow,
+    RunKind,
+    RunRow,
+    RunState,
+)
 
 WORKFLOW = "pull_request"
 CONCURRENCY = 3
@@ -139,6 +148,10 @@ class PullRequestFlow:
         """What became of all comments since a time, oldest first."""
         return self._parts.placed.all_feedback(since=since)
 
+    async def forget_login(self, forge: str, login: str) -> int:
+        """Takes a person's login out of all that is stored of a forge; returns how many rows had it."""
+        return await self._parts.rows.forget_login(forge, login)
+
     async def settle(self) -> None:
         """Takes up what waited for its forge, what was stranded, and what never got a workflow."""
         parts = self._parts
@@ -157,3 +170,14 @@ class PullRequestFlow:
                     parts.observe(run.kind, RunState.FAILED)
             elif run.subject in strays.missing and run.created_at < now - SETTLING:
                 await self.submit(run)
+
+
+async def forget_runs(pool: Pool, before: datetime) -> int:
+    """Deletes the runs that ended before a time, of pull requests that are closed, and what durable work recorded."""
+    rows = PullRequestRepository(pool)
+    old = await rows.old_runs(before)
+    async with pool.connection() as connection, connection.transaction():
+        subjects = [f"{run.id}:{attempt}" for run in old for attempt in range(run.attempt + 1)]
+        await forget_workflows(connection, WORKFLOW, subjects)
+        await connection.execute("DELETE FROM pull_request_runs WHERE id = ANY(%s)", ([run.id for run in old],))
+    return len(old)

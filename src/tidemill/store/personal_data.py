@@ -157,7 +157,8 @@ CLEANED = ("inference_texts", "inferences", "messages", "conversation_summaries"
            "answers", "embedding_cache", "answer_cache", "reviews", "review_findings", "review_events", "files",
            "users", "api_keys", "sessions", "team_members", "generation_jobs", "batches", "batch_lines", "budgets",
            "budget_spending", "budget_reservations", "rate_limits", "rate_buckets", "guardrail_events",
-           "text_fingerprints", "prompts", "sources", "source_uploads", "source_syncs", "deliveries")  # fmt: skip
+           "text_fingerprints", "prompts", "sources", "source_uploads", "source_syncs", "deliveries",
+           "pull_requests", "pull_request_runs", "ignored_findings", "comment_feedback")  # fmt: skip
 
 
 class PersonalData:

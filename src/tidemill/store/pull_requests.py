@@ -300,6 +300,22 @@ class PullRequestRepository:
             )
             return frozenset(str(row["fingerprint"]) for row in await cursor.fetchall())
 
+    async def old_runs(self, before: datetime) -> list[RunRow]:
+        """Runs that ended before a time, of pull requests that are no longer open; some of them."""
+        return await self._runs(
+            "SELECT r.* FROM pull_request_runs AS r JOIN pull_requests AS p ON p.id = r.pull_request_id "
+            "WHERE r.finished_at < %s AND p.state <> 'open' LIMIT 1000",
+            (before,),
+        )
+
+    async def forget_login(self, forge: str, login: str) -> int:
+        """Takes one person's login out of all that is stored of a forge; returns how many rows had it."""
+        met = 0
+        async with self._pool.connection() as connection, connection.transaction():
+            for statement in ERASE_LOGIN:
+                met += (await connection.execute(statement, {"forge": forge, "login": login})).rowcount
+        return met
+
     async def _one(self, query: LiteralString, parameters: tuple[object, ...]) -> PullRequestRow | None:
         async with self._pool.connection() as connection:
             row = await (await connection.execute(query, parameters)).fetchone()
@@ -318,16 +334,6 @@ class PullRequestRepository:
 async def forget_logins(pool: Pool, before: datetime) -> int:
     """Takes the logins out of what ended before a time; returns how many rows had one."""
     return sum([await _executed(pool, statement, before) for statement in FORGET_LOGINS])
-
-
-async def forget_login(pool: Pool, forge: str, login: str) -> int:
-    """Takes one person's login out of all that is stored of a forge; returns how many rows had it."""
-    parameters = {"forge": forge, "login": login}
-    met = 0
-    async with pool.connection() as connection, connection.transaction():
-        for statement in ERASE_LOGIN:
-            met += (await connection.execute(statement, parameters)).rowcount
-    return met
 
 
 FORGET_LOGINS: tuple[LiteralString, ...] = (

@@ -32,6 +32,14 @@ DUE: Mapping[str, LiteralString] = {
     "delivery_payloads": "SELECT count(*) AS due FROM deliveries WHERE payload IS NOT NULL AND state <> 'received' "
     "AND received_at < %(before)s",
     "deliveries": "SELECT count(*) AS due FROM deliveries WHERE received_at < %(before)s",
+    "pull_request_runs": "SELECT count(*) AS due FROM pull_request_runs AS r JOIN pull_requests AS p "
+    "ON p.id = r.pull_request_id WHERE r.finished_at < %(before)s AND p.state <> 'open'",
+    "feedback_code": "SELECT count(*) AS due FROM comment_feedback WHERE at < %(before)s "
+    "AND (code_before IS NOT NULL OR code_after IS NOT NULL)",
+    "forge_logins": "SELECT (SELECT count(*) FROM pull_requests WHERE author <> '' AND state <> 'open' "
+    "AND updated_at < %(before)s) + (SELECT count(*) FROM pull_request_runs WHERE asked_by IS NOT NULL "
+    "AND finished_at < %(before)s) + (SELECT count(*) FROM ignored_findings WHERE login IS NOT NULL "
+    "AND at < %(before)s) + (SELECT count(*) FROM comment_feedback WHERE login IS NOT NULL AND at < %(before)s) AS due",
     "alerts": "SELECT count(*) AS due FROM alerts WHERE resolved_at < %(before)s",
     "document_versions": "SELECT count(*) AS due FROM document_versions WHERE ended_at < %(before)s",
     "syncs": "SELECT count(*) AS due FROM source_syncs AS old WHERE finished_at < %(before)s AND EXISTS (SELECT 1 "
