@@ -12,7 +12,7 @@ from tidemill.core.change import ChangeKind, ChangeSet
 from tidemill.core.errors import Configuration, InvalidInput, NotFound, NotPermitted, TidemillError, TooLarge
 from tidemill.forges.git_process import Git
 from tidemill.forges.limits import check_files
-from tidemill.forges.local_git import read_change, recent_commits
+from tidemill.forges.local_git import file_at, read_change, recent_commits
 from tidemill.forges.roots import resolve_repository
 from tidemill.settings import ReviewSettings
 
@@ -491,3 +491,29 @@ class TestResolve:
         (repo / "root").mkdir()
         with pytest.raises(InvalidInput, match="no git repository"):
             resolve_repository(repo / "root", [repo / "root"])
+
+
+async def test_the_old_sides_texts_come_under_the_new_paths(repo: Path) -> None:
+    text = "".join(f"line {number}\n" for number in range(40))
+    commit(repo, "Begin", **{"old.py": text, "same.py": "x = 1\n", "gone.py": "y = 1\n"})
+    files = {"old.py": None, "new.py": text.replace("line 3\n", "line three\n"), "gone.py": None, "added.py": "z\n"}
+    commit(repo, "Change", **files)
+    change = await read_change(repo, None, staged=False, limits=LIMITS)
+    assert change.before == {"new.py": text}
+    assert set(change.files) == {"new.py", "added.py"}
+    small = await read_change(repo, None, staged=False, limits=ReviewSettings(max_file_bytes=10))
+    assert (small.files, small.before) == ({"added.py": "z\n"}, {})
+
+
+async def test_a_file_is_read_by_its_exact_path_and_no_pattern(repo: Path) -> None:
+    head = commit(repo, "Begin", **{"a[1].py": "one\n", "a1.py": "two\n", "folder/b.py": "three\n"})
+    assert await file_at(Git(repo), head, "a[1].py", max_bytes=100) == b"one\n"
+    assert await file_at(Git(repo), head, "a*.py", max_bytes=100) is None
+    assert await file_at(Git(repo), head, "folder", max_bytes=100) is None
+    with pytest.raises(TooLarge):
+        await file_at(Git(repo), head, "a1.py", max_bytes=3)
+
+
+async def test_a_secret_setting_reaches_git_without_standing_in_its_arguments(repo: Path) -> None:
+    git_there = Git(repo, secret_settings={"http.extraHeader": "Authorization: hidden"})
+    assert await git_there.run("config", "http.extraHeader") == b"Authorization: hidden\n"
