@@ -104,8 +104,8 @@ def test_text_says_what_was_found_what_was_read_and_what_was_not() -> None:
     assert "5 findings: 1 critical, 2 high, 1 medium, 1 low." in text
     assert "src/a.py:9  [ruff F821] Undefined name" in text
     assert "Model: coder, prompt review.comment/1 read 1 of 3 hunks. 1 comment of it did not hold." in text
-    assert "1 hunk: score 0.17 is under 0.30" in text
-    assert "yarn.lock: lock file" in text
+    assert "1 hunk: score is under 0.30: " in text
+    assert "1 file: lock file: yarn.lock" in text
     assert "Note: ruff needs whole files" in text
     assert "No findings." in render_text(EMPTY)
 

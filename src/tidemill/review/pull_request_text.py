@@ -14,6 +14,7 @@ from tidemill.core.review import ReviewResult
 from tidemill.core.review_policy import ReviewPolicy
 from tidemill.review.markdown import code_span, escape
 from tidemill.review.placement import Folded, FoldedBecause
+from tidemill.review.unread import unread_lines
 from tidemill.review.wording import word
 
 CHECK = "tidemill"
@@ -202,15 +203,11 @@ def _reading(result: ReviewResult, language: str) -> list[str]:
         asked = sum(hunk.asked for hunk in result.hunks)
         model = escape(result.deployment.model)
         lines.append(f"- {word(language, 'model', model=model, asked=asked, hunks=len(result.hunks))}")
-        reasons = Counter(hunk.reason for hunk in result.hunks if hunk.reason and hunk.necessity)
-        if reasons:
-            lines.append(f"- {word(language, 'left_out')}")
-            lines += [f"  - {count}: {escape(reason)}" for reason, count in reasons.most_common(_MOST_LISTED)]
-    if result.skipped:
-        lines.append(f"- {word(language, 'skipped')}")
-        lines += [f"  - {code_span(one.path)}: {escape(one.reason)}" for one in result.skipped[:_MOST_LISTED]]
-        if len(result.skipped) > _MOST_LISTED:
-            lines.append(f"  - {word(language, 'more', n=len(result.skipped) - _MOST_LISTED)}")
+    if unread := unread_lines(result):
+        lines.append(f"- {word(language, 'skipped' if result.deployment is None else 'left_out')}")
+        lines += [f"  - {escape(line)}" for line in unread[:_MOST_LISTED]]
+        if len(unread) > _MOST_LISTED:
+            lines.append(f"  - {word(language, 'more', n=len(unread) - _MOST_LISTED)}")
     lines += [f"- {escape(note)}" for note in result.notes[:_MOST_LISTED]]
     return [*lines, "", "</details>"]
 

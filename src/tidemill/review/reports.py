@@ -18,6 +18,7 @@ from tidemill.review.markdown import code_span, escape, one_line
 from tidemill.review.pull_request_text import gate_table
 from tidemill.review.sarif import sarif_document
 from tidemill.review.suggestion_text import diff_lines
+from tidemill.review.unread import unread_lines
 
 SCHEMA_VERSION = 1
 _SHOWN_HUNKS = 10
@@ -219,11 +220,7 @@ def _reading(result: ReviewResult) -> list[str]:
         rejected = f" {_count(len(result.rejected), 'comment')} of it did not hold." if result.rejected else ""
         read = f"{len(asked)} of {_count(len(result.hunks), 'hunk')}"
         lines.append(f"Model: {result.deployment.model}{prompt} read {read}.{rejected}")
-    reasons = Counter(hunk.reason for hunk in result.hunks if hunk.reason and hunk.necessity)
-    lines += [f"  {_count(count, 'hunk')}: {reason}" for reason, count in reasons.most_common(_SHOWN_HUNKS)]
-    lines += [f"  {one_line(file.path)}: {file.reason}" for file in result.skipped[:_SHOWN_HUNKS]]
-    if len(result.skipped) > _SHOWN_HUNKS:
-        lines.append(f"  and {len(result.skipped) - _SHOWN_HUNKS} more files that no model reads")
+    lines += [f"  {one_line(line)}" for line in unread_lines(result)]
     return lines
 
 
