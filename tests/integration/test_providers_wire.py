@@ -354,9 +354,9 @@ async def test_an_option_that_asks_for_what_comes_anyway_is_none(far):
 
 
 async def test_the_hubs_own_sampling_is_a_wish_and_a_clients_is_not(far):
-    sampling = {"temperature": 0.0, "seed": 7}
+    sampling = {"temperature": 0.0, "seed": 7, "logprobs": True, "top_logprobs": 5}
     await far.ask("anthropic", sampling=sampling, **sampling)
-    assert not far.body.keys() & {"temperature", "seed"}
+    assert not far.body.keys() & {"temperature", "seed", "logprobs", "top_logprobs"}
     await far.ask("gemini", sampling=sampling, **sampling)
     assert (far.body["generationConfig"]["temperature"], far.body["generationConfig"]["seed"]) == (0, 7)
     await far.ask("anthropic", temperature=0.5)

@@ -15,7 +15,9 @@ from tidemill.core.pull_request import Position
 from tidemill.core.review_policy import ReviewPolicy
 from tidemill.review.engines import RuffEngine, SecretsEngine
 from tidemill.review.finding_text import finding_text
+from tidemill.review.offline import review_without_model
 from tidemill.review.refiner import Refined, own_fix, read_replacement, replaceable
+from tidemill.review.reports import finding_from_json, finding_json, render_text
 from tidemill.review.suggesting import (
     NotPlaceable,
     Replacement,
@@ -27,6 +29,7 @@ from tidemill.review.suggesting import (
 )
 from tidemill.review.suggestion_text import diff_lines, sarif_fix
 from tidemill.review.trying import CannotRun, Tried, Trying
+from tidemill.settings import ReviewSettings
 
 SOURCE = """\
 import os
@@ -252,6 +255,14 @@ async def test_ruffs_own_safe_fixes_are_taken_and_unsafe_ones_left() -> None:
     assert done.applied is not None
     assert done.applied.text == BAD.removeprefix("import os\n")
     assert own_fix(finding(), BAD) is None
+
+
+async def test_a_review_without_a_model_offers_what_ruff_can_mend_itself() -> None:
+    result = await review_without_model(CHANGE, [RuffEngine()], ReviewSettings())
+    mended = {one.rule: one.suggestion for one in result.findings}
+    assert mended["F401"] == Suggestion(1, 1, "", ("applies", "parses", "clears"), "import os")
+    assert "      - import os" in render_text(result)
+    assert finding_from_json(finding_json(result.findings[0])) == result.findings[0]
 
 
 # ---------------------------------------------------------------------- shown

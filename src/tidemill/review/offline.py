@@ -23,7 +23,9 @@ from tidemill.review.engines import (
     TreeEngine,
 )
 from tidemill.review.policy_filter import with_policy, without_ignored
+from tidemill.review.refiner import with_own_fixes
 from tidemill.review.selection import plan
+from tidemill.review.trying import Trying
 from tidemill.settings import ReviewSettings
 
 
@@ -100,7 +102,9 @@ async def review_without_model(
     started = time.monotonic()
     whole = await asyncio.to_thread(parse_diff, change.diff)
     diff = without_ignored(whole, policy or ReviewPolicy())
-    findings, notes, timings = await run_engines(engines, change, diff)
+    found, notes, timings = await run_engines(engines, change, diff)
+    trying = Trying(engines)
+    findings = await with_own_fixes(found, change, diff, trying, policy or ReviewPolicy())
     planned = await asyncio.to_thread(lambda: plan(change, whole, findings, settings, with_model=False, policy=policy))
     result = ReviewResult(
         id=review_id or str(new_id()),
