@@ -3,6 +3,7 @@
 Imports `analysis`, `core`."""
 
 from tidemill.review.engines.bandit import BanditEngine
+from tidemill.review.engines.flow import FlowEngine
 from tidemill.review.engines.port import Engine, EngineFailed, EngineResult, Reading, ScriptedEngine, TreeEngine
 from tidemill.review.engines.ruff import RuffEngine
 from tidemill.review.engines.secrets import SecretsEngine
@@ -13,6 +14,7 @@ __all__ = [
     "Engine",
     "EngineFailed",
     "EngineResult",
+    "FlowEngine",
     "Reading",
     "RuffEngine",
     "ScriptedEngine",

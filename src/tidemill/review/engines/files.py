@@ -29,6 +29,8 @@ class FileEngine(ABC):
     version: str
     jobs = 1
     """Processes among which many files are shared out."""
+    together = False
+    """Whether what is found in a file hangs on the others: then the old side is read whole or not at all."""
 
     def __init__(self) -> None:
         self._remembered: OrderedDict[str, tuple[Remark, ...]] = OrderedDict()
@@ -104,7 +106,9 @@ class FileEngine(ABC):
         before = {path: change.before[path] for path in files if path in change.before}
         maybe = candidates(new.remarks, changed, before)
         suspects = {remark.path for remark in maybe}
-        old = await self.read({path: text for path, text in before.items() if path in suspects})
+        old = await self.read(
+            {path: text for path, text in before.items() if path in suspects or (suspects and self.together)}
+        )
         brought = introduced(
             [remark for remark in new.remarks if remark.path in suspects], old.remarks, files, before, changed
         )

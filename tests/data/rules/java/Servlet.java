@@ -50,10 +50,15 @@ public class Servlet extends HttpServlet {
         new URL("https://a.example").openStream();
         new File("/srv/" + name).delete(); // finds: java-path-traversal
         new File("/srv/" + FilenameUtils.getName(name)).delete();
-        new ObjectInputStream(request.getInputStream()).readObject(); // finds: java-insecure-deserialization java-unsafe-reader
+        new ObjectInputStream(request.getInputStream()).readObject(); // finds: java-insecure-deserialization
         new ObjectMapper().readValue(request.getInputStream(), Person.class);
         request.getSession().setAttribute("role", request.getParameter("role")); // finds: java-trust-boundary
         request.getSession().setAttribute("colour", "red");
+    }
+
+    void stored(ObjectInputStream stream) throws Exception {
+        stream.readObject(); // finds: java-unsafe-reader
+        stream.readInt();
     }
 
     void unpack(InputStream stream, File folder) throws Exception {

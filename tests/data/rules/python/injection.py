@@ -33,13 +33,13 @@ def sql(db, cursor):
 def django_view(request, connection):
     order = request.GET["order"]
     with connection.cursor() as cursor:
-        cursor.execute("SELECT 1 ORDER BY %s" % order)  # finds: python-sql-injection python-sql-string
+        cursor.execute("SELECT 1 ORDER BY %s" % order)  # finds: python-sql-injection
         cursor.execute("SELECT 1 WHERE a = %s", [order])
 
 
 @api.get("/people/{name}")
 async def fastapi_view(name: str, limit: int, cursor):
-    await cursor.execute("SELECT * FROM people WHERE name = '" + name + "'")  # finds: python-sql-injection python-sql-string
+    await cursor.execute("SELECT * FROM people WHERE name = '" + name + "'")  # finds: python-sql-injection
     statement = "SELECT * FROM people LIMIT " + str(limit)
     await cursor.execute(statement)
 

@@ -1,0 +1,126 @@
+"""What a change brought: findings of the new side without those of the old one, with the real engines."""
+
+from tidemill.analysis.diff import parse_diff
+from tidemill.core.change import ChangeSet
+from tidemill.core.finding import Finding
+from tidemill.review.engines import BanditEngine, Engine, FlowEngine, RuffEngine, SecretsEngine, SemgrepEngine
+from tidemill.review.offline import run_engines, tree_engines
+
+OLD = """\
+from flask import request
+
+
+def view(db):
+    name = "fixed"
+    query = "SELECT 1 WHERE name = '" + name + "'"
+    db.execute(query)
+"""
+TRACED = OLD.replace('"fixed"', 'request.args["name"]')
+
+
+def diff_of(path: str, old: str, new: str) -> str:
+    """A diff of one hunk: what both sides begin and end with is context."""
+    before, after = old.splitlines(), new.splitlines()
+    same = 0
+    while same < min(len(before), len(after)) and before[same] == after[same]:
+        same += 1
+    tail = 0
+    while tail < min(len(before), len(after)) - same and before[-1 - tail] == after[-1 - tail]:
+        tail += 1
+    gone, come = before[same : len(before) - tail], after[same : len(after) - tail]
+    rest = before[len(before) - tail :]
+    body = [*(f" {line}" for line in before[:same]), *(f"-{line}" for line in gone)]
+    body += [*(f"+{line}" for line in come), *(f" {line}" for line in rest)]
+    head = f"diff --git a/{path} b/{path}\n--- a/{path}\n+++ b/{path}\n"
+    counts = f"@@ -{1 if before else 0},{len(before)} +1,{len(after)} @@\n"
+    return head + counts + "".join(f"{line}\n" for line in body)
+
+
+async def brought(engine: Engine, old: dict[str, str], new: dict[str, str]) -> list[Finding]:
+    diff = "".join(diff_of(path, old.get(path, ""), text) for path, text in new.items() if old.get(path) != text)
+    change = ChangeSet("t", None, None, diff, new, old)
+    return list((await engine.run(change, parse_diff(diff))).findings)
+
+
+async def test_a_new_source_that_reaches_an_old_sink_is_told_on_the_line_that_changed() -> None:
+    [found] = await brought(SemgrepEngine(), {"a.py": OLD}, {"a.py": TRACED})
+    assert (found.rule, found.line, found.quote.strip()) == (
+        "python-sql-injection",
+        5,
+        'name = request.args["name"]',
+    )
+    assert [(step.role, step.line) for step in found.trace] == [("source", 5), ("step", 6), ("sink", 7)]
+    assert found.details["sink"] == "a.py:7"
+
+
+async def test_what_was_there_before_is_not_told_when_its_line_moves_or_is_indented() -> None:
+    moved = TRACED.replace("    query", "    if name:\n        pass\n    query")
+    assert await brought(SemgrepEngine(), {"a.py": TRACED}, {"a.py": moved}) == []
+    indented = "import pickle\n\ndef load(data):\n    return pickle.loads(data)\n"
+    deeper = indented.replace("    return", "    if data:\n        return")
+    assert await brought(BanditEngine(), {"a.py": indented}, {"a.py": deeper}) == []
+
+
+async def test_a_second_equal_defect_is_told_once_and_on_its_own_line() -> None:
+    one = "import pickle\n\n\ndef load(data):\n    pickle.loads(data)\n"
+    [found] = await brought(BanditEngine(), {"a.py": one}, {"a.py": one + "    pickle.loads(data)\n"})
+    assert found.line == 6
+
+
+async def test_a_name_that_the_change_takes_away_is_told_where_it_is_used() -> None:
+    old = "import json\n\n\ndef load(text):\n    return json.loads(text)\n"
+    found = await brought(RuffEngine(), {"a.py": old}, {"a.py": old.replace("import json\n", "import re\n")})
+    assert [(one.rule, one.line) for one in found] == [("F401", 1), ("F821", 5)]
+
+
+async def test_a_credential_that_only_moves_is_not_told_again() -> None:
+    line = "password = 'hunter" + "2!x9'\n"
+    assert await brought(SecretsEngine(), {"a.py": line + "x = 1\n"}, {"a.py": "x = 1\n" + line}) == []
+
+
+HELPERS = {
+    "shop/db.py": 'def find(db, name):\n    db.execute("SELECT 1 WHERE name = \'" + name + "\'")\n',
+    "shop/web.py": "from shop.db import find\n\n\ndef view(db, request):\n    find(db, 'fixed')\n",
+}
+
+
+async def test_a_source_in_one_file_that_reaches_a_sink_in_another_is_told_with_its_way() -> None:
+    new = {
+        "shop/db.py": HELPERS["shop/db.py"] + "\n\ndef unused():\n    pass\n",
+        "shop/web.py": HELPERS["shop/web.py"].replace("'fixed'", "request.args['name']"),
+    }
+    [found] = await brought(FlowEngine(), HELPERS, new)
+    assert (found.rule, found.path, found.line) == ("python-sql-injection", "shop/web.py", 5)
+    assert [(step.role, step.path, step.line) for step in found.trace] == [
+        ("source", "shop/web.py", 5),
+        ("step", "shop/db.py", 1),
+        ("sink", "shop/db.py", 2),
+    ]
+
+
+async def test_a_way_through_two_files_that_was_there_before_is_not_told() -> None:
+    old = dict(HELPERS, **{"shop/web.py": HELPERS["shop/web.py"].replace("'fixed'", "request.args['name']")})
+    new = {path: text.replace("def ", "# here\ndef ") for path, text in old.items()}
+    assert await brought(FlowEngine(), old, new) == []
+
+
+async def test_a_helper_that_makes_a_value_harmless_ends_its_way() -> None:
+    new = dict(HELPERS, **{"shop/web.py": HELPERS["shop/web.py"].replace("'fixed'", "int(request.args['name'])")})
+    assert await brought(FlowEngine(), HELPERS, new) == []
+
+
+async def test_one_defect_that_two_engines_see_is_told_once() -> None:
+    text = "import hashlib\n\nprint(hashlib.md5(b'x'))\n"
+    diff = diff_of("a.py", "", text)
+    findings, _, _ = await run_engines(
+        tree_engines(), ChangeSet("t", None, None, diff, {"a.py": text}), parse_diff(diff)
+    )
+    assert [(one.engine, one.rule) for one in findings] == [("semgrep", "python-weak-hash")]
+
+
+async def test_a_second_review_of_the_same_text_asks_no_program() -> None:
+    engine = SemgrepEngine()
+    files = {"a.py": TRACED}
+    first = await engine.read(files)
+    engine._core = None  # the program is gone: an answer can only be a remembered one
+    assert await engine.read(files) == first
