@@ -206,6 +206,35 @@ def test_a_repository_under_the_roots_is_reviewed(client: httpx.Client, reposito
     }.items()  # fmt: skip
 
 
+def test_the_policy_of_the_base_side_holds_whether_it_is_sent_or_read(client: httpx.Client, roots: Path) -> None:
+    policy = "disabled: [B605]\nseverities: {F401: critical}\nignore: [gen/]\nbogus: 1\n"
+    sent = review(client, diff=diff_of("a.py", CODE), files={"a.py": CODE}, guidelines={".tidemill.yml": policy})
+    folder = roots / "with a policy"
+    folder.mkdir()
+    git(folder, "init", "-q", "-b", "main")
+    (folder / ".tidemill.yml").write_text(policy)
+    commit(folder, "Say how")
+    (folder / ".tidemill.yml").write_text("disabled: [F401]\n")
+    (folder / "a.py").write_text(CODE.replace("os.system", "os.popen") + "import json\n")
+    (folder / "gen").mkdir()
+    (folder / "gen" / "b.py").write_text("import json\n")
+    commit(folder, "Change")
+    read = review(client, repository=str(folder))
+    for reviewed in (sent, read):
+        assert reviewed["state"] == "done", reviewed["error"]
+        assert not [one for one in reviewed["result"]["findings"] if one["rule"] == "B605"]
+        assert any(note.startswith(".tidemill.yml, line 4: there is no key `bogus`") for note in notes_of(reviewed))
+    assert {(one["path"], one["severity"]) for one in read["result"]["findings"] if one["rule"] == "F401"} == {
+        ("a.py", "critical")
+    }
+    assert {"path": "gen/b.py", "reason": "ignored by .tidemill.yml (gen/)"} in read["result"]["skipped"]
+
+
+def notes_of(reviewed: dict[str, Any]) -> list[str]:
+    notes: list[str] = reviewed["result"]["notes"]
+    return notes
+
+
 @pytest.mark.parametrize("revision", ["HEAD~1", "HEAD~1..HEAD", "HEAD~1...HEAD", "main"])
 def test_a_revision_is_reviewed(client: httpx.Client, repository: Path, revision: str) -> None:
     assert review(client, repository=str(repository), revision=revision)["state"] == "done"

@@ -18,7 +18,9 @@ from tidemill.api.streaming import EventStream
 from tidemill.core.accounts import Right
 from tidemill.core.change import ChangeSet
 from tidemill.core.review import ReviewState
+from tidemill.core.review_brief import ReviewBrief
 from tidemill.flows.review import ReviewFlow, ReviewStatus
+from tidemill.flows.review_briefs import base_files, brief_from
 from tidemill.flows.surroundings import surrounded_locally
 from tidemill.forges.limits import check_files
 from tidemill.forges.local_git import read_change
@@ -44,6 +46,10 @@ class ReviewRequest(BaseModel):
     around: dict[str, str] = Field(
         default_factory=dict, description="Texts of other files that the change calls, or that call it, by path."
     )
+    guidelines: dict[str, str] = Field(
+        default_factory=dict,
+        description="Texts of the base side's `.tidemill.yml`, AGENTS.md, CONTRIBUTING and CODEOWNERS files, by path.",
+    )
     title: str | None = Field(None, max_length=1000)
     base: str | None = Field(None, max_length=100)
     head: str | None = Field(None, max_length=100)
@@ -54,8 +60,8 @@ class ReviewRequest(BaseModel):
         """Either a repository or a diff."""
         if (self.repository is None) == (self.diff is None):
             raise ValueError("give either `repository` or `diff`")
-        if self.diff is None and (self.files or self.around):
-            raise ValueError("`files` and `around` go with a `diff`, not with a `repository`")
+        if self.diff is None and (self.files or self.around or self.guidelines):
+            raise ValueError("`files`, `around` and `guidelines` go with a `diff`, not with a `repository`")
         if self.diff is not None and self.revision is not None:
             raise ValueError("`revision` goes with a `repository`, not with a `diff`")
         return self
@@ -89,8 +95,9 @@ class ReviewList(BaseModel):
 async def create_review(request: Request, response: Response, body: ReviewRequest) -> Review:
     """Queues a review and answers at once; `GET /v1/reviews/{id}/events` follows it."""
     services = services_of(request)
-    change = await _change(request, body)
-    row = await services.reviews.submit(change, with_model=body.model, caller=caller_of(request.scope))
+    change, brief = await _change(request, body)
+    caller = caller_of(request.scope)
+    row = await services.reviews.submit(change, with_model=body.model, caller=caller, brief=brief)
     response.headers["location"] = f"/v1/reviews/{row.id}"
     return _review(ReviewStatus(row, ()))
 
@@ -143,15 +150,18 @@ async def _events(reviews: ReviewFlow, review_id: UUID, seen: int) -> AsyncGener
             yield b": waiting\n\n"
 
 
-async def _change(request: Request, body: ReviewRequest) -> ChangeSet:
-    settings = services_of(request).settings.review
+async def _change(request: Request, body: ReviewRequest) -> tuple[ChangeSet, ReviewBrief | None]:
+    """What is to be reviewed, and what the review is told beside it."""
+    whole = services_of(request).settings
+    settings, language = whole.review, whole.prompts.language
     if body.repository is not None:
         repository = await asyncio.to_thread(resolve_repository, Path(body.repository), settings.roots)
         change = await read_change(repository, body.revision, staged=False, limits=settings)
-        return await surrounded_locally(change, repository) if body.model else change
+        brief = await brief_from(await base_files(repository, change), change, language)
+        return (await surrounded_locally(change, repository) if body.model else change), brief
     assert body.diff is not None  # noqa: S101 - ReviewRequest.one_source has seen to it
-    check_files({**body.around, **body.files}, settings)
-    return ChangeSet(
+    check_files({**body.guidelines, **body.around, **body.files}, settings)
+    change = ChangeSet(
         title=body.title or "a diff",
         base=body.base or None,
         head=body.head or None,
@@ -159,6 +169,7 @@ async def _change(request: Request, body: ReviewRequest) -> ChangeSet:
         files=body.files,
         around=body.around,
     )
+    return change, await brief_from(body.guidelines, change, language)
 
 
 def _review(status: ReviewStatus) -> Review:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +19,7 @@ from tidemill.core.finding import Severity
 from tidemill.core.review import ReviewResult
 from tidemill.core.review_policy import ReviewPolicy
 from tidemill.flows.local_review import local_gates, local_policy
+from tidemill.flows.review_briefs import base_files
 from tidemill.flows.surroundings import surrounded_locally
 from tidemill.forges.local_git import read_change
 from tidemill.review.offline import default_engines, review_without_model
@@ -74,8 +76,9 @@ def review(
     policy = asyncio.run(local_policy(repo, change))
     if model:
         change = asyncio.run(surrounded_locally(change, repo))
+        told = asyncio.run(base_files(repo, change))
         with hub(settings) as client:
-            result = review_on_hub(client, change, quiet=output is not Format.TEXT or as_json)
+            result = review_on_hub(client, change, told, quiet=output is not Format.TEXT or as_json)
         result = result if policy is None else with_policy(result, policy)
     else:
         result = review_here(settings, change, policy)
@@ -117,7 +120,9 @@ def review_here(settings: Settings, change: ChangeSet, policy: ReviewPolicy | No
     return asyncio.run(review_without_model(change, default_engines(), settings.review, policy=policy))
 
 
-def review_on_hub(client: HubClient, change: ChangeSet, *, quiet: bool) -> ReviewResult:
+def review_on_hub(
+    client: HubClient, change: ChangeSet, guidelines: Mapping[str, str] | None = None, *, quiet: bool
+) -> ReviewResult:
     """The whole review, on the hub, followed step by step on the standard error."""
     asked = client.post(
         "/v1/reviews",
@@ -125,6 +130,7 @@ def review_on_hub(client: HubClient, change: ChangeSet, *, quiet: bool) -> Revie
             "diff": change.diff,
             "files": dict(change.files),
             "around": dict(change.around),
+            "guidelines": dict(guidelines or {}),
             "title": change.title[:1000],
             "base": change.base,
             "head": change.head,

@@ -252,7 +252,8 @@ class PullRequestRun:
             data = await parts.blobs.get(row.change_digest)
             change, diff, brief = await asyncio.to_thread(stored_change, data)
             result = result_from_json(row.result)
-            result = replace(result, findings=sift(result.findings, policy).findings)
+            notes = tuple(note for note in result.notes if note not in policy.notes)  # the summary has a list of those
+            result = replace(result, findings=sift(result.findings, policy).findings, notes=notes)
             gates = None
             if parts.gates is not None:
                 gates = await parts.gates.judge(work.forge, now, change, result.findings, policy)

@@ -69,15 +69,17 @@ class ReviewFlow:
         self._visibility = visibility
         jobs.register(WORKFLOW, self.run)
 
-    async def submit(self, change: ChangeSet, *, with_model: bool, caller: Caller) -> ReviewRow:
-        """Stores a change and queues its review.
+    async def submit(
+        self, change: ChangeSet, *, with_model: bool, caller: Caller, brief: ReviewBrief | None = None
+    ) -> ReviewRow:
+        """Stores a change, and what the review is told beside it, and queues its review.
 
         Raises:
             InvalidInput: the diff can't be parsed.
             TooLarge: the diff is over `review.max_diff_bytes`.
             ModelNotFound: a model is wanted and none is there.
         """
-        row = await self.add(new_id(), change, with_model=with_model, caller=caller)
+        row = await self.add(new_id(), change, with_model=with_model, caller=caller, brief=brief)
         await self._jobs.submit(WORKFLOW, str(row.id))
         return row
 

@@ -33,7 +33,6 @@ from tidemill.core.review import (
     ReviewResult,
     ReviewState,
     SkippedFile,
-    by_weight,
 )
 from tidemill.core.review_brief import ReviewBrief, brief_from_json
 from tidemill.flows.review_engines import EngineRuns
@@ -44,6 +43,7 @@ from tidemill.review.context import Symbols, hunk_context, symbols_of
 from tidemill.review.duplicates import unsaid
 from tidemill.review.engines import Engine
 from tidemill.review.necessity import shipped_model
+from tidemill.review.policy_filter import sift
 from tidemill.review.ranking import rank
 from tidemill.review.refiner import Refiner
 from tidemill.review.reports import result_json
@@ -286,7 +286,8 @@ class ReviewRun:
     ) -> Record:
         row = await self._row()
         now = self._parts.clock()
-        found = by_weight(await self._parts.reviews.findings(self._id))
+        _, _, brief = await self.read()
+        found = sift(await self._parts.reviews.findings(self._id), brief.policy).findings
         result = ReviewResult(
             id=str(row.id),
             title=row.title,
@@ -296,7 +297,7 @@ class ReviewRun:
             findings=tuple(one for one in found if one.fingerprint not in ranked["folded"]),
             hunks=_hunks(planned, comments),
             skipped=tuple(SkippedFile(**file) for file in planned["skipped"]),
-            notes=tuple(note for report in reports.values() for note in report["notes"]),
+            notes=(*(note for report in reports.values() for note in report["notes"]), *brief.policy.notes),
             rejected=tuple(Rejected(**one) for answer in comments for one in answer["rejected"]),
             timings={
                 **{name: report["seconds"] for name, report in reports.items()},

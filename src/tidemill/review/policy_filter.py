@@ -57,7 +57,8 @@ def sift(findings: Sequence[Finding], policy: ReviewPolicy) -> Sifted:
 def with_policy(result: ReviewResult, policy: ReviewPolicy) -> ReviewResult:
     """A finished review as the policy wants it shown: the rest folded, and what is wrong with the policy noted."""
     sifted = sift((*result.findings, *result.folded), policy)
-    return replace(result, findings=sifted.shown, folded=sifted.folded, notes=(*result.notes, *policy.notes))
+    notes = tuple(dict.fromkeys((*result.notes, *policy.notes)))
+    return replace(result, findings=sifted.shown, folded=sifted.folded, notes=notes)
 
 
 def unfolded(result: ReviewResult) -> ReviewResult:
