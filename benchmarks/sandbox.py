@@ -25,7 +25,7 @@ def run() -> None:
 async def _run() -> None:
     for name, opened in ENGINES.items():
         try:
-            engine = await opened()
+            engine = await opened(())
         except Configuration as error:
             print(f"sandbox {name}: not run; {error.message}")
             continue

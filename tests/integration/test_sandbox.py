@@ -43,7 +43,7 @@ async def sandbox(request: pytest.FixtureRequest) -> AsyncIterator[object]:
     """Each engine, opened once."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("TIDEMILL_TEST_SECRET", escaping.SECRET)
-        engine = await ENGINES[request.param]()
+        engine = await ENGINES[request.param](())
         yield engine
         await engine.aclose()
 
@@ -391,6 +391,23 @@ async def test_a_sandbox_that_can_not_be_made_is_never_taken_for_a_program_that_
         await sandbox.run(shell("true"))
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_folder_that_is_named_brings_its_tools_and_can_not_be_changed(engine, tmp_path):
+    tools = reachable(tmp_path) / "tools"
+    (tools / "bin").mkdir(parents=True)
+    (tools / "bin" / "format").write_text("#!/bin/sh\necho formatted")
+    (tools / "bin" / "format").chmod(0o755)
+    (tools / "bin" / "python3").symlink_to("/usr/bin/python3")
+    tools.chmod(0o777)
+    pool = await opened(engine, 1, [tools])
+    code = f"format; echo x > {tools}/more || echo kept; command -v python3"
+    assert said(await pool.run(shell(code))).splitlines() == ["formatted", "kept", str(tools / "bin" / "python3")]
+    assert said(await pool.run(python("import sys; print(sys.executable)"))) == str(tools / "bin" / "python3")
+    await pool.aclose()
+    with pytest.raises(Configuration, match=r"sandbox\.readable"):
+        await opened(engine, 1, [tools / "absent"])
+
+
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_batch_keeps_its_order_and_one_that_fails_harms_no_other(sandbox):
     programs = [shell(f"sleep 0.{9 - n}; echo {n}") for n in range(4)]
@@ -419,7 +436,7 @@ import asyncio, os, sys, uvloop
 from tidemill.core.execution import Interpreter, Program
 from tidemill.sandbox.engines import ENGINES
 async def main():
-    sandbox = await ENGINES[sys.argv[1]]()
+    sandbox = await ENGINES[sys.argv[1]](())
     done = await sandbox.run(Program(Interpreter.PYTHON, ["-c", "print('as the hub')"]))
     print(done.stdout.decode(), end="", flush=True)
     await sandbox.run(Program(Interpreter.SHELL, ["-c", sys.argv[2]]))
@@ -446,7 +463,7 @@ def test_without_a_systems_bubblewrap_the_one_that_came_along_is_taken(tmp_path,
 
 
 async def test_where_no_engine_works_nothing_runs_and_the_error_says_what_to_do(monkeypatch):
-    async def refused() -> None:
+    async def refused(readable: object) -> None:
         raise Configuration("It makes no sandbox here: no permission.")
 
     monkeypatch.setattr("tidemill.sandbox.engines.ENGINES", {"one": refused, "other": refused})
@@ -456,7 +473,7 @@ async def test_where_no_engine_works_nothing_runs_and_the_error_says_what_to_do(
 
 
 async def test_the_next_engine_is_taken_where_the_first_does_not_work(monkeypatch):
-    async def refused() -> None:
+    async def refused(readable: object) -> None:
         raise Configuration("It makes no sandbox here: no permission.")
 
     monkeypatch.setattr("tidemill.sandbox.engines.ENGINES", {"bubblewrap": refused, "sandlock": ENGINES["sandlock"]})

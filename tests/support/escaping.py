@@ -196,7 +196,7 @@ async def _main(engine: str, known: Mapping[str, object]) -> None:
     from tidemill.sandbox.engines import ENGINES  # noqa: PLC0415
 
     os.environ["TIDEMILL_TEST_SECRET"] = SECRET
-    sandbox = await ENGINES[engine]()
+    sandbox = await ENGINES[engine](())
     known = {**known, "pids": pids(sandbox)}
     found = {}
     for attempt in ATTEMPTS:

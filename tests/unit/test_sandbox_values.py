@@ -18,6 +18,7 @@ from tidemill.sandbox.scripted import ScriptedSandbox, exited
 from tidemill.sandbox.seccomp import machine_filter, supervisor_filter
 from tidemill.sandbox.staging import remove
 from tidemill.sandbox.watching import MOST_FILES, use_of_tree
+from tidemill.settings import Settings
 from tidemill.settings.sandbox import SandboxSettings
 
 NOTHING = Program(Interpreter.SHELL, ["-c", ":"])
@@ -50,6 +51,13 @@ def test_an_engine_that_there_is_not_is_refused():
         SandboxSettings(engine="subprocess")
     names = SandboxSettings.model_fields["engine"].annotation.__args__
     assert set(names) == {"auto", *ENGINES}
+
+
+@pytest.mark.parametrize("folder", ["/", "/srv", "/srv/data", "/srv/data/blobs"])
+def test_a_program_is_never_shown_the_data_folder(folder):
+    with pytest.raises(ValidationError, match="holds the data folder"):
+        Settings(data_dir="/srv/data", sandbox={"readable": [folder]})
+    assert Settings(data_dir="/srv/data", sandbox={"readable": ["/srv/tools"]})
 
 
 async def test_on_another_system_nothing_runs(monkeypatch):

@@ -11,7 +11,7 @@ from tidemill.settings.sandbox import SandboxSettings
 def sandbox_of(settings: SandboxSettings) -> OnDemandSandbox:
     """The sandbox that the settings ask for; its engine is looked for when the first program comes. `aclose` it."""
     engine = None if settings.engine == "auto" else settings.engine
-    return OnDemandSandbox(partial(opened, engine, settings.concurrency))
+    return OnDemandSandbox(partial(opened, engine, settings.concurrency, settings.readable))
 
 
 def limits_of(settings: SandboxSettings) -> Limits:

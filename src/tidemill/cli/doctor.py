@@ -189,7 +189,8 @@ def _sandbox(settings: Settings) -> Iterator[Check]:
 
 
 async def _tried_sandbox(settings: Settings) -> tuple[str, frozenset[Interpreter]]:
-    pool = await opened(None if settings.sandbox.engine == "auto" else settings.sandbox.engine, 1)
+    engine = None if settings.sandbox.engine == "auto" else settings.sandbox.engine
+    pool = await opened(engine, 1, settings.sandbox.readable)
     await pool.aclose()
     return pool.engine, pool.interpreters
 

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from tidemill.core.errors import Configuration
 from tidemill.core.execution import Execution, Interpreter, Program
 from tidemill.sandbox import limiting
-from tidemill.sandbox.interpreters import Candidate, choose, chosen
+from tidemill.sandbox.interpreters import Candidate, choose, chosen, path_of
 from tidemill.sandbox.launching import BARE, Launching
 from tidemill.sandbox.outputs import HERE, files_of
 from tidemill.sandbox.running import execution_of, pipes, reason_of
@@ -30,7 +30,8 @@ from tidemill.sandbox.watching import use_of_namespace
 
 ARCHIVE_SLACK = 1024 * 1024
 SHARED_MEMORY = 64 * 1024 * 1024
-ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/work", "TMPDIR": "/work/tmp", "LANG": "C.UTF-8"}
+ENVIRONMENT = {"HOME": "/work", "TMPDIR": "/work/tmp", "LANG": "C.UTF-8"}
+TEMPORARY = Path("/tmp")  # noqa: S108
 RULES = 3  # the descriptor from which bubblewrap reads the filter
 
 # Runs in the sandbox. It is the first to go when the machine has no memory left; and the program gets its limits in
@@ -53,21 +54,26 @@ class BubblewrapSandbox:
         program: bubblewrap.
         folder: where the files of runs are laid out; whoever runs programs can pass through it.
         launching: starts it, as a user without rights.
+        readable: further folders that programs may read.
     """
 
     engine = "bubblewrap"
 
-    def __init__(self, program: Path, folder: Path, launching: Launching) -> None:
+    def __init__(self, program: Path, folder: Path, launching: Launching, readable: Sequence[Path]) -> None:
         self._program = program
         self._folder = folder
         self._interpreters: Mapping[Interpreter, Candidate] = {}
         self._launching = launching
+        self._readable = readable
         self._folders = Folders()
         self._filter = machine_filter()
 
     @classmethod
-    async def opened(cls) -> "BubblewrapSandbox":
+    async def opened(cls, readable: Sequence[Path] = ()) -> "BubblewrapSandbox":
         """One that ran something here. `aclose` it.
+
+        Args:
+            readable: further folders that programs may read, such as a virtual environment.
 
         Raises:
             Configuration: bubblewrap is not there, or makes no sandbox here, with its reason.
@@ -76,8 +82,8 @@ class BubblewrapSandbox:
         launching = Launching(runner())
         try:
             program = await asyncio.to_thread(installed_in, folder)
-            sandbox = cls(program, folder, launching)
-            sandbox._interpreters = await choose(sandbox._run, cls.engine)
+            sandbox = cls(program, folder, launching, readable)
+            sandbox._interpreters = await choose(sandbox._run, cls.engine, readable)
         except BaseException:
             await launching.aclose()
             shutil.rmtree(folder)
@@ -121,16 +127,18 @@ class BubblewrapSandbox:
 
     def _command(self, program: Program, candidate: Candidate, folder: Path, *, filtered: bool) -> Sequence[str]:
         limits = program.limits
-        environment = {**ENVIRONMENT, **program.environment}
+        shown = [*candidate.folders, *self._readable]
+        environment = {**ENVIRONMENT, "PATH": path_of(self._readable), **program.environment}
         command = [
             *(str(self._program), "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent"),
             *("--new-session", "--cap-drop", "ALL", "--clearenv"),
             *(word for name, value in environment.items() for word in ("--setenv", name, value)),
             *_libraries(),
-            *(word for needed in candidate.folders for word in ("--ro-bind", str(needed), str(needed))),
             *("--proc", "/proc", "--dev", "/dev", "--size", str(SHARED_MEMORY), "--tmpfs", "/dev/shm"),  # noqa: S108
             *("--size", str(limits.files_bytes), "--tmpfs", "/work", "--dir", "/work/tmp"),
-            *("--symlink", "/work/tmp", "/tmp", "--ro-bind", str(folder), "/input"),  # noqa: S108
+            *_temporary(shown, limits.files_bytes),
+            *(word for one in shown for word in ("--ro-bind", str(one), str(one))),
+            *("--ro-bind", str(folder), "/input"),
             *("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/work"),
             *(("--seccomp", str(RULES)) if filtered else ()),
         ]
@@ -179,6 +187,13 @@ def _libraries() -> Sequence[str]:
     for name in ("/etc/ld.so.cache", "/etc/alternatives"):
         arguments += ["--ro-bind-try", name, name]
     return arguments
+
+
+def _temporary(shown: Sequence[Path], size: int) -> Sequence[str]:
+    """`/tmp`: another name of a folder in the working folder, unless something of the machine has to be shown there."""
+    if any(folder.is_relative_to(TEMPORARY) for folder in shown):
+        return ["--size", str(size), "--tmpfs", str(TEMPORARY)]
+    return ["--symlink", "/work/tmp", str(TEMPORARY)]
 
 
 def installed_in(folder: Path) -> Path:

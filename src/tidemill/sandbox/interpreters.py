@@ -3,7 +3,7 @@
 import shutil
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tidemill.core.errors import Configuration
@@ -30,15 +30,29 @@ class Candidate:
     folders: Sequence[Path] = ()
 
 
-def candidates() -> Mapping[Interpreter, Sequence[Candidate]]:
-    """Those worth a try, best first. One of a closed folder is found here, and fails when it is tried."""
+def candidates(readable: Sequence[Path] = ()) -> Mapping[Interpreter, Sequence[Candidate]]:
+    """Those worth a try, best first. One of a closed folder is found here, and fails when it is tried.
+
+    Args:
+        readable: further folders that programs may read; an interpreter in the `bin` of one goes before all others.
+    """
     own = _installed(Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}")
-    pythons = [own, *_found("python3")]
     return {
         Interpreter.SHELL: _found("sh"),
-        Interpreter.PYTHON: list(dict.fromkeys(pythons)),
-        Interpreter.NODE: _found("node"),
+        Interpreter.PYTHON: list(dict.fromkeys([*_brought(readable, "python3"), own, *_found("python3")])),
+        Interpreter.NODE: list(dict.fromkeys([*_brought(readable, "node"), *_found("node")])),
     }
+
+
+def path_of(readable: Sequence[Path]) -> str:
+    """Where programs look for others: in the `bin` of each further folder, then where the system's are."""
+    return ":".join([*(str(folder / "bin") for folder in readable), "/usr/bin", "/bin"])
+
+
+def _brought(readable: Sequence[Path], name: str) -> list[Candidate]:
+    paths = [folder / "bin" / name for folder in readable]
+    # by its own name, since a virtual environment is known by it
+    return [replace(_installed(path), path=path) for path in paths if path.exists()]
 
 
 def _found(name: str) -> list[Candidate]:
@@ -70,19 +84,23 @@ def chosen(interpreters: Mapping[Interpreter, Candidate], wanted: Interpreter) -
 
 
 async def choose(
-    run: Callable[[Program, Candidate], Awaitable[Execution]], engine: str
+    run: Callable[[Program, Candidate], Awaitable[Execution]], engine: str, readable: Sequence[Path]
 ) -> Mapping[Interpreter, Candidate]:
     """Those of this machine that ran something in a sandbox, the best of each.
 
     Args:
         run: runs a program by an interpreter.
         engine: the sandbox's name, for the message.
+        readable: further folders that programs may read.
 
     Raises:
-        Configuration: not even a shell runs in there, with the reason.
+        Configuration: one of those folders is not there, or not even a shell runs in there, with the reason.
     """
+    for folder in readable:
+        if not folder.is_dir():
+            raise Configuration(f"There is no folder {folder}, which `sandbox.readable` names. Make it, or mend that.")
     working, refused = dict[Interpreter, Candidate](), "There is no shell here."
-    for interpreter, found in candidates().items():
+    for interpreter, found in candidates(readable).items():
         for candidate in found:
             try:
                 done = await run(Program(interpreter, NOTHING[interpreter]), candidate)

@@ -20,7 +20,7 @@ from pathlib import Path
 from tidemill.core.errors import Configuration
 from tidemill.core.execution import Execution, Interpreter, Program
 from tidemill.sandbox import limiting
-from tidemill.sandbox.interpreters import Candidate, choose, chosen
+from tidemill.sandbox.interpreters import Candidate, choose, chosen, path_of
 from tidemill.sandbox.launching import Launching
 from tidemill.sandbox.outputs import files_in
 from tidemill.sandbox.running import execution_of, pipes
@@ -41,19 +41,24 @@ class SandlockSandbox:
     Args:
         folder: where the files of runs are laid out; whoever runs programs can pass through it.
         launching: starts it, as a user without rights.
+        readable: further folders that programs may read.
     """
 
     engine = "sandlock"
 
-    def __init__(self, folder: Path, launching: Launching) -> None:
+    def __init__(self, folder: Path, launching: Launching, readable: Sequence[Path]) -> None:
         self._folder = folder
         self._interpreters: Mapping[Interpreter, Candidate] = {}
         self._launching = launching
+        self._readable = readable
         self._folders = Folders()
 
     @classmethod
-    async def opened(cls) -> "SandlockSandbox":
+    async def opened(cls, readable: Sequence[Path] = ()) -> "SandlockSandbox":
         """One that ran something here. `aclose` it.
+
+        Args:
+            readable: further folders that programs may read, such as a virtual environment.
 
         Raises:
             Configuration: sandlock is not there, or the kernel can't confine, with its reason.
@@ -68,8 +73,8 @@ class SandlockSandbox:
         folder = Path(tempfile.mkdtemp(prefix="tidemill-sandbox-"))
         try:
             await asyncio.to_thread(folder.chmod, 0o700 if runner() is None else 0o711)
-            sandbox = cls(folder, launching)
-            sandbox._interpreters = await choose(sandbox._run, cls.engine)
+            sandbox = cls(folder, launching, readable)
+            sandbox._interpreters = await choose(sandbox._run, cls.engine, readable)
         except BaseException:
             await launching.aclose()
             shutil.rmtree(folder)
@@ -97,7 +102,7 @@ class SandlockSandbox:
             with pipes(2) as (sources, (out, err)):
                 with await asyncio.to_thread((folder / "stdin").open, "rb") as stdin:
                     launched = await self._launching.launch(
-                        _request(program, candidate, work), [stdin.fileno(), out.fileno(), err.fileno()]
+                        _request(program, candidate, work, self._readable), [stdin.fileno(), out.fileno(), err.fileno()]
                     )
                 with closing(launched):
                     out.close()
@@ -119,11 +124,11 @@ def _stage(parent: Path, program: Program) -> Path:
     return folder
 
 
-def _request(program: Program, candidate: Candidate, work: Path) -> Mapping[str, object]:
+def _request(program: Program, candidate: Candidate, work: Path, further: Sequence[Path]) -> Mapping[str, object]:
     """A run, as the launcher takes it: what sandlock allows, and the command."""
-    readable = [*READABLE, *DEVICES, *map(str, candidate.folders)]
+    readable = [*READABLE, *DEVICES, *map(str, (*candidate.folders, *further))]
     environment = {
-        "PATH": "/usr/bin:/bin",
+        "PATH": path_of(further),
         "HOME": str(work),
         "TMPDIR": str(work / "tmp"),
         "LANG": "C.UTF-8",

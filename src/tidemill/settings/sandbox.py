@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tidemill.settings.section import Section
+from tidemill.settings.section import AbsolutePath, Section
 
 MIB = 1024 * 1024
 
@@ -14,6 +14,9 @@ class SandboxSettings(Section):
 
     engine: Literal["auto", "bubblewrap", "sandlock"] = Field(
         "auto", description="What isolates programs: the first that works here, or this one alone."
+    )
+    readable: list[AbsolutePath] = Field(
+        default_factory=list, description="Further folders that programs may read, such as a virtual environment."
     )
     concurrency: int = Field(2, ge=1, le=256, description="Programs that run at once.")
     seconds: float = Field(60.0, gt=0, le=3600, description="A program is killed after so long.")

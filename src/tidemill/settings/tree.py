@@ -122,6 +122,14 @@ class Settings(BaseSettings):
         check_names(self.providers, self.routes, self.models.endpoints, self.models.files)
         return self
 
+    @model_validator(mode="after")
+    def sandbox_apart(self) -> "Settings":
+        """A program in the sandbox reads nothing of Tidemill's own."""
+        for folder in self.sandbox.readable:
+            if self.data_dir.is_relative_to(folder) or folder.is_relative_to(self.data_dir):
+                raise ValueError("sandbox.readable must name no folder that holds the data folder, or lies in it")
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,
