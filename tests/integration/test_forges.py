@@ -286,3 +286,20 @@ async def test_a_repository_that_the_token_may_not_read_says_so(github: Scripted
     with pytest.raises(Unavailable):
         await github.forge.change(read, LIMITS)
     assert (await github.forge.change(read, LIMITS)).files
+
+
+async def test_a_gitea_without_an_api_for_it_can_not_resolve(tmp_path: Path) -> None:
+    async with scripted(tmp_path, ForgeKind.GITEA) as here:
+        pull = await here.opened()
+        said = await here.site.say_inline(pull, "tidemill", "x", Position("shop/cart.py", 2, 2))
+        here.server.served.faults.waiting += [Fault(405, action="/resolve"), Fault(404, action="/resolve")]
+        assert await here.forge.resolve(here.key(pull), str(said.id)) is False
+        assert await here.forge.resolve(here.key(pull), str(said.id)) is True
+
+
+async def test_a_forge_that_does_not_answer_in_time_is_unavailable(tmp_path: Path) -> None:
+    async with scripted(tmp_path, ForgeKind.GITHUB, seconds=0.3) as here:
+        key = here.key(await here.opened())
+        here.server.served.faults.waiting.append(Fault(seconds=2))
+        with pytest.raises(Unavailable, match="can't be asked"):
+            await here.forge.pull_request(key)

@@ -101,10 +101,10 @@ async def scripted(
     *,
     webhook: Webhook | None = None,
     app_key: tuple[str, str] | None = None,
-    outbound: Outbound | None = None,
+    seconds: float = 10,
 ) -> AsyncIterator[Scripted]:
     """A server with the project `acme/shop`, and an adapter of this kind; `app_key` is an App's, private and public."""
-    outbound = outbound or Outbound()
+    outbound = Outbound()
     site = ScriptedSite(folder / "forge")
     source = await asyncio.to_thread(repository, folder / "source")
     await site.add_project(PROJECT, source)
@@ -115,7 +115,7 @@ async def scripted(
             settings = ForgeSettings(kind=kind.value, url=url, token_secret="token")
         else:
             settings = ForgeSettings(kind=kind.value, url=url, app_id="7", app_key_secret="key")
-        rest = Rest(kind.value, api_base(settings), outbound, timeout=10, clock=system_clock)
+        rest = Rest(kind.value, api_base(settings), outbound, timeout=seconds, clock=system_clock)
         stack.push_async_callback(rest.aclose)
         secrets = Stored({"token": TOKEN, "key": app_key[0] if app_key else ""})
         copies = Copies(folder / "copies", outbound, 1_000_000_000)

@@ -198,17 +198,19 @@ class Gitea:
         return await self._inline(key, await self.head(key), to.position, body, reply_to=to.thread)
 
     async def resolve(self, key: PullRequestKey, thread: str) -> bool:
-        """See `Forge.resolve`. Older versions can't."""
-        path = f"{_repo(key)}/pulls/comments/{quote(thread, safe='')}"
-        try:
-            await self._rest.do(self.sign, "POST", f"{path}/resolve")
-        except NotFound:
-            return False
-        except Refused as error:
-            if "(HTTP 405)" in error.message:
-                return False
-            raise
-        return True
+        """See `Forge.resolve`. Older versions can't; in newer ones it stands in one place or the other."""
+        comment = quote(thread, safe="")
+        for path in (f"{_repo(key)}/pulls/comments/{comment}/resolve", f"{_path(key)}/comments/{comment}/resolve"):
+            try:
+                await self._rest.do(self.sign, "POST", path)
+            except NotFound:
+                continue
+            except Refused as error:
+                if "(HTTP 405)" not in error.message:
+                    raise
+                continue
+            return True
+        return False
 
     async def put_check(self, key: PullRequestKey, check: Check) -> bool:
         """See `Forge.put_check`: a commit's status, which has no annotations."""

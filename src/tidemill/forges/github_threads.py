@@ -16,7 +16,7 @@ from tidemill.core.pull_request import ForgeComment, Position, PullRequestKey
 _REACTIONS = {"THUMBS_UP": "+1", "THUMBS_DOWN": "-1"}
 _SECONDARY_WAIT = 60.0
 _COMMENT = (
-    "databaseId body createdAt viewerDidAuthor author { login __typename } "
+    "fullDatabaseId body createdAt viewerDidAuthor author { login __typename } "
     "reactionGroups { content reactors { totalCount } }"
 )
 _PAGE = "pageInfo { hasNextPage endCursor }"
@@ -84,7 +84,7 @@ class _Reactions(BaseModel):
 
 
 class _Comment(BaseModel):
-    id: int = Field(alias="databaseId")
+    id: int = Field(alias="fullDatabaseId")  # a text: comments' numbers have outgrown GraphQL's own
     body: str
     created_at: AwareDatetime = Field(alias="createdAt")
     own: bool = Field(False, alias="viewerDidAuthor")

@@ -242,7 +242,7 @@ def _thread(pull: ScriptedPull, thread: str, login: str) -> dict[str, Any]:
 def _node(said: ScriptedComment, login: str) -> dict[str, Any]:
     name = said.author.removesuffix("[bot]")
     return {
-        "databaseId": said.id,
+        "fullDatabaseId": str(said.id),
         "body": said.body,
         "createdAt": said.created_at.isoformat(),
         "viewerDidAuthor": said.author == login,

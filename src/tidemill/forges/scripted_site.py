@@ -28,6 +28,8 @@ from tidemill.forges.port import Refused
 from tidemill.forges.scripted_git import ScriptedRepository
 
 COMMENT_LIMIT = 65_536
+FIRST_ID = 3_000_000_000
+"""GitHub's comments have outgrown 32 bits, too."""
 _SUGGESTION = re.compile(r"```suggestion[^\n]*\n(.*?)\n?```", re.DOTALL)
 
 
@@ -133,7 +135,7 @@ class ScriptedSite:
         self.listeners: list[Listener] = []
         self.clock = clock
         self._folder = folder
-        self._last_id = 1000
+        self._last_id = FIRST_ID
         self._diffs: dict[tuple[str, str, str], Diff] = {}
 
     async def add_project(self, path: str, source: Path, *, writers: set[str] | None = None) -> ScriptedProject:
