@@ -13,7 +13,7 @@ import re
 import subprocess
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -78,7 +78,7 @@ class Bench:
         self._doubt = deployment(Task.REVIEW_COMMENT, review_doubt.NAME, review_doubt.MAX_TOKENS)
         self._refine = deployment(Task.REVIEW_REFINE, review_refine.NAME, review_refine.MAX_TOKENS)
         self.counts: Counter[str] = Counter()
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
 
     async def case(self, case: Case) -> None:
         """Asks about the hunks that a review would ask about."""
