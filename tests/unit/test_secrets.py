@@ -2,10 +2,11 @@
 
 import random
 import string
+import zlib
 
 import pytest
 
-from tidemill.analysis.secrets import find_secrets, mask, shannon_entropy
+from tidemill.analysis.secrets import checksum_fits, find_secrets, mask, shannon_entropy
 from tidemill.core.finding import Severity
 
 LETTERS = string.ascii_letters
@@ -144,3 +145,15 @@ def test_entropy_is_bits_for_each_character() -> None:
 def test_time_grows_with_length_alone_however_the_line_is_made(part: str) -> None:
     line = part * (200_000 // len(part))
     assert all(match.end <= len(line) for match in find_secrets(line))
+
+
+def test_a_tokens_own_checksum_tells_a_real_one_from_one_that_is_made_up() -> None:
+    body = "aB3dE5fG7hI9jK1lM2nO4pQ6rS8tU0"
+    digits, number = "", zlib.crc32(body.encode())
+    letters = string.digits + string.ascii_uppercase + string.ascii_lowercase
+    for _ in range(6):
+        number, digit = divmod(number, 62)
+        digits = letters[digit] + digits
+    assert checksum_fits("github-token", "ghp" + "_" + body + digits) is True
+    assert checksum_fits("npm-token", "npm" + "_" + body + "000000") is False
+    assert checksum_fits("stripe-key", "sk" + "_live_" + body) is None

@@ -5,6 +5,7 @@ Every pattern begins with fixed text and has bounded repetition, so time grows w
 
 import math
 import re
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -139,6 +140,17 @@ RULES: tuple[_Rule, ...] = (
         _START + r"eyJ[A-Za-z0-9_-]{10,4000}\.eyJ[A-Za-z0-9_-]{10,8000}\.[A-Za-z0-9_-]{20,2000}",
         Severity.HIGH,
     ),
+    _rule("docker-token", "a Docker Hub token", "dckr_pat_", _START + r"dckr_pat_[A-Za-z0-9_-]{27}" + _END),
+    _rule("vault-token", "a Vault token", "hvs. hvb.", _START + r"hv[sb]\.[A-Za-z0-9_-]{24,250}" + _END),
+    _rule(
+        "shopify-token", "a Shopify token", "shpat_ shpca_ shppa_", _START + r"shp(?:at|ca|pa)_[a-fA-F0-9]{32}" + _END
+    ),
+    _rule("databricks-token", "a Databricks token", "dapi", _START + r"dapi[a-f0-9]{32}(?:-\d)?" + _END),
+    _rule("postman-key", "a Postman key", "PMAK-", _START + r"PMAK-[a-f0-9]{24}-[a-f0-9]{34}" + _END),
+    _rule("linear-key", "a Linear key", "lin_api_", _START + r"lin_api_[A-Za-z0-9]{40}" + _END),
+    _rule("atlassian-token", "an Atlassian token", "ATATT3", _START + r"ATATT3[A-Za-z0-9_=-]{100,300}"),
+    _rule("age-key", "an age private key", "AGE-SECRET-KEY-1", r"AGE-SECRET-KEY-1[0-9A-Z]{58}" + _END),
+    _rule("putty-key", "a private key", "PuTTY-User-Key-File", r"PuTTY-User-Key-File-[23]: ", entropy=0),
     _rule(
         "password-in-url",
         "a password in a URL",
@@ -222,6 +234,26 @@ def mask(text: str) -> str:
         parts += [text[at : match.start], secret[: 4 if len(secret) >= 16 else 1], "…"]
         at = match.end
     return "".join([*parts, text[at:]])
+
+
+_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_CHECKED = frozenset({"github-token", "npm-token"})
+
+
+def checksum_fits(rule: str, secret: str) -> bool | None:
+    """Whether a token's own checksum is right; `None` where its form has none.
+
+    Tokens of GitHub and npm of 30 random characters end in the CRC-32 of these, in base 62
+    (https://github.blog/engineering/platform-security/behind-githubs-new-authentication-token-formats/).
+    """
+    prefix, _, body = secret.partition("_")
+    if rule not in _CHECKED or not prefix or len(body) != 36:
+        return None
+    number, digits = zlib.crc32(body[:30].encode()), ""
+    while number:
+        number, digit = divmod(number, 62)
+        digits = _BASE62[digit] + digits
+    return digits.rjust(6, "0") == body[30:]
 
 
 def _by_form(line: str) -> Iterator[SecretMatch]:

@@ -17,6 +17,7 @@ from tidemill.review.engines import (
     Engine,
     EngineResult,
     FlowEngine,
+    ManifestsEngine,
     RuffEngine,
     SecretsEngine,
     SemgrepEngine,
@@ -49,6 +50,7 @@ def tree_engines(folder: Path | None = None, *, jobs: int = 2, seconds: float = 
         SecretsEngine(),
         SemgrepEngine(timeout=seconds, folder=folder, jobs=jobs),
         FlowEngine(),
+        ManifestsEngine(),
         BanditEngine(timeout=seconds, folder=folder, jobs=jobs),
         RuffEngine(timeout=seconds, folder=folder),
     )

@@ -4,6 +4,7 @@ Imports `analysis`, `core`."""
 
 from tidemill.review.engines.bandit import BanditEngine
 from tidemill.review.engines.flow import FlowEngine
+from tidemill.review.engines.manifests import ManifestsEngine
 from tidemill.review.engines.port import Engine, EngineFailed, EngineResult, Reading, ScriptedEngine, TreeEngine
 from tidemill.review.engines.ruff import RuffEngine
 from tidemill.review.engines.secrets import SecretsEngine
@@ -15,6 +16,7 @@ __all__ = [
     "EngineFailed",
     "EngineResult",
     "FlowEngine",
+    "ManifestsEngine",
     "Reading",
     "RuffEngine",
     "ScriptedEngine",

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from tidemill.analysis.paths import PathKind, kind_of
-from tidemill.analysis.secrets import SecretMatch, find_secrets
+from tidemill.analysis.secrets import SecretMatch, checksum_fits, find_secrets
 from tidemill.core.change import ChangeSet, Diff
 from tidemill.core.finding import Category, Finding, Severity
 from tidemill.core.ids import digest
@@ -51,13 +51,13 @@ class SecretsEngine:
                         if gone[key]:
                             gone[key] -= 1
                         elif line.new is not None:
-                            remarks.append(_remark(match, file.path, line.new))
+                            remarks.append(_remark(match, line.text, file.path, line.new))
         return place(self.name, remarks, diff)
 
 
 def _in_files(files: Mapping[str, str]) -> list[Remark]:
     return [
-        _remark(match, path, number)
+        _remark(match, line, path, number)
         for path, text in files.items()
         for number, line in enumerate(lines_of(text), 1)
         for match in find_secrets(line)
@@ -69,9 +69,11 @@ def _keyed(text: str) -> list[tuple[SecretMatch, str]]:
     return [(match, digest(match.rule, text[match.start : match.end])) for match in find_secrets(text)]
 
 
-def _remark(match: SecretMatch, path: str, line: int) -> Remark:
+def _remark(match: SecretMatch, text: str, path: str, line: int) -> Remark:
     guessed = match.rule in _GUESSED
     apart = guessed and kind_of(path) in (PathKind.TEST, PathKind.DOCUMENT)
+    fits = checksum_fits(match.rule, text[match.start : match.end])
+    doubt = " Its checksum is wrong, so it may be made up." if fits is False else ""
     return Remark(
         rule=match.rule,
         path=path,
@@ -79,8 +81,8 @@ def _remark(match: SecretMatch, path: str, line: int) -> Remark:
         severity=Severity.LOW if apart else match.severity,
         title=f"Line holds {match.title}",
         message=f"This line adds {match.title}. Take it out of the code, and replace it where it is in use: "
-        "what was committed once must be taken as known.",
+        f"what was committed once must be taken as known.{doubt}",
         details={"cwe": 798},
         category=Category.HARDCODED_SECRET,
-        confidence=0.6 if guessed else 0.95,
+        confidence=0.4 if fits is False else 0.6 if guessed else 0.99 if fits else 0.95,
     )
