@@ -176,7 +176,7 @@ def test_confidence_is_how_sure_the_model_was_of_its_message_alone() -> None:
 def test_a_verdict_is_read_with_its_probability() -> None:
     text = '{"reason": "It may be right.", "verdict": "right"}'
     parts = tokens(('{"reason": "It may be right.", "verdict": "', -0.1), ("right", -0.693), ('"}', 0.0))
-    doubt = read_doubt(Answer(text, tokens=parts))
+    doubt = read_doubt(Answer(text, tokens=parts), "order.count is 0")
     assert (doubt.stands, doubt.reason) == (True, "It may be right.")
     assert doubt.certainty == pytest.approx(0.5, abs=1e-3)
     [comment] = said().findings
@@ -195,11 +195,19 @@ def test_a_models_opinion_of_a_hunk_is_the_share_of_yes_among_yes_and_no() -> No
 
 @pytest.mark.parametrize("text", ["", "right", '{"verdict": "maybe"}', "[]", '{"reason": "x"'])
 def test_a_verdict_that_can_not_be_read_is_none_that_a_comment_survives(text: str) -> None:
-    doubt = read_doubt(Answer(text))
+    doubt = read_doubt(Answer(text), "order.count is 0")
     assert (doubt.stands, doubt.answered) == (False, False)
     [comment] = said().findings
     assert dropped(comment, doubt).check == "no_verdict"
     assert dropped(comment, Doubt(False, "It is handled.")).check == "doubt"
+
+
+def test_a_reason_that_only_says_the_comment_again_is_none_that_it_survives() -> None:
+    message = "The key is not in the expected list of keys. Check the list of keys first."
+    again = read_doubt(Answer(json.dumps({"reason": message, "verdict": "right"})), message)
+    assert (again.stands, again.answered) == (False, False)
+    other = "Line 2 returns before that when the order is empty."
+    assert read_doubt(Answer(json.dumps({"reason": other, "verdict": "right"})), message).stands
 
 
 def model_comment(line: int, confidence: float, message: str = "amount") -> Finding:

@@ -202,7 +202,7 @@ def is_no_finding(candidate: Candidate, scene: Scene) -> str | None:
         if finding.path != scene.hunk.path or not _near(candidate.line, finding.line):
             continue
         same = finding.category is category is not Category.OTHER and finding.line == candidate.line.new
-        if same or _alike(candidate.message, f"{finding.title} {finding.message}", _ALIKE_ON_THE_LINE):
+        if same or alike(candidate.message, f"{finding.title} {finding.message}", _ALIKE_ON_THE_LINE):
             return f"the comment repeats a finding of {finding.engine} ({finding.rule})"
     return None
 
@@ -225,7 +225,7 @@ def was_not_said_here(candidate: Candidate, scene: Scene) -> str | None:
     for finding in scene.before:
         if finding.path != scene.hunk.path:
             continue
-        if finding.line == candidate.line.new or _alike(candidate.message, finding.message, _ALIKE):
+        if finding.line == candidate.line.new or alike(candidate.message, finding.message, _ALIKE):
             return "the comment repeats another one"
     return None
 
@@ -247,7 +247,7 @@ def _same_earlier(candidate: Candidate, scene: Scene) -> EarlierComment | None:
         if one.path != scene.hunk.path:
             continue
         on_the_line = bool(one.quote) and plain(one.quote) in (plain(candidate.line.text), _masked(candidate.line))
-        if _alike(candidate.message, one.text, _ALIKE_ON_THE_LINE if on_the_line else _ALIKE):
+        if alike(candidate.message, one.text, _ALIKE_ON_THE_LINE if on_the_line else _ALIKE):
             found.append(one)
     return min(found, key=lambda one: one.state is EarlierState.OPEN, default=None)
 
@@ -285,7 +285,7 @@ def _told(text: str) -> set[str]:
     return {term for term in terms(text) if term not in _COMMON and len(term) > 1 and not term.isdigit()}
 
 
-def _alike(one: str, other: str, share: float) -> bool:
+def alike(one: str, other: str, share: float) -> bool:
     """So much of the shorter one's terms stands in the other; few terms have to be all the same."""
     these, those = _told(one), _told(other)
     fewest = min(len(these), len(those))

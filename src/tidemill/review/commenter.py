@@ -138,4 +138,4 @@ class Commenter:
             review_id=review_id,
             seconds=seconds,
         )
-        return read_doubt(answer)
+        return read_doubt(answer, comment.message)

@@ -13,6 +13,10 @@ from tidemill.core.text import storable
 from tidemill.llm.prompts.review_comment import MAX_MESSAGE
 from tidemill.llm.prompts.review_doubt import MAX_REASON, RIGHT, WRONG
 from tidemill.review.asking import Answer
+from tidemill.review.checking import alike
+
+_SAME = 0.8
+"""Share of terms that a reason has in common with the comment when it is no other text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +36,9 @@ class Doubt:
     answered: bool = True
 
 
-def read_doubt(answer: Answer) -> Doubt:
-    """The verdict of an answer. One that can't be read, or was not given, is none that the comment survived."""
+def read_doubt(answer: Answer, message: str) -> Doubt:
+    """The verdict of an answer on a comment. One that can't be read, or was not given, is none that it survived; nor
+    is one whose reason says the comment again, as small models do: nothing was held against it then."""
     if answer.failure is not None:
         return Doubt(False, answer.failure, answered=False)
     try:
@@ -44,6 +49,8 @@ def read_doubt(answer: Answer) -> Doubt:
     if not isinstance(document, Mapping) or verdict not in (RIGHT, WRONG):
         return Doubt(False, "the answer of the second pass is not JSON, or was cut off", answered=False)
     reason = " ".join(mask(storable(str(document.get("reason", "")))).split())[:MAX_REASON]
+    if alike(reason, message, _SAME):
+        return Doubt(False, "the second pass only said the comment again", answered=False)
     return Doubt(verdict == RIGHT, reason, verdict_certainty(answer.tokens))
 
 
