@@ -9,7 +9,7 @@ from tidemill.analysis.syntax import SUFFIXES
 from tidemill.core.text import storable
 from tidemill.forges.git_process import Git
 
-_GREP = ("grep", "-I", "-z", "-o", "-w", "-F", "--full-name", "--no-color", "--no-line-number", "--no-column")
+_GREP = ("grep", "-I", "-z", "-o", "-w", "-E", "--full-name", "--no-color", "--no-line-number", "--no-column")
 _OUTPUT = 20_000_000
 """Bytes of what git grep may say; a file of a million matches has `--max-count` of them."""
 _EACH = 200
@@ -37,7 +37,10 @@ class GitCodeIndex:
             TooLarge: the names stand in so many places that they tell nothing.
             Unavailable: git took too long.
         """
-        wanted = [part for name in names for part in ("-e", name)]
+        plain = [name for name in names if name.isidentifier()]
+        if not plain:
+            return {}
+        wanted = ["-e", "|".join(plain)]  # ten times as fast as a pattern for each
         where = [self._commit] if self._commit is not None else ["--cached"]
         paths = [f":(top,glob)**/*{suffix}" for suffix in SUFFIXES]
         said = await self._git.run(

@@ -11,6 +11,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from tidemill.analysis.calls import Call, calls
@@ -30,7 +31,7 @@ _COMMON = 4
 """A name that so many files define says nothing of which of them is meant."""
 _CALLED_LINES, _AROUND, _ENCLOSING_LINES = 24, 3, 60
 _MOST_CALLERS = 12
-_MOST_RIVALS = 50
+_MOST_SITES, _MOST_RIVALS = 500, 10
 _SELF = frozenset({"self", "cls", "this", "super()"})
 _ELLIPSIS = "…"
 _SCRIPT_METHODS = (
@@ -44,6 +45,10 @@ COMMON_METHODS = frozenset(
 """Methods of what every program has: of an object that is not known, they say nothing."""
 _NOT_LOOKED_FOR = COMMON_METHODS | frozenset(dir(builtins))
 _SHORTEST = 3
+
+
+_language = lru_cache(maxsize=4096)(language_of)
+_kind = lru_cache(maxsize=4096)(kind_of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,7 @@ def symbols_of(change: ChangeSet) -> Symbols:
     found = Symbols()
     left = MOST_CHARACTERS
     for path, text in (*_smallest_first(change.files), *_smallest_first(change.around)):
-        if language_of(path) is None or len(text) > min(left, _LARGEST) or path in found.texts:
+        if _language(path) is None or len(text) > min(left, _LARGEST) or path in found.texts:
             continue
         left -= len(text)
         _add(found, path, text)
@@ -208,7 +213,7 @@ def _sure(symbols: Symbols, call: Call, path: str, one: _Defined) -> float:
     By names alone, since nothing is run and no types are known: a bare name means what stands at the top of the same
     file, or of one that this file speaks of; a method is found by the object's class where that is this one.
     """
-    if not _speaks_with(one.path, path) or (kind_of(one.path) is PathKind.TEST and kind_of(path) is not PathKind.TEST):
+    if not _speaks_with(one.path, path) or (_kind(one.path) is PathKind.TEST and _kind(path) is not PathKind.TEST):
         return 0.0
     method = "." in one.definition.name
     own = one.path == path
@@ -221,7 +226,7 @@ def _sure(symbols: Symbols, call: Call, path: str, one: _Defined) -> float:
     if not own and one.last.startswith("_"):
         return 0.0
     if not call.receiver:
-        implicit = method and language_of(path) is Language.JAVA
+        implicit = method and _language(path) is Language.JAVA
         return (1.0 if own else 0.9 * _names_module(symbols, path, one)) if implicit or not method else 0.0
     if not method:
         return 0.9 if not own and call.receiver.rpartition(".")[2] == _module(one.path) else 0.0
@@ -232,7 +237,7 @@ def _sure(symbols: Symbols, call: Call, path: str, one: _Defined) -> float:
 
 def _names_module(symbols: Symbols, path: str, one: _Defined) -> bool:
     """The file speaks of the other one's module; in Go and Java the files of a folder know each other without that."""
-    together = language_of(path) in (Language.GO, Language.JAVA)
+    together = _language(path) in (Language.GO, Language.JAVA)
     beside = together and PurePosixPath(path).parent == PurePosixPath(one.path).parent
     return beside or _module(one.path) in symbols.texts[path]
 
@@ -244,7 +249,7 @@ def _module(path: str) -> str:
 
 def _speaks_with(one: str, other: str) -> bool:
     """Of languages that call each other."""
-    first, second = language_of(one), language_of(other)
+    first, second = _language(one), _language(other)
     script = ("javascript", "typescript", "tsx")
     return first == second or (str(first) in script and str(second) in script)
 
@@ -255,9 +260,11 @@ def _callers(symbols: Symbols, wanted: _Wanted) -> list[Excerpt]:
     for number, changed in enumerate(wanted.changed[:2]):
         if number and changed.definition.kind in ("class", "interface", "enum", "type"):
             continue
+        if len({one.path for one in symbols.defined.get(changed.last, ())}) >= _COMMON:
+            continue
         sites = [
             (one, sure)
-            for one in symbols.called.get(changed.last, ())
+            for one in symbols.called.get(changed.last, ())[:_MOST_SITES]
             if not _of_itself(one, changed, wanted.hunk) and (sure := _sure_caller(symbols, one, changed))
         ]
         sites.sort(key=lambda rated: -rated[1])
@@ -272,7 +279,7 @@ def _sure_caller(symbols: Symbols, site: _Called, changed: _Defined) -> float:
         _sure(symbols, site.call, site.path, one) >= sure
         for one in symbols.defined.get(changed.last, ())[:_MOST_RIVALS]
     )
-    return sure / max(rivals, 1) if rivals < _COMMON else 0.0
+    return sure / max(rivals, 1)
 
 
 def _of_itself(site: _Called, changed: _Defined, hunk: Hunk) -> bool:
@@ -291,7 +298,7 @@ def _caller(symbols: Symbols, site: _Called, worth: float) -> Excerpt:
     shown = lines[low - 1 : high]
     if inner is not None and inner.start < low:
         shown = [lines[inner.start - 1], *([_ELLIPSIS] if inner.start + 1 < low else []), *shown]
-    test = kind_of(site.path) is PathKind.TEST
+    test = _kind(site.path) is PathKind.TEST
     return Excerpt(
         ExcerptRole.CALLER,
         site.path,
