@@ -303,3 +303,24 @@ async def test_a_forge_that_does_not_answer_in_time_is_unavailable(tmp_path: Pat
         here.server.served.faults.waiting.append(Fault(seconds=2))
         with pytest.raises(Unavailable, match="can't be asked"):
             await here.forge.pull_request(key)
+
+
+async def test_another_programs_check_run_of_the_same_name_is_left_alone(tmp_path: Path) -> None:
+    key = RSAKey.generate_key(2048, auto_kid=False)
+    pair = (key.as_pem(private=True).decode(), key.as_pem(private=False).decode())
+    async with scripted(tmp_path, ForgeKind.GITHUB, app_key=pair) as here:
+        pull = await here.opened()
+        other = {"id": 9, "name": "tidemill", "head_sha": pull.head, "status": "in_progress", "annotations": []}
+        here.server.served.runs[9] = other
+        await here.forge.put_check(here.key(pull), Check("tidemill", pull.head, CheckState.PASSED, "Fine", ""))
+        assert here.server.served.runs[9] == other
+        assert pull.checks[pull.head, "tidemill"].state is CheckState.PASSED
+
+
+async def test_a_range_of_lines_is_commented_on_where_the_forge_can(here: Scripted) -> None:
+    read = await here.forge.pull_request(here.key(await here.opened()))
+    change = await here.forge.change(read, LIMITS)
+    await here.forge.comment_inline(read, Position("shop/cart.py", 1, 3), "All of it.", change=change)
+    (found,) = await here.forge.comments(read.key)
+    first = 3 if here.forge.name == ForgeKind.GITEA else 1
+    assert found.position == Position("shop/cart.py", first, 3)

@@ -1,11 +1,12 @@
 """Deliveries of forges' webhooks. Whoever knows the webhook's secret may send them; nothing else is open to them."""
 
 import asyncio
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
+from tidemill.api.request_body import json_body
 from tidemill.api.services import services_of
 from tidemill.core.errors import InvalidInput, TooLarge, TooManyRequests
 from tidemill.flows.deliveries import Taken
@@ -25,7 +26,11 @@ class DeliveryTaken(BaseModel):
     state: Taken
 
 
-@router.post("/webhooks/{forge}", summary="Take a forge's delivery", responses={202: {"model": DeliveryTaken}})
+BODY = json_body({"type": "object", "description": "What the forge sends for its event."})
+QUEUED: dict[int | str, dict[str, Any]] = {202: {"model": DeliveryTaken, "description": "Work was queued."}}
+
+
+@router.post("/webhooks/{forge}", summary="Take a forge's delivery", openapi_extra=BODY, responses=QUEUED)
 async def take_delivery(request: Request, response: Response, forge: str) -> DeliveryTaken:
     """From the forge of this name, or the only one of this kind. Needs no key: the delivery's signature is checked.
 
@@ -34,7 +39,7 @@ async def take_delivery(request: Request, response: Response, forge: str) -> Del
     return await _take(request, response, forge)
 
 
-@router.post("/webhook/pull-request", summary="Take any forge's delivery", responses={202: {"model": DeliveryTaken}})
+@router.post("/webhook/pull-request", summary="Take any forge's delivery", openapi_extra=BODY, responses=QUEUED)
 async def take_any_delivery(request: Request, response: Response, forge: str | None = None) -> DeliveryTaken:
     """As `POST /webhooks/{forge}`; which kind of forge it is, the headers tell."""
     return await _take(request, response, forge)

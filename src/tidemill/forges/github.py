@@ -33,6 +33,8 @@ ANNOTATIONS = 50
 """Of one request."""
 SUMMARY_LIMIT = 65_535
 STATUS_LIMIT = 140
+EXTERNAL_ID = "tidemill"
+"""By which check runs that Tidemill began are known from others of the same name."""
 _TITLE_LIMIT = 255
 _CONCLUSIONS = {CheckState.PASSED: "success", CheckState.FAILED: "failure", CheckState.NEUTRAL: "neutral"}
 _STATUSES = {
@@ -97,6 +99,7 @@ class _Output(BaseModel):
 class _Run(BaseModel):
     id: int
     status: str
+    external_id: str | None = None
     output: _Output = _Output()
 
 
@@ -249,7 +252,8 @@ class GitHub:
         sign = self._sign(key)
         wanted = f"/repos/{key.project.path}/commits/{check.commit}/check-runs?check_name={quote(check.name, safe='')}"
         found = (await self._rest.one(_Runs, sign, "GET", wanted)).check_runs
-        usable = (run for run in found if run.status != "completed" and not run.output.annotations_count)
+        own = [run for run in found if run.external_id == EXTERNAL_ID]  # another App's can't be changed
+        usable = (run for run in own if run.status != "completed" and not run.output.annotations_count)
         run = next(usable, None)
         pages = [check.annotations[at : at + ANNOTATIONS] for at in range(0, len(check.annotations), ANNOTATIONS)]
         for page in pages[:-1]:
@@ -321,7 +325,12 @@ def _run_json(check: Check, annotations: Sequence[Annotation], *, ended: bool) -
             for one in annotations
         ],
     }
-    body: dict[str, Json] = {"name": check.name, "head_sha": check.commit, "output": output}
+    body: dict[str, Json] = {
+        "name": check.name,
+        "head_sha": check.commit,
+        "external_id": EXTERNAL_ID,
+        "output": output,
+    }
     if check.link is not None:
         body["details_url"] = check.link
     if ended:

@@ -325,7 +325,7 @@ def _places(file: FileDiff) -> dict[int, tuple[Line, int]]:
 def _end(path: str, line: Line, old: int) -> Json:
     code = f"{sha1(path.encode(), usedforsecurity=False).hexdigest()}_{old}_{line.new}"
     end: dict[str, Json] = {"line_code": code, "new_line": line.new}
-    return end | ({"type": "new"} if line.kind is LineKind.ADDED else {"old_line": line.old})
+    return end | ({"type": "new"} if line.kind is LineKind.ADDED else {"type": None, "old_line": line.old})
 
 
 def _comment(

@@ -265,7 +265,7 @@ def _error(kind: str, message: str) -> Response:
 
 
 def _run(run: dict[str, Any]) -> dict[str, Any]:
-    shown = {name: run.get(name) for name in ("id", "name", "head_sha", "status", "conclusion")}
+    shown = {name: run.get(name) for name in ("id", "name", "head_sha", "status", "conclusion", "external_id")}
     return {**shown, "output": {"annotations_count": len(run["annotations"])}}
 
 
