@@ -396,7 +396,11 @@ async def test_tasks_are_served_by_what_the_settings_name(pool: Pool, tmp_path: 
         },
     }
     found = deployments(made(pool, tmp_path, **sections), tmp_path, **sections)
-    review = (await found.for_review()).comment
+    review, vietnamese = (await found.for_review()).comment, await found.for_review("vi")
+    assert vietnamese.necessity is None, "asked only where a model is named for it"
+    for one in (vietnamese.comment, vietnamese.doubt, vietnamese.refine):
+        assert one is not None
+        assert "/vi/" in str(one.prompt_version)
     assert (review.task, review.model) == (Task.REVIEW_COMMENT, "coder")
     assert review.route is not None
     assert review.prompt_version

@@ -33,6 +33,9 @@ reader judged them), all without needs_review:
     the fourth, repeats of the example refused  4 / 2; eight comments shown in all, one of them on correct code
 
 One run each, so differences of one or two mean little. A comment of a model of this size is a hint.
+
+All of these were made with the file's line numbers in the prompt. Since lines are counted from the hunk's first, and a
+name is asked for, docs/review.md has the figures.
 """
 
 import json
