@@ -43,6 +43,10 @@ class ReviewRequest(BaseModel):
     files: dict[str, str] = Field(
         default_factory=dict, description="The new side's text of changed files, by path; engines need it whole."
     )
+    before: dict[str, str] = Field(
+        default_factory=dict,
+        description="The old side's text of the same files, by the new side's path: what was wrong before is not told.",
+    )
     around: dict[str, str] = Field(
         default_factory=dict, description="Texts of other files that the change calls, or that call it, by path."
     )
@@ -60,8 +64,8 @@ class ReviewRequest(BaseModel):
         """Either a repository or a diff."""
         if (self.repository is None) == (self.diff is None):
             raise ValueError("give either `repository` or `diff`")
-        if self.diff is None and (self.files or self.around or self.guidelines):
-            raise ValueError("`files`, `around` and `guidelines` go with a `diff`, not with a `repository`")
+        if self.diff is None and (self.files or self.before or self.around or self.guidelines):
+            raise ValueError("`files`, `before`, `around` and `guidelines` go with a `diff`, not with a `repository`")
         if self.diff is not None and self.revision is not None:
             raise ValueError("`revision` goes with a `repository`, not with a `diff`")
         return self
@@ -161,12 +165,14 @@ async def _change(request: Request, body: ReviewRequest) -> tuple[ChangeSet, Rev
         return (await surrounded_locally(change, repository) if body.model else change), brief
     assert body.diff is not None  # noqa: S101 - ReviewRequest.one_source has seen to it
     check_files({**body.guidelines, **body.around, **body.files}, settings)
+    check_files(body.before, settings)
     change = ChangeSet(
         title=body.title or "a diff",
         base=body.base or None,
         head=body.head or None,
         diff=body.diff,
         files=body.files,
+        before=body.before,
         around=body.around,
     )
     return change, await brief_from(body.guidelines, change, language)

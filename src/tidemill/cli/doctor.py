@@ -19,6 +19,7 @@ from tidemill.core.errors import Configuration, TidemillError, Unavailable
 from tidemill.core.execution import Interpreter
 from tidemill.jobs.durable import APPLICATION_VERSION, pending_workflows
 from tidemill.llm.catalog import SourceKind, default_name, list_models
+from tidemill.review.engines.semgrep import INSTALL, semgrep_core
 from tidemill.sandbox.engines import opened
 from tidemill.settings import Settings, load_settings
 from tidemill.store.embedded import EmbeddedPostgres, inspect
@@ -174,6 +175,10 @@ def _engines(settings: Settings) -> Iterator[Check]:
             yield Check(engine, "ok", metadata.version(engine))
         except metadata.PackageNotFoundError:
             yield Check(engine, "broken", "not installed", "Install Tidemill again; reviews need it.")
+    if semgrep_core() is None:
+        yield Check("semgrep", "warning", "not installed: reviews do not follow data", f"`{INSTALL}`")
+    else:
+        yield Check("semgrep", "ok", metadata.version("semgrep"))
 
 
 def _sandbox(settings: Settings) -> Iterator[Check]:

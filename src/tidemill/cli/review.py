@@ -129,6 +129,7 @@ def review_on_hub(
         {
             "diff": change.diff,
             "files": dict(change.files),
+            "before": dict(change.before),
             "around": dict(change.around),
             "guidelines": dict(guidelines or {}),
             "title": change.title[:1000],
