@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from importlib import util
@@ -25,7 +25,7 @@ from tidemill.sandbox.launching import BARE, Launching
 from tidemill.sandbox.outputs import HERE, files_of
 from tidemill.sandbox.running import execution_of, pipes, reason_of
 from tidemill.sandbox.seccomp import machine_filter
-from tidemill.sandbox.staging import Folders, give_to_group, runner, stage
+from tidemill.sandbox.staging import Folders, checked_program, give_to_group, runner, stage
 from tidemill.sandbox.watching import use_of_namespace
 
 ARCHIVE_SLACK = 1024 * 1024
@@ -38,7 +38,7 @@ RULES = 3  # the descriptor from which bubblewrap reads the filter
 # there, since that on processes counts within the user namespace that it is set in. Standard input is where the files
 # that are wanted back go: the program itself has another.
 ENTER = """echo 1000 >/proc/self/oom_score_adj && {copy} || exit 125
-( {limits} || exit 125; printf S >&0; exec "$@" </input/stdin )
+( {limits} || exit 125; printf S >&0; exec "$@" <{stdin} )
 status=$?
 {collect}
 exit $status"""
@@ -106,7 +106,9 @@ class BubblewrapSandbox:
         return await self._run(program, chosen(self._interpreters, program.interpreter))
 
     async def _run(self, program: Program, candidate: Candidate) -> Execution:
-        async with self._folders.of(partial(_stage, self._folder, program)) as folder:
+        checked_program(program)
+        staged = self._folders.of(partial(_stage, self._folder, program)) if _has_files(program) else nullcontext()
+        async with staged as folder:
             started = time.monotonic()
             with pipes(3) as (sources, sinks), _rules(self._filter) as rules:
                 given_back, out, err = sinks[2].fileno(), sinks[0].fileno(), sinks[1].fileno()
@@ -125,7 +127,7 @@ class BubblewrapSandbox:
             return done
         return replace(done, files=await asyncio.to_thread(files_of, back.removeprefix(STARTED), program.outputs))
 
-    def _command(self, program: Program, candidate: Candidate, folder: Path, *, filtered: bool) -> Sequence[str]:
+    def _command(self, program: Program, candidate: Candidate, folder: Path | None, *, filtered: bool) -> Sequence[str]:
         limits = program.limits
         shown = [*candidate.folders, *self._readable]
         environment = {**ENVIRONMENT, "PATH": path_of(self._readable), **program.environment}
@@ -138,17 +140,22 @@ class BubblewrapSandbox:
             *("--size", str(limits.files_bytes), "--tmpfs", "/work", "--dir", "/work/tmp"),
             *_temporary(shown, limits.files_bytes),
             *(word for one in shown for word in ("--ro-bind", str(one), str(one))),
-            *("--ro-bind", str(folder), "/input"),
+            *(("--ro-bind", str(folder), "/input") if folder else ()),
             *("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/work"),
             *(("--seccomp", str(RULES)) if filtered else ()),
         ]
         enter = ENTER.format(
             copy=COPY if program.files or program.folder else ":",
             limits=limiting.words(limits, processes=True),
+            stdin="/input/stdin" if folder else "/dev/null",
             collect=COLLECT if program.outputs else "",
         )
         run = [str(candidate.path), *candidate.arguments, *program.arguments]
         return [*command, "--", "/bin/sh", "-c", enter, "sh", *run]
+
+
+def _has_files(program: Program) -> bool:
+    return bool(program.files or program.folder or program.stdin or program.outputs)
 
 
 def _stage(parent: Path, program: Program) -> Path:

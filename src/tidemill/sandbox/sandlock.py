@@ -25,7 +25,7 @@ from tidemill.sandbox.launching import Launching
 from tidemill.sandbox.outputs import files_in
 from tidemill.sandbox.running import execution_of, pipes
 from tidemill.sandbox.seccomp import supervisor_filter
-from tidemill.sandbox.staging import Folders, give_to_user, runner, stage
+from tidemill.sandbox.staging import Folders, checked_program, give_to_user, runner, stage
 from tidemill.sandbox.watching import use_of_tree
 
 LIBRARIES = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/ld.so.cache", "/etc/alternatives")
@@ -97,6 +97,7 @@ class SandlockSandbox:
         return await self._run(program, chosen(self._interpreters, program.interpreter))
 
     async def _run(self, program: Program, candidate: Candidate) -> Execution:
+        checked_program(program)
         async with self._folders.of(partial(_stage, self._folder, program)) as folder:
             work, started = folder / "work", time.monotonic()
             with pipes(2) as (sources, (out, err)):

@@ -78,7 +78,6 @@ def stage(parent: Path, program: Program) -> Path:
     Raises:
         InvalidInput: a path leaves the folder, or the files are over `Limits.files_bytes`.
     """
-    checked_program(program)
     folder = Path(tempfile.mkdtemp(dir=parent))
     try:
         work, most = folder / "work", program.limits.files_bytes
