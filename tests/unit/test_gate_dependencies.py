@@ -276,7 +276,7 @@ def test_a_lock_file_of_which_only_the_diff_is_known_is_said() -> None:
 def test_a_removed_dependency_and_a_deleted_file_are_no_findings() -> None:
     before = {"requirements.txt": "flask==2.0.1\nsix==1.0\n"}
     fewer = change({"requirements.txt": "six==1.0\n"}, before)
-    assert take_inventory(parse_diff(fewer.diff), fewer.files, before).audited == {}
+    assert take_inventory(parse_diff(fewer.diff), fewer.files, before).audited == ()
 
 
 @pytest.mark.parametrize("text", ["nonsense", '{"a": 1}', "[1]", '{"vulns": 3}', "[" * 5000])

@@ -95,6 +95,12 @@ def test_a_file_of_the_same_name_elsewhere_is_not_taken_for_the_changed_one() ->
     assert judge_coverage(other, known, 80, required=False).state is GateState.NOT_MEASURED
 
 
+def test_of_two_names_that_fit_a_file_the_longer_one_counts() -> None:
+    deep = parse_diff(change({"src/a/m.py": "x = 1\n"}).diff)
+    report = read_report(b"SF:m.py\nDA:1,0\nend_of_record\nSF:a/m.py\nDA:1,1\nend_of_record\n")
+    assert judge_coverage(deep, report, 80, required=False).measured == "100 % (1 of 1 lines)"
+
+
 def test_no_report_is_not_measured_and_a_change_without_code_needs_none() -> None:
     why = "no coverage report was given"
     gate = judge_coverage(parse_diff(TEN.diff), why, 80, required=True)

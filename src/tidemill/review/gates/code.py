@@ -1,8 +1,9 @@
 """Which files of a change hold code that gates judge, and where a gate falls short."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
+from typing import TypeVar
 
 from tidemill.analysis.paths import PathKind, kind_of
 from tidemill.core.change import ChangeKind, Diff, FileDiff
@@ -30,9 +31,12 @@ def code_files(diff: Diff) -> tuple[FileDiff, ...]:
     )
 
 
-def with_places(gate: Gate, places: Sequence[GatePlace]) -> Gate:
+_Found = TypeVar("_Found")
+
+
+def with_places(gate: Gate, found: Sequence[_Found], place: Callable[[_Found], GatePlace]) -> Gate:
     """The gate with as many places as a person reads, and how many more there are."""
-    return replace(gate, places=tuple(places[:SHOWN_PLACES]), more=max(0, len(places) - SHOWN_PLACES))
+    return replace(gate, places=tuple(map(place, found[:SHOWN_PLACES])), more=max(0, len(found) - SHOWN_PLACES))
 
 
 def ranges(lines: list[int]) -> list[tuple[int, int]]:

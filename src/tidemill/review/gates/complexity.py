@@ -127,7 +127,9 @@ def judge_complexity(diff: Diff, measured: FunctionsMeasured | str, below: int, 
         required=required,
     )
     return with_places(
-        gate, [GatePlace(file.path, one.start, f"{one.name}: {one.complexity}{was}") for file, one, was in over]
+        gate,
+        over,
+        lambda found: GatePlace(found[0].path, found[1].start, f"{found[1].name}: {found[1].complexity}{found[2]}"),
     )
 
 

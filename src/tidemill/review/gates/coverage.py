@@ -49,18 +49,36 @@ class CoverageReport:
         """
         found: dict[str, dict[int, int]] = {}
         claimed = set[str]()
-        ends = {name: file for file in self.files for name in (file.name, *file.full)}
+        ends = _by_last(self.files)
         for path in paths:
-            for name, file in ends.items():
+            for name, file in ends.get(_last(path), ()):
                 if _ends_in(name, path):
                     _add(found.setdefault(path, {}), file.hits)
                     claimed.add(file.name)
-        for file in self.files:
+        named: dict[str, list[str]] = {}
+        for path in paths:
+            if path not in found:
+                named.setdefault(_last(path), []).append(path)
+        for file in sorted(self.files, key=lambda one: -one.name.count("/")):
             if file.name not in claimed:
-                fitting = [path for path in paths if path not in found and _may_be(file, path)]
+                near = named.get(_last(file.name), ())
+                fitting = [path for path in near if path not in found and _may_be(file, path)]
                 if len(fitting) == 1:
                     _add(found.setdefault(fitting[0], {}), file.hits)
         return dict(found)
+
+
+def _last(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _by_last(files: tuple[CoveredFile, ...]) -> dict[str, list[tuple[str, CoveredFile]]]:
+    """Each name of each file, by the name's last part, so that few are compared with a path."""
+    found: dict[str, list[tuple[str, CoveredFile]]] = {}
+    for file in files:
+        for name in {file.name, *file.full}:
+            found.setdefault(_last(name), []).append((name, file))
+    return found
 
 
 def read_report(data: bytes) -> CoverageReport:
@@ -229,7 +247,7 @@ def judge_coverage(diff: Diff, report: CoverageReport | str, least: float, *, re
     ]
     state = GateState.PASSED if share >= least else GateState.FAILED
     measured = f"{_floor(share, least)} ({ran} of {total} lines)"
-    return with_places(Gate(name, state, threshold, measured, left_out, required=required), places)
+    return with_places(Gate(name, state, threshold, measured, left_out, required=required), places, _same)
 
 
 def _floor(share: float, least: float) -> str:
@@ -240,3 +258,7 @@ def _floor(share: float, least: float) -> str:
 
 def _names(paths: list[str]) -> str:
     return ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
+
+
+def _same(place: GatePlace) -> GatePlace:
+    return place

@@ -16,11 +16,13 @@ class Inventory:
     """The dependencies that are to be audited.
 
     Attributes:
-        audited: each with the line that names it, 0 where none does.
+        audited: in the order of their files and names.
+        texts: of their files, by path, to find the lines that name them.
         unread: why a manifest could not be read, by path.
     """
 
-    audited: Mapping[Dependency, int] = field(default_factory=dict)
+    audited: Sequence[Dependency] = ()
+    texts: Mapping[str, str] = field(default_factory=dict)
     unread: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -45,7 +47,7 @@ def take_inventory(
         before: the old side's, by the new side's path.
         everything: audit every dependency of every file of `after`.
     """
-    audited: dict[Dependency, int] = {}
+    audited: list[Dependency] = []
     changed = changed_manifests(diff)
     added = {file.path for file in diff.files if file.kind is ChangeKind.ADDED}
     unread = {path: "only its diff is known" for path in changed if path not in after}
@@ -60,10 +62,8 @@ def take_inventory(
             unread[path] = error.message
             continue
         chosen = now if everything else now - was
-        audited |= {
-            one: line_of(one, after[path]) for one in sorted(chosen, key=lambda one: (one.name, str(one.version)))
-        }
-    return Inventory(audited, unread)
+        audited += sorted(chosen, key=lambda one: (one.name, str(one.version)))
+    return Inventory(tuple(audited), {path: after[path] for path in {one.path for one in audited}}, unread)
 
 
 def judge_dependencies(inventory: Inventory, advisories: Sequence[Advisory] | str, *, required: bool) -> Gate:
@@ -80,40 +80,43 @@ def judge_dependencies(inventory: Inventory, advisories: Sequence[Advisory] | st
         return Gate(name, GateState.PASSED, threshold, "no dependency added or altered", required=required)
     if isinstance(advisories, str):
         return Gate(name, GateState.NOT_MEASURED, threshold, reason=advisories, required=required)
-    exact = {one: line for one, line in inventory.audited.items() if one.version is not None}
-    places = [
-        GatePlace(one.path, line, _said(one, advisory))
-        for one, line in exact.items()
-        for advisory in _of(one, advisories)
-    ]
+    exact = [one for one in inventory.audited if one.version is not None]
+    known: dict[PackageKey, list[Advisory]] = {}
+    for advisory in advisories:
+        known.setdefault(advisory.package, []).append(advisory)
+    hits = [(one, found) for one in exact for found in _of(one, known.get(package_key(one.ecosystem, one.name), []))]
     loose = len(inventory.audited) - len(exact)
     reasons = [f"{loose} without an exact version are not audited"] if loose else []
     reason = "; ".join([*reasons, *([unread] if unread else [])])
-    if not exact and not places:
+    if not exact:
         return Gate(name, GateState.NOT_MEASURED, threshold, reason=reason, required=required)
-    affected = len({(place.path, place.text.partition(":")[0]) for place in places})
+    affected = len({one for one, _ in hits})
     gate = Gate(
         name,
-        GateState.FAILED if places else GateState.PASSED,
+        GateState.FAILED if hits else GateState.PASSED,
         threshold,
         f"{affected} of {len(exact)} dependencies have one",
         reason,
         required=required,
     )
-    return with_places(gate, places)
+    return with_places(gate, hits, lambda hit: _place(*hit, inventory.texts))
 
 
 def _of(dependency: Dependency, advisories: Sequence[Advisory]) -> list[Advisory]:
     """Each defect once: advisories that are aliases of one another are one."""
-    key = package_key(dependency.ecosystem, dependency.name)
     seen = set[str]()
     found: list[Advisory] = []
     for advisory in sorted(advisories, key=lambda one: one.id):
         names = {advisory.id, *advisory.aliases}
-        if advisory.package == key and advisory.affects(dependency.version or "") and not names & seen:
+        if advisory.affects(dependency.version or "") and not names & seen:
             found.append(advisory)
             seen |= names
     return found
+
+
+def _place(dependency: Dependency, advisory: Advisory, texts: Mapping[str, str]) -> GatePlace:
+    line = line_of(dependency, texts.get(dependency.path, ""))
+    return GatePlace(dependency.path, line, _said(dependency, advisory))
 
 
 def _said(dependency: Dependency, advisory: Advisory) -> str:

@@ -80,4 +80,4 @@ def judge_findings(findings: Sequence[Finding], worst: Severity) -> Gate:
     threshold = f"no {worst.value} finding" if worst is Severity.CRITICAL else f"no finding of {worst.value} or more"
     state = GateState.FAILED if over else GateState.PASSED
     gate = Gate(GateName.CRITICAL, state, threshold, f"{len(over)} of {len(findings)} findings")
-    return with_places(gate, [GatePlace(one.path, one.line, f"{one.severity.value}: {one.title}") for one in over])
+    return with_places(gate, over, lambda one: GatePlace(one.path, one.line, f"{one.severity.value}: {one.title}"))
