@@ -1,6 +1,7 @@
 """What is to stand on a pull request, and what its texts can't become."""
 
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -39,9 +40,9 @@ NASTY = (
 )
 
 
-def planned(*findings: Finding, standing: Standing = Standing(), **policy: object) -> Placement:
-    chosen = ReviewPolicy(**policy)  # type: ignore[arg-type]
-    return place_findings(findings, (), CHANGE, parse_diff(DIFF), standing, chosen, ENGINES)
+def planned(*findings: Finding, standing: Standing | None = None, **policy: Any) -> Placement:
+    diff = parse_diff(DIFF)
+    return place_findings(findings, (), CHANGE, diff, standing or Standing(), ReviewPolicy(**policy), ENGINES)
 
 
 def said(body: str, *, number: str = "1", own: bool = True, resolved: bool = False) -> ForgeComment:
@@ -67,7 +68,7 @@ def test_a_new_finding_is_written_on_its_line() -> None:
     ],
 )
 def test_what_gets_no_line_of_its_own_is_folded_with_the_reason(
-    finding: Finding, policy: dict[str, object], because: FoldedBecause
+    finding: Finding, policy: dict[str, Any], because: FoldedBecause
 ) -> None:
     plan = planned(finding, **policy)
     assert plan.inline == ()
