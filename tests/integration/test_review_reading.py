@@ -1,0 +1,69 @@
+"""What a model is asked about a change, and with what beside it."""
+
+from pathlib import Path
+
+from tests.integration.test_review_flow import SOURCE, Reviews, caller, diff_of
+from tidemill.core.accounts import Role
+from tidemill.core.change import ChangeSet
+from tidemill.core.ids import new_id
+from tidemill.core.review_brief import ReviewBrief
+from tidemill.core.review_policy import ReviewPolicy
+from tidemill.store.database import Pool
+
+PLAIN = "LIMIT = 5\n"
+ASKED_OF = ("shop/a.py", "shop/b.py")
+FILES = {
+    **dict.fromkeys(ASKED_OF, SOURCE),
+    "shop/limits.py": PLAIN,
+    "shop/texts.py": "# what is said\n# to whom\n",
+    "gen/a.py": SOURCE.replace("mean", "other"),
+    "vendor/b.py": SOURCE.replace("mean", "third"),
+    "left/c.py": SOURCE.replace("mean", "fourth"),
+}
+CHANGE = ChangeSet(
+    "Add means",
+    None,
+    None,
+    "".join(diff_of(path, text) for path, text in FILES.items()),
+    FILES,
+    around={"shop/report.py": "from shop.a import mean\n\n\ndef report(order):\n    return mean(order)\n"},
+    attributes={".gitattributes": "gen/** linguist-generated\n"},
+)
+
+
+async def test_only_hunks_that_need_it_are_put_to_a_model_and_a_second_review_asks_nothing(
+    pool: Pool, tmp_path: Path
+) -> None:
+    admin = await caller(pool, Role.ADMIN)
+    first = Reviews(pool, tmp_path, engines=[])
+    row = await first.flow.add(
+        new_id(), CHANGE, with_model=True, caller=admin, brief=ReviewBrief(policy=ReviewPolicy(ignore=("left/",)))
+    )
+    await first.jobs.submit("review", str(row.id))
+    status = await first.flow.status(row.id, admin)
+    assert status.row.result is not None, status.row.error
+    hunks = {hunk["path"]: hunk for hunk in status.row.result["hunks"]}
+    assert [path for path, hunk in hunks.items() if hunk["asked"]] == list(ASKED_OF)
+    assert hunks["shop/limits.py"]["reason"].startswith("score 0.1")
+    assert hunks["shop/texts.py"]["reason"].startswith("score 0.0")
+    assert [(file["path"], file["reason"]) for file in status.row.result["skipped"]] == [
+        ("gen/a.py", "generated file, by .gitattributes"),
+        ("vendor/b.py", "third-party code"),
+        ("left/c.py", "ignored by .tidemill.yml (left/)"),
+    ]
+    calls = first.model.calls
+    assert calls == 2 * len(ASKED_OF)  # a comment and its doubt, for each
+    again = Reviews(pool, tmp_path, engines=[])
+    row = await again.flow.add(
+        new_id(), CHANGE, with_model=True, caller=admin, brief=ReviewBrief(policy=ReviewPolicy(ignore=("left/",)))
+    )
+    await again.jobs.submit("review", str(row.id))
+    assert again.model.calls == 0
+
+
+async def test_a_model_sees_who_calls_what_the_hunk_changes(pool: Pool, tmp_path: Path) -> None:
+    admin = await caller(pool, Role.ADMIN)
+    reviews = Reviews(pool, tmp_path, engines=[])
+    await reviews.review(admin, CHANGE)
+    asked = [str(request.messages) for request in reviews.model.requests]
+    assert any("shop/report.py" in text and "return mean(order)" in text for text in asked)
