@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import reachable
 from tests.support.hubs import environment, tidemill
+from tidemill.cli.main import run
 from tidemill.core.errors import InvalidInput
 from tidemill.core.gate import Gate, GateState
 from tidemill.flows.local_review import local_gates, local_policy
@@ -74,12 +75,6 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
         },
     )
     return folder
-
-
-@pytest.fixture
-def nowhere(tmp_path: Path) -> dict[str, str]:
-    """Surroundings without a hub, a database or a model."""
-    return environment(reachable(tmp_path) / "empty", {})
 
 
 FORMS = ("json", "sarif", "gitlab", "markdown")
@@ -177,20 +172,29 @@ async def test_a_file_that_was_given_must_be_readable(repository: Path, tmp_path
     ("arguments", "says"),
     [(["--report", "pdf=a.pdf"], "--report takes FORMAT=FILE"), (["--coverage", "absent"], "does not exist")],
 )
-def test_options_are_checked_before_anything_is_read(nowhere: dict[str, str], arguments: list[str], says: str) -> None:
-    wrong = tidemill(["review", "--repo", "/absent", "--no-model", *arguments], nowhere)
-    assert wrong.returncode == 2
-    assert says in wrong.stderr
+def test_options_are_checked_before_anything_is_read(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    assert command(["review", "--repo", "/absent", "--no-model", *arguments]) == 2
+    assert says in capsys.readouterr().err
 
 
-def test_a_policy_is_checked_line_by_line(nowhere: dict[str, str], tmp_path: Path) -> None:
-    assert tidemill(["policy", "check", str(tmp_path)], nowhere).returncode == 4
+def command(arguments: list[str]) -> int:
+    """The exit code of a command that is run in this process: it reads no setting."""
+    with pytest.raises(SystemExit) as ended:
+        run(arguments)
+    return int(ended.value.code or 0)
+
+
+def test_a_policy_is_checked_line_by_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert command(["policy", "check", str(tmp_path)]) == 4
     file = tmp_path / ".tidemill.yml"
     file.write_text("max_comments: 3\n")
-    assert tidemill(["policy", "check", str(tmp_path)], nowhere).stdout == f"{file}: nothing is wrong with it.\n"
+    capsys.readouterr()
+    assert command(["policy", "check", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"{file}: nothing is wrong with it.\n"
     file.write_text("max_coments: 3\n")
-    done = tidemill(["policy", "check", "--json", str(file)], nowhere)
-    assert done.returncode == 1
-    assert json.loads(done.stdout)["notes"] == [
+    assert command(["policy", "check", "--json", str(file)]) == 1
+    assert json.loads(capsys.readouterr().out)["notes"] == [
         ".tidemill.yml, line 1: there is no key `max_coments`. Did you mean `max_comments`?"
     ]

@@ -43,7 +43,7 @@ from tidemill.review.context import Symbols, hunk_context, symbols_of
 from tidemill.review.duplicates import unsaid
 from tidemill.review.engines import Engine
 from tidemill.review.necessity import shipped_model
-from tidemill.review.policy_filter import sift
+from tidemill.review.policy_filter import sift, without_ignored
 from tidemill.review.ranking import rank
 from tidemill.review.refiner import Refiner
 from tidemill.review.reports import result_json
@@ -230,7 +230,8 @@ class ReviewRun:
         }
 
     async def _engine(self, name: str) -> Record:
-        result, seconds = await self._engines.result(name, *await self._change())
+        change, diff, brief = await self.read()
+        result, seconds = await self._engines.result(name, change, without_ignored(diff, brief.policy))
         findings = unsaid(result.findings, await self._parts.reviews.findings(self._id))
         await self._parts.reviews.add_findings(self._id, findings)
         return {"engine": name, "findings": len(findings), "notes": list(result.notes), "seconds": seconds}
