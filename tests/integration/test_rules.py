@@ -82,3 +82,23 @@ def test_the_way_names_the_lines_between() -> None:
         ("source", 'String name = request.getParameter("name");'),
         ("step", 'String query = "SELECT * FROM people WHERE name = \'" + name + "\'";'),
     ]
+
+
+def test_the_page_lists_every_rule_as_it_is() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "scan.md").read_text("utf-8")
+    listed = re.findall(r"^\| `((?:python|javascript|java|go)-[\w-]+)` \|(.*)\|$", page, re.MULTILINE)
+    every = [rule for languages in LANGUAGES for rule in rules(languages).values()]
+    assert [(name, tuple(cell.strip() for cell in row.split("|"))) for name, row in listed] == [
+        (
+            rule.id,
+            (
+                rule.title,
+                rule.category.value,
+                str(rule.cwe),
+                rule.severity.value,
+                f"{rule.confidence:g}",
+                "yes" if rule.follows else "",
+            ),
+        )
+        for rule in every
+    ]
