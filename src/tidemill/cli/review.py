@@ -22,6 +22,7 @@ from tidemill.flows.local_review import local_gates, local_policy
 from tidemill.flows.review_briefs import base_files
 from tidemill.flows.surroundings import surrounded_locally
 from tidemill.forges.local_git import read_change
+from tidemill.review.necessity import FOLDER, NecessityModels
 from tidemill.review.offline import default_engines, review_without_model
 from tidemill.review.policy_filter import unfolded, with_policy
 from tidemill.review.reports import RENDERERS, fails_at, result_from_json
@@ -117,7 +118,10 @@ def _write(file: Path, text: str) -> None:
 
 def review_here(settings: Settings, change: ChangeSet, policy: ReviewPolicy | None = None) -> ReviewResult:
     """The deterministic part, in this process, with no database."""
-    return asyncio.run(review_without_model(change, default_engines(), settings.review, policy=policy))
+    necessity = NecessityModels(settings.data_dir / FOLDER).current()
+    return asyncio.run(
+        review_without_model(change, default_engines(), settings.review, policy=policy, necessity=necessity)
+    )
 
 
 def review_on_hub(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tidemill.analysis.diff import parse_diff
+from tidemill.analysis.necessity import NecessityModel
 from tidemill.core.change import ChangeSet, Diff
 from tidemill.core.finding import Finding
 from tidemill.core.ids import new_id
@@ -92,10 +93,12 @@ async def review_without_model(
     *,
     review_id: str | None = None,
     policy: ReviewPolicy | None = None,
+    necessity: NecessityModel | None = None,
 ) -> ReviewResult:
     """A finished review without a model's comments; every hunk has its score, so a person sees where to look.
 
-    With a policy, the files that it ignores are not read, and its rules, severities and limits hold.
+    With a policy, the files that it ignores are not read, and its rules, severities and limits hold. Hunks are scored
+    by the model that is given, or by the shipped one.
 
     Raises:
         EngineFailed: an engine failed.
@@ -107,7 +110,9 @@ async def review_without_model(
     found, notes, timings = await run_engines(engines, change, diff)
     trying = Trying(engines)
     findings = await with_own_fixes(found, change, diff, trying, policy or ReviewPolicy())
-    planned = await asyncio.to_thread(lambda: plan(change, whole, findings, settings, with_model=False, policy=policy))
+    planned = await asyncio.to_thread(
+        lambda: plan(change, whole, findings, settings, with_model=False, policy=policy, necessity=necessity)
+    )
     result = ReviewResult(
         id=review_id or str(new_id()),
         title=change.title,
