@@ -253,7 +253,7 @@ async def test_an_app_with_another_key_is_not_let_in(tmp_path: Path) -> None:
 async def test_a_token_never_stands_in_the_arguments_of_git_or_in_its_copy(github: Scripted, tmp_path: Path) -> None:
     read = await github.forge.pull_request(github.key(await github.opened()))
     await github.forge.change(read, LIMITS)
-    for file in (tmp_path / "copies").rglob("*"):
+    for file in (tmp_path / "cache").rglob("*"):
         if file.is_file():
             assert b"scripted-token" not in file.read_bytes()
 

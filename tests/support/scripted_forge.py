@@ -118,5 +118,5 @@ async def scripted(
         rest = Rest(kind.value, api_base(settings), outbound, timeout=seconds, clock=system_clock)
         stack.push_async_callback(rest.aclose)
         secrets = Stored({"token": TOKEN, "key": app_key[0] if app_key else ""})
-        copies = Copies(folder / "copies", outbound, 1_000_000_000)
+        copies = Copies(folder / "cache" / "pull-requests", outbound, 1_000_000_000)
         yield Scripted(site, server, url, forge_of(kind.value, settings, rest, secrets, copies))  # type: ignore[arg-type]

@@ -100,6 +100,7 @@ class Copies:
     async def _held(self, place: Path, how: int) -> AsyncIterator[None]:
         """The copy, shared with others who read it or alone, in whichever process they are."""
         make_private_folder(self._folder.parent)  # the cache, which nobody else may have made yet
+        make_private_folder(self._folder.parent)
         make_private_folder(self._folder)
         lock = await asyncio.to_thread(os.open, f"{place}.lock", os.O_CREAT | os.O_RDWR, 0o600)
         try:

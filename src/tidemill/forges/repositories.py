@@ -227,6 +227,7 @@ async def fetch(
     """
     scheme, host, port = _host_and_port(url)
     if not (place / "HEAD").is_file():
+        make_private_folder(place.parent.parent)
         make_private_folder(place.parent)
         await Git(place.parent).run("init", "--quiet", "--bare", "--template=", "--", str(place))
     await _check_pins(Git(place.parent))
