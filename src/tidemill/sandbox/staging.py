@@ -1,6 +1,7 @@
 """What a program finds in its working folder, laid out on the disk so that the sandbox's user alone can read it."""
 
 import asyncio
+import fcntl
 import logging
 import os
 import re
@@ -9,7 +10,7 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from tidemill.core.errors import InvalidInput, Unavailable
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 
 LONGEST_PATH = 1000
 PAGE = 4096
+PLACE = "tidemill-sandbox-"
+LOCK = "lock"
 USER = 64917
 LONGEST_ARGUMENTS = 100_000  # the kernel takes 131,072 for one
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -90,6 +93,35 @@ def stage(parent: Path, program: Program) -> Path:
         shutil.rmtree(folder)
         raise
     return folder
+
+
+class Place:
+    """A folder of this process's own, for as long as it lives. Places of processes that were killed are deleted first.
+
+    Attributes:
+        folder: whoever runs programs can pass through it.
+    """
+
+    def __init__(self) -> None:
+        for other in Path(tempfile.gettempdir()).glob(f"{PLACE}*"):
+            _remove_abandoned(other)
+        self.folder = Path(tempfile.mkdtemp(prefix=PLACE))
+        self._lock = (self.folder / LOCK).open("wb")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self.folder.chmod(0o700 if runner() is None else 0o711)
+
+    def close(self) -> None:
+        """Deletes it."""
+        shutil.rmtree(self.folder)
+        self._lock.close()
+
+
+def _remove_abandoned(place: Path) -> None:
+    with suppress(OSError):  # it is another user's, is in use, or has gone meanwhile
+        if place.lstat().st_uid == os.geteuid():
+            with (place / LOCK).open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                remove(place)
 
 
 class Folders:
