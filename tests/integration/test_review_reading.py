@@ -1,13 +1,21 @@
 """What a model is asked about a change, and with what beside it."""
 
+import json
+from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import UUID
 
+from tests.conftest import NOON
 from tests.integration.test_review_flow import SOURCE, Reviews, caller, diff_of
 from tidemill.core.accounts import Role
 from tidemill.core.change import ChangeSet
+from tidemill.core.classification import Level
+from tidemill.core.feedback import CommentFeedback, Feedback, Outcome
 from tidemill.core.ids import new_id
 from tidemill.core.review_brief import ReviewBrief
 from tidemill.core.review_policy import ReviewPolicy
+from tidemill.flows.necessity_examples import necessity_examples
+from tidemill.review.necessity_feedback import read_samples
 from tidemill.store.database import Pool
 
 PLAIN = "LIMIT = 5\n"
@@ -67,3 +75,51 @@ async def test_a_model_sees_who_calls_what_the_hunk_changes(pool: Pool, tmp_path
     await reviews.review(admin, CHANGE)
     asked = [str(request.messages) for request in reviews.model.requests]
     assert any("shop/report.py" in text and "return mean(order)" in text for text in asked)
+
+
+def outcome(review_id: UUID, path: str, line: int, what: Outcome, level: Level = Level.INTERNAL) -> CommentFeedback:
+    feedback = Feedback(new_id(), new_id(), what, "merge:abc", NOON, level=level)
+    return CommentFeedback(
+        feedback=feedback,
+        forge="github",
+        project="a/b",
+        number=7,
+        head="abc",
+        review_id=review_id,
+        inference_id=None,
+        fingerprint="f",
+        engine="model",
+        rule="bug",
+        path=path,
+        line=line,
+        severity="medium",
+        message="m",
+        comment="1",
+    )
+
+
+async def test_what_became_of_comments_is_written_as_examples_that_can_be_trained_on(
+    pool: Pool, tmp_path: Path
+) -> None:
+    reviews = Reviews(pool, tmp_path, engines=[])
+    status = await reviews.review(await caller(pool, Role.ADMIN), CHANGE, with_model=False)
+    review_id = status.row.id
+
+    async def feedback() -> AsyncIterator[CommentFeedback]:
+        yield outcome(review_id, "shop/a.py", 5, Outcome.THUMBS_DOWN)
+        yield outcome(review_id, "shop/a.py", 6, Outcome.APPLIED)
+        yield outcome(review_id, "shop/b.py", 5, Outcome.DISMISSED)
+        yield outcome(review_id, "shop/b.py", 5, Outcome.REPLIED)
+        yield outcome(review_id, "shop/limits.py", 1, Outcome.APPLIED, Level.SECRET)
+        yield outcome(review_id, "shop/limits.py", 99, Outcome.APPLIED)
+        yield outcome(new_id(), "shop/a.py", 5, Outcome.APPLIED)
+
+    found = necessity_examples(feedback(), reviews.repository, reviews.blobs, most=Level.INTERNAL)
+    rows = [row async for row in found]
+    assert [(row["path"], row["needed"], row["project"], row["number"]) for row in rows] == [
+        ("shop/a.py", True, "a/b", 7),
+        ("shop/b.py", False, "a/b", 7),
+    ]
+    samples = read_samples(json.dumps(row) for row in rows)
+    assert [sample.needed for sample in samples] == [True, False]
+    assert all(sample.features["size"] > 2 and sample.group == "a/b#7" for sample in samples)
