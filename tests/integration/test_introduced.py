@@ -1,9 +1,22 @@
 """What a change brought: findings of the new side without those of the old one, with the real engines."""
 
+import asyncio
+from pathlib import Path
+
+import pytest
+
 from tidemill.analysis.diff import parse_diff
 from tidemill.core.change import ChangeSet
 from tidemill.core.finding import Finding
-from tidemill.review.engines import BanditEngine, Engine, FlowEngine, RuffEngine, SecretsEngine, SemgrepEngine
+from tidemill.review.engines import (
+    BanditEngine,
+    Engine,
+    EngineFailed,
+    FlowEngine,
+    RuffEngine,
+    SecretsEngine,
+    SemgrepEngine,
+)
 from tidemill.review.offline import run_engines, tree_engines
 
 OLD = """\
@@ -124,3 +137,47 @@ async def test_a_second_review_of_the_same_text_asks_no_program() -> None:
     first = await engine.read(files)
     engine._core = None  # the program is gone: an answer can only be a remembered one
     assert await engine.read(files) == first
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo broke here >&2; exit 2", "exit code 2: broke here"),
+        ("echo not json", "did not write the JSON"),
+        ("echo '{}'", "shape"),
+        ("exec sleep 60", "did not end within 1 s"),
+    ],
+)
+async def test_a_semgrep_that_fails_is_an_error_and_never_no_findings(script: str, said: str, tmp_path: Path) -> None:
+    fake = tmp_path / "semgrep-core"
+    fake.write_text(f"#!/bin/sh\n{script}\n")
+    fake.chmod(0o755)
+    with pytest.raises(EngineFailed, match=said):
+        await SemgrepEngine(program=fake, timeout=1).read({"a.py": TRACED})
+
+
+async def test_a_semgrep_that_is_not_there_is_a_note_with_the_command_that_installs_it() -> None:
+    engine = SemgrepEngine()
+    engine._core = None
+    diff = diff_of("a.py", "", TRACED)
+    result = await engine.run(ChangeSet("t", None, None, diff, {"a.py": TRACED}), parse_diff(diff))
+    assert (result.findings, result.notes) == ((), (f"{engine.unavailable()}",))
+    assert "pip install --no-deps semgrep" in result.notes[0]
+
+
+def test_semgrep_reads_what_is_long_broken_or_oddly_named_and_keeps_no_home(tmp_path: Path) -> None:
+    files = {
+        "a/-rf.py": TRACED,
+        "dir with space/đ\n.py": TRACED,
+        f"{'n' * 240}.py": TRACED,
+        "long.js": "x = [" + "1, " * 350_000 + "1]\n",
+        "broken.py": "def f(:\n    pass\n" + TRACED,
+        "odd.go": "package a\n\ufffd\ud800\x00\n",
+        "semgrep.yml.py": TRACED,
+        "empty.ts": "",
+    }
+    reading = asyncio.run(SemgrepEngine(folder=tmp_path).read(files))
+    found = {one.path for one in reading.remarks if one.rule == "python-sql-injection"}
+    assert found >= {path for path, text in files.items() if text == TRACED}
+    assert list(tmp_path.iterdir()) == []
+    assert not (Path.home() / ".semgrep").exists()

@@ -4,10 +4,12 @@ No file of the change can stand in for a module or a setting, and none decides w
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import re
 import resource
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -20,8 +22,6 @@ from tidemill.review.engines.port import EngineFailed
 
 _KEPT_ENVIRONMENT = ("PATH", "TMPDIR", "SYSTEMROOT", "LANG", "LD_LIBRARY_PATH")
 _LONGEST_NAME = 100
-_MOST_OUTPUT = 256 * 2**20
-"""Bytes that a program may write to one file or keep of what it says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +114,16 @@ async def _run(program: Program, place: Workplace, count: int) -> tuple[int | No
     )
     try:
         if program.memory is not None and sys.platform == "linux":
-            resource.prlimit(process.pid, resource.RLIMIT_AS, (program.memory, program.memory))
-            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (_MOST_OUTPUT, _MOST_OUTPUT))
+            with contextlib.suppress(ProcessLookupError):
+                resource.prlimit(process.pid, resource.RLIMIT_AS, (program.memory, program.memory))
         async with asyncio.timeout(program.seconds):
             output, errors = await process.communicate()
     except TimeoutError:
         raise EngineFailed(f"{program.engine} did not end within {program.seconds:g} s on {count} files.") from None
     finally:
         if process.returncode is None:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
     return process.returncode, output, errors
 

@@ -30,6 +30,8 @@ FILE_TIMEOUTS = 3
 """Rules that may take too long on a file before the rest of the rules is left out for it."""
 MEMORY = 2_000
 """MiB of the program's own heap."""
+ADDRESSES = 4 * 2**30
+"""Bytes of address space of each of its processes; the system refuses more."""
 _LONGEST_TRACE = 12
 _NAMES = {Language.TSX: "typescript"}
 
@@ -101,7 +103,7 @@ class SemgrepEngine(FileEngine):
                 *("-timeout", str(RULE_SECONDS), "-timeout_threshold", str(FILE_TIMEOUTS)),
             )
 
-        program = Program(self.name, command, self._timeout, self._folder, (0,), names=names)
+        program = Program(self.name, command, self._timeout, self._folder, (0,), ADDRESSES, names)
         report = await run_on_copies(program, files)
         texts = {path: lines_of(text) for path, text in files.items()}
         remarks = [
