@@ -92,11 +92,6 @@ def pick_guidelines(
     return Guidelines(tuple(chosen), tuple(left_out), _owners(files, paths, forge))
 
 
-def for_path(guidelines: Guidelines, path: str) -> tuple[Guideline, ...]:
-    """Of what was chosen, what concerns one file."""
-    return tuple(one for one in guidelines.chosen if not one.paths or path in one.paths)
-
-
 def _instructions(policy: ReviewPolicy, paths: Sequence[str]) -> Iterator[Guideline]:
     """What names the fewest of the changed files first: it was written for them."""
     found = []
