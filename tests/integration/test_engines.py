@@ -201,7 +201,11 @@ async def test_a_review_without_a_model_takes_seconds_and_is_whole() -> None:
     result = await review_without_model(change_of(files), default_engines(), ReviewSettings())
     assert cpu_seconds() - started < 8
     assert result.state is ReviewState.DONE
-    assert set(result.engines) == {"ruff", "bandit", "semgrep", "flow", "manifests", "secrets"} == set(result.timings) - {"total"}
+    assert (
+        set(result.engines)
+        == {"ruff", "bandit", "semgrep", "flow", "manifests", "secrets"}
+        == set(result.timings) - {"total"}
+    )
     assert result.worst_severity is Severity.HIGH
     assert {hunk.reason for hunk in result.hunks} == {NO_MODEL}
     assert all(hunk.necessity and hunk.necessity.score > 0.5 for hunk in result.hunks)
