@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import hmac
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,14 +33,14 @@ async def until(condition: Callable[[], Any], what: str) -> Any:
     raise AssertionError(f"{what} did not come about")
 
 
-async def ended(hub: Hub, number: int) -> list[dict[str, Any]]:
-    """The runs of a pull request, once all have ended."""
+async def ended(hub: Hub, wanted: int) -> list[dict[str, Any]]:
+    """The runs of the pull request, once there are so many and all have ended."""
     headers = {"authorization": f"Bearer {hub.key}"}
     async with httpx.AsyncClient(base_url=hub.url, headers=headers, trust_env=False, timeout=30) as client:
         for _ in range(int(PATIENCE / 0.2)):
-            answer = await client.get(f"/v1/pull-requests/demo/{PROJECT}/{number}")
+            answer = await client.get(f"/v1/pull-requests/demo/{PROJECT}/1")
             runs = answer.json()["runs"] if answer.is_success else []
-            if runs and all(run["finished_at"] for run in runs):
+            if len(runs) == wanted and all(run["finished_at"] for run in runs):
                 return list(runs)
             await asyncio.sleep(0.2)
     raise AssertionError("the runs did not end")
@@ -69,6 +70,24 @@ async def opened(site: ScriptedSite) -> ScriptedPull:
     return await site.open(PROJECT, "work", title="Work on orders")
 
 
+async def shown_over_http(hub: Hub, review: str) -> None:
+    """What became of the comments, and that a login can be forgotten."""
+    headers = {"authorization": f"Bearer {hub.key}"}
+    async with httpx.AsyncClient(base_url=hub.url, headers=headers, trust_env=False, timeout=30) as client:
+        [pull] = (await client.get("/v1/pull-requests")).json()["data"]
+        assert (pull["number"], pull["state"], pull["author"]) == (1, "merged", "author")
+        rows = (await client.get(f"/v1/reviews/{review}/feedback")).json()["data"]
+        assert sorted((row["outcome"], row["login"]) for row in rows if row["login"]) == [("replied", "maintainer")]
+        assert sorted(row["outcome"] for row in rows) == ["ignored", "ignored", "replied", "thumbs_up"]
+        lines = (await client.get("/v1/feedback")).text.splitlines()
+        assert [json.loads(line)["id"] for line in lines] == [row["id"] for row in rows]
+        assert "login" not in json.loads(lines[0])
+        gone = await client.delete("/v1/pull-requests/logins/demo/maintainer")
+        assert gone.json()["rows"] == 1
+        again = await client.post(f"/v1/pull-requests/other/{PROJECT}/1/review")
+        assert again.status_code == 404
+
+
 async def test_a_hub_that_is_killed_while_it_writes_leaves_each_comment_once(tmp_path: Path) -> None:
     folder = reachable(tmp_path)
     site = ScriptedSite(folder / "forge")
@@ -88,15 +107,22 @@ async def test_a_hub_that_is_killed_while_it_writes_leaves_each_comment_once(tmp
             pull = await opened(site)
             await server.settled()
             assert all(status < 300 for status in await ten_at_once(server))
-            for number in (1, 3):  # after the first inline comment, and after the summary
-                await until(lambda number=number: len(own_comments(pull)) == number, f"comment {number}")
-                hub.kill()
-                hub = await asyncio.to_thread(start_hub, folder / "data", settings)
-            runs = await ended(hub, pull.number)
+            await until(lambda: own_comments(pull), "the first comment")
+            hub.kill()
+            hub = await asyncio.to_thread(start_hub, folder / "data", settings)
+            runs = await ended(hub, 1)
+            server.webhook = Webhook(f"{hub.url}/webhooks/github", ForgeKind.GITHUB, SECRET)
+            first = next(said.id for said in pull.comments if said.path)
+            await site.react(pull, first, "author", "+1")  # GitHub tells of none: it is counted at the merge
+            await site.say(pull, "maintainer", "Right.", reply_to=first)
+            await site.merge(pull)
+            await server.settled()
+            await ended(hub, 2)
+            await shown_over_http(hub, runs[0]["id"])
         finally:
             await asyncio.to_thread(stop, hub)
     assert [run["state"] for run in runs] == ["done"]
     assert len(own_comments(pull, inline=False)) == 1
-    found = [said.body.rpartition("<!-- ")[2] for said in pull.comments if said.path]
+    found = [body.rpartition("<!-- ")[2] for body in own_comments(pull, inline=True)]
     assert len(found) == len(set(found)) == 2
     assert runs[0]["counts"]["standing"] == 2
