@@ -126,13 +126,13 @@ def test_each_environment_variable_that_a_page_names_exists(page):
 
 
 def commands(page):
-    """Each `tidemill …` that a page shows, as its words."""
+    """Each `tidemill …` that a page shows, as its words; `/tidemill …` is what people write in a comment."""
     for line in code(page):
-        for match in re.finditer(r"(?:^|[\s;&|(/])tidemill((?: +(?!\|)[^\s;&#>)]+)*)", line.strip()):
+        for match in re.finditer(r"(?:^|[\s;&|(]|(?<=\w)/)tidemill((?: +(?!\|)[^\s;&#>)]+)*)", line.strip()):
             words = re.sub(r"[\[\]]", " ", match[1]).split()
             if words[:1] == ["tidemill"]:
                 words = words[1:]  # the value of a variable before the command ended in the same word
-            if words and not line.strip().startswith(("#", "from ", "import ", "$ psql ")):
+            if words and not line.strip().startswith(("#", "from ", "import ", "$ psql ", "/tidemill")):
                 yield words
 
 
