@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.conftest import reachable
-from tests.support.hubs import Hub, scripted_settings, start_hub, stop, upstream, wait_for
+from tests.support.hubs import PATIENCE, Hub, scripted_settings, start_hub, stop, upstream, wait_for
 from tests.support.rows import query
 
 SOURCE = """\
@@ -144,7 +144,7 @@ def test_the_work_of_a_killed_hub_is_taken_over_by_a_worker_that_lives(folder: P
             )
         finally:
             worker.terminate()
-            worker.wait(20)
+            worker.wait(PATIENCE)
 
 
 def test_ctrl_c_in_the_middle_leaves_no_process_and_the_review_goes_on_later(folder: Path) -> None:

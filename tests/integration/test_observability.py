@@ -18,7 +18,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.conftest import fresh_database, reachable
-from tests.support.hubs import Hub, running_hub, tidemill, wait_for
+from tests.support.hubs import PATIENCE, Hub, running_hub, tidemill, wait_for
 from tests.support.receiver import Received, Receiver, chat_answer, receiver
 from tidemill.store.embedded import EmbeddedPostgres
 
@@ -108,7 +108,7 @@ def seen(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -
             finally:
                 if worker.poll() is None:
                     worker.send_signal(signal.SIGINT)
-                    worker.wait(30)
+                    worker.wait(PATIENCE)
     del os.environ["SCRIPTED_KEY"]
 
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.conftest import reachable
-from tests.support.hubs import answers, environment, free_port, wait_for
+from tests.support.hubs import PATIENCE, answers, environment, free_port, wait_for
 from tidemill import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,4 +94,4 @@ def test_a_hub_runs_from_the_wheel(program: Path, tmp_path: Path) -> None:
         assert listed.json() == {"object": "list", "data": []}
     finally:
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE) == 0

@@ -139,7 +139,7 @@ def stop(hub: Hub) -> None:
     """SIGINT, as Ctrl-C, and the end of the process."""
     if hub.process.poll() is None:
         hub.process.send_signal(signal.SIGINT)
-        hub.process.wait(30)
+        hub.process.wait(PATIENCE)
 
 
 def answers(url: str) -> bool:

@@ -76,6 +76,7 @@ def worker(
     settings = _prepared(load_settings(data_dir=data_dir), "worker")
     with open_database(settings) as database:
         uvloop.run(_work(settings, database))
+    console.print("Stopped.")
 
 
 def _prepared(settings: Settings, process: str) -> Settings:
@@ -114,6 +115,7 @@ async def _work(settings: Settings, database: Database) -> None:
     async with open_hub(settings, database, "worker"):
         console.print("The worker is up. Ctrl-C stops it.")
         await stop.wait()
+        console.print("Stopping …")
 
 
 async def _serve(settings: Settings, database: Database, listener: socket.socket, example: Path | None) -> None:
@@ -146,6 +148,7 @@ async def _serve(settings: Settings, database: Database, listener: socket.socket
                 review = asyncio.to_thread(_review_example, settings, client, example)
                 await _until_stopped(server, asyncio.create_task(review), client.close)
             await serving
+            console.print("Stopping …")
         finally:
             path.unlink(missing_ok=True)
 
