@@ -253,6 +253,8 @@ async def test_a_draft_waits_until_it_is_ready_and_a_closed_pull_request_is_left
     await orders.site.close(pull)
     await orders.deliver(ForgeEvent(EventKind.SYNCHRONIZED, KEY, "author", head=pull.head))
     assert (await orders.runs())[-1].state == "skipped"
+    await orders.deliver(ForgeEvent(EventKind.CLOSED, KEY, "author", head=pull.head))
+    assert ((await orders.runs())[-1].state, (await orders.runs())[-1].counts) == ("done", {"outcomes": 0})
 
 
 async def test_a_branch_that_is_deleted_or_a_pull_request_that_is_gone_ends_with_the_reason(

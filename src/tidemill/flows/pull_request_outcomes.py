@@ -44,8 +44,8 @@ class Outcomes:
                 rows.append(self._row(one.placed, Outcome.DISMISSED, f"comment:{one.placed.comment}", None))
         await self._parts.placed.add_feedback(rows)
 
-    async def of_reactions(self, placed: Iterable[PlacedComment], comments: Sequence[ForgeComment]) -> None:
-        """Thumbs that no event told of. A count that grew later is a row of its own."""
+    async def of_reactions(self, placed: Iterable[PlacedComment], comments: Sequence[ForgeComment]) -> int:
+        """Thumbs that no event told of; returns how many rows were new. A count that grew later is one of its own."""
         there = {comment.id: comment for comment in comments}
         rows = []
         for one in placed:
@@ -54,7 +54,7 @@ class Outcomes:
                 count = comment.reactions.get(name, 0) if comment is not None else 0
                 if count > await self._parts.placed.counted(one.id, outcome):
                     rows.append(self._row(one, outcome, f"reactions:{count}", None, count=count))
-        await self._parts.placed.add_feedback(rows)
+        return await self._parts.placed.add_feedback(rows)
 
     async def of_merge(self, merged: PullRequest, comments: Sequence[ForgeComment]) -> int:
         """What the merge makes of every comment; returns how many outcomes were new."""
