@@ -123,10 +123,12 @@ class ReviewRepository:
         )
 
     async def unfinished(self) -> list[ReviewRow]:
-        """Reviews that are queued or running, oldest first."""
+        """Reviews that are queued or running, oldest first; those of pull requests are their runs' own affair."""
         async with self._pool.connection() as connection:
             cursor = await connection.execute(
-                "SELECT * FROM reviews WHERE state IN ('queued', 'running') ORDER BY created_at, id"
+                "SELECT * FROM reviews WHERE state IN ('queued', 'running') "
+                "AND NOT EXISTS (SELECT FROM pull_request_runs AS run WHERE run.id = reviews.id) "
+                "ORDER BY created_at, id"
             )
             return [_review(row) for row in await cursor.fetchall()]
 
