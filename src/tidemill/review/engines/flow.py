@@ -20,7 +20,7 @@ _RULES = FlowRules(
         r"|self\.get_(?:query_|body_)?arguments?"
     ),
     harmless=re.compile(
-        r"int|float|bool|len|isinstance|(?:shlex\.)?quote|(?:html\.|markupsafe\.)?escape|secure_filename|uuid\.UUID|UUID"
+        r"(?s:(?:psycopg2?\.)?sql\.\w+(?:\(.*\)\.\w+)?)|int|float|bool|len|isinstance|(?:shlex\.)?quote|(?:html\.|markupsafe\.)?escape|secure_filename|uuid\.UUID|UUID"
         r"|os\.path\.basename|(?:hashlib\.)\w+|escape_filter_chars|(?:\w+\.)?(?:validate|sanitize|clean)\w*"
     ),
     sinks=(
@@ -42,7 +42,7 @@ class FlowEngine(FileEngine):
     """Rules of Semgrep's that follow data, across the functions and files that are read together."""
 
     name = "flow"
-    version = "1"
+    version = "2"
     together = True
 
     def reads(self, path: str) -> bool:

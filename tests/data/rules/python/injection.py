@@ -15,6 +15,7 @@ from sqlalchemy import text
 app = Flask(__name__)
 api = FastAPI()
 TABLES = {"a": "alpha"}
+COLUMNS = "name, age"
 
 
 def sql(db, cursor):
@@ -25,6 +26,7 @@ def sql(db, cursor):
     db.session.execute(text("SELECT " + name))  # finds: python-sql-injection
     number = int(request.args["number"])
     cursor.execute(f"SELECT * FROM people LIMIT {number}")  # finds: python-sql-string
+    cursor.execute(f"SELECT {COLUMNS} FROM people")
     table = TABLES[name]
     statement = "SELECT * FROM " + table
     cursor.execute(statement)

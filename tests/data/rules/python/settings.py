@@ -51,6 +51,8 @@ def tokens(token, key, password, given):
         return
     if hmac.compare_digest(given.password, password):
         return
+    if given.digest == token.digest:
+        return
     if len(password) == 8:
         return
 
