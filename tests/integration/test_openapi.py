@@ -56,6 +56,8 @@ OF_PEOPLE = {
     "POST /v1/auth/sign-out",
 }
 """Operations of a person, such as one in a browser, whom the key of an installation is not."""
+SIGNED = {"POST /webhook/pull-request"}
+"""Operations of a forge, which signs what it sends: no key lets anybody in."""
 METHODS = {"get", "post", "put", "patch", "delete"}
 bounded = settings(
     max_examples=EXAMPLES,
@@ -141,6 +143,7 @@ def test_no_data_makes_an_operation_fail_or_answer_in_another_shape_than_it_says
     if mode is GenerationMode.POSITIVE:
         assert driven == set(statuses)
         missed = {label for label, answered in statuses.items() if not {200, 202, 204} & set(answered)} - OF_PEOPLE
+        missed -= SIGNED
         assert {label for label in missed if "{" not in label} <= NAMED
     else:
         found = operations(document)

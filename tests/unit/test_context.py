@@ -39,7 +39,7 @@ PYTHON = {
         "        return total(order.lines)\n\n    def check(self, order):\n        raise ValueError\n"
     ),
     "shop/prices.py": "def total(lines):\n    return sum(lines)\n\n\ndef other():\n    pass\n",
-    "shop/api.py": "from shop.orders import Orders\n\n\ndef post(body):\n    orders = Orders()\n    orders.place(body)\n",
+    "shop/api.py": "from shop.orders import Orders\n\n\ndef post(body):\n    made = Orders()\n    made.place(body)\n",
     "shop/cart.py": "class Cart:\n    def total(self):\n        return 1\n",
     "tests/test_orders.py": "def total(x):\n    return 0\n",
 }
