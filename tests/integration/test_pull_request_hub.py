@@ -4,6 +4,8 @@ import asyncio
 import hashlib
 import hmac
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,6 +72,25 @@ async def opened(site: ScriptedSite) -> ScriptedPull:
     return await site.open(PROJECT, "work", title="Work on orders")
 
 
+def told(hub: Hub, *arguments: str) -> str:
+    """What a command prints."""
+    command = [sys.executable, "-m", "tidemill", "pull-requests", *arguments]
+    done = subprocess.run(command, env=hub.environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def shown_by_commands(hub: Hub) -> None:
+    """What a person sees of it in a terminal."""
+    name = f"demo:{PROJECT}#1"
+    assert name in told(hub, "list", "--forge", "demo")
+    assert "No pull request" in told(hub, "list", "--project", "other/one")
+    shown = told(hub, "show", name)
+    assert "2 standing" in shown
+    assert "merged" in shown
+    assert len(told(hub, "feedback", "--since", "2000-01-01").splitlines()) == 4
+
+
 async def shown_over_http(hub: Hub, review: str) -> None:
     """What became of the comments, and that a login can be forgotten."""
     headers = {"authorization": f"Bearer {hub.key}"}
@@ -118,6 +139,7 @@ async def test_a_hub_that_is_killed_while_it_writes_leaves_each_comment_once(tmp
             await site.merge(pull)
             await server.settled()
             await ended(hub, 2)
+            await asyncio.to_thread(shown_by_commands, hub)
             await shown_over_http(hub, runs[0]["id"])
         finally:
             await asyncio.to_thread(stop, hub)

@@ -23,6 +23,7 @@ COMMANDS = {
     "policy": ("tidemill.cli.policy:app", "Check how a repository wants to be reviewed."),
     "necessity": ("tidemill.cli.necessity:app", "Train and choose the model that scores hunks for review."),
     "scan": ("tidemill.cli.scan:scan", "Find defects in a whole tree, with no server."),
+    "pull-requests": ("tidemill.cli.pull_requests:app", "Show reviews of pull requests, and what became of them."),
     "chat": ("tidemill.cli.chat:chat", "Ask a model."),
     "embed": ("tidemill.cli.embed:embed", "Turn texts into vectors."),
     "ask": ("tidemill.cli.ask:ask", "Ask your documents."),
