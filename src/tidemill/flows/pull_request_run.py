@@ -181,13 +181,15 @@ class PullRequestRun:
         """Reads what the review needs and stores it; says whether it is still to be made."""
         parts, work = self._parts, self._work
         run, forge = work.run, work.forge
-        now = await forge.pull_request(work.key)
-        await parts.rows.seen(work.row.id, now, parts.clock())
+        now = await self._seen()
         if now.state is not PullRequestState.OPEN:
             raise Skipped(f"The pull request is {now.state}.")
         if run.head and now.head != run.head:
             raise Superseded(now.head)
-        for _ in range(await parts.rows.begin(run, now.head, parts.clock())):
+        superseded = await parts.rows.begin(run, now.head, parts.clock())
+        if superseded is None:
+            raise Superseded
+        for _ in range(superseded):
             parts.observe(RunKind.REVIEW, RunState.SUPERSEDED)
         policy = await policy_of(forge, now)
         unasked = run.cause.startswith("head:")  # who asks by a command or by hand gets a review all the same
@@ -209,6 +211,13 @@ class PullRequestRun:
 
     async def _store(self, now: PullRequest, policy: ReviewPolicy) -> None:
         """Stores the change for the review, with what the review is told beside it."""
+    async def _seen(self) -> PullRequest:
+        """The pull request as its forge has it now, which is stored."""
+        asked_at = self._parts.clock()
+        now = await self._work.forge.pull_request(self._work.key)
+        await self._parts.rows.seen(self._work.row.id, now, asked_at)
+        return now
+
         parts, work = self._parts, self._work
         try:
             change = await work.forge.change(now, parts.settings)
@@ -235,8 +244,7 @@ class PullRequestRun:
         async with parts.rows.alone(work.row.id) as alone:
             if not alone:
                 raise Unavailable("Another review is being written on this pull request.", retry_after=1)
-            now = await work.forge.pull_request(work.key)
-            await parts.rows.seen(work.row.id, now, parts.clock())
+            now = await self._seen()
             if now.head != read["head"]:
                 raise Superseded(now.head)
             if now.state is not PullRequestState.OPEN:
@@ -263,8 +271,7 @@ class PullRequestRun:
     async def _outcomes(self) -> Record:
         """What the end of a pull request makes of its comments."""
         parts, work = self._parts, self._work
-        now = await work.forge.pull_request(work.key)
-        await parts.rows.seen(work.row.id, now, parts.clock())
+        now = await self._seen()
         if now.state is PullRequestState.OPEN:
             raise Skipped("The pull request is open again.")
         comments = await work.forge.comments(work.key)

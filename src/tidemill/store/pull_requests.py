@@ -119,11 +119,18 @@ class PullRequestRepository:
         assert row is not None  # noqa: S101 - inserted or there
         return _pull_request(row)
 
-    async def seen(self, row_id: UUID, seen: PullRequest, now: datetime) -> None:
-        """Stores a pull request as its forge has it."""
+    async def seen(self, row_id: UUID, seen: PullRequest, asked_at: datetime) -> None:
+        """Stores a pull request as its forge has it, unless an answer to a later question is there already.
+
+        Args:
+            row_id: whose row.
+            seen: the answer.
+            asked_at: when the forge was asked: a slow answer may come after that to a later question.
+        """
         await self._execute(
             "UPDATE pull_requests SET title = %s, author = %s, state = %s, base = %s, head = %s, target = %s, "
-            "source = %s, fork = %s, draft = %s, url = %s, merge_commit = %s, updated_at = %s WHERE id = %s",
+            "source = %s, fork = %s, draft = %s, url = %s, merge_commit = %s, updated_at = %s "
+            "WHERE id = %s AND (updated_at <= %s OR head = '')",
             (
                 seen.title.replace("\0", ""),
                 seen.author,
@@ -136,8 +143,9 @@ class PullRequestRepository:
                 seen.draft,
                 seen.url,
                 seen.merge_commit,
-                now,
+                asked_at,
                 row_id,
+                asked_at,
             ),
         )
 
@@ -224,15 +232,19 @@ class PullRequestRepository:
             (run.id, run.attempt),
         )
 
-    async def begin(self, run: RunRow, head: str, now: datetime) -> int:
+    async def begin(self, run: RunRow, head: str, now: datetime) -> int | None:
         """Notes which head a review is of. Unfinished reviews of other heads are superseded by it.
 
-        Returns how many were.
+        Returns how many were; `None`, and none is, where the run itself was superseded or ended meanwhile.
         """
         async with self._pool.connection() as connection, connection.transaction():
-            await connection.execute(
-                "UPDATE pull_request_runs SET head = %s WHERE id = %s AND state = 'running'", (head, run.id)
+            await connection.execute("SELECT FROM pull_requests WHERE id = %s FOR UPDATE", (run.pull_request_id,))
+            cursor = await connection.execute(
+                "UPDATE pull_request_runs SET head = %s WHERE id = %s AND attempt = %s AND state = 'running'",
+                (head, run.id, run.attempt),
             )
+            if cursor.rowcount == 0:
+                return None
             cursor = await connection.execute(
                 "UPDATE pull_request_runs SET state = 'superseded', finished_at = %s, event = NULL, "
                 "reason = 'A newer commit took its place.' WHERE pull_request_id = %s AND kind = 'review' "
