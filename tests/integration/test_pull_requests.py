@@ -289,6 +289,18 @@ async def test_a_fork_whose_commits_take_no_check_is_reviewed_all_the_same(
     assert caplog.text.count("was not written") == 2
 
 
+async def test_a_fork_whose_commits_take_no_check_is_reviewed_all_the_same(
+    orders: PullRequests, caplog: pytest.LogCaptureFixture
+) -> None:
+    orders.held = True
+    pull = await orders.open(dict(TWO), fork=True)
+    orders.forge.faults.waiting += [Fault(404, "put_check"), Fault(409, "put_check")]
+    await orders.deliver(ForgeEvent(EventKind.OPENED, KEY, "author", head=pull.head))
+    [run] = await orders.runs()
+    assert (run.state, run.counts["posted"], run.counts["check"]) == ("done", 2, False)
+    assert caplog.text.count("was not written") == 2
+
+
 async def test_what_people_settled_is_not_said_again(orders: PullRequests) -> None:
     pull = await orders.open(dict(TWO))
     first, second = (said for said in pull.comments if said.path)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from tidemill.core.change import ChangeSet, Diff
-from tidemill.core.errors import NotPermitted
+from tidemill.core.errors import Conflict, NotFound, NotPermitted
 from tidemill.core.finding import Finding
 from tidemill.core.gate import GateReport
 from tidemill.core.ids import new_id
@@ -123,10 +123,13 @@ class Placing:
         await self.check(failed_check(language, head, reason))
 
     async def check(self, check: Check) -> bool:
-        """Writes the check; false where it can't be, which the log says."""
+        """Writes the check; false where it can't be, which the log says.
+
+        GitLab has no commit of a fork in the project that the check is written to, and answers that it isn't there.
+        """
         try:
             done = await self._work.forge.put_check(self._work.key, check)
-        except (NotPermitted, Refused) as error:
+        except (NotPermitted, Refused, NotFound, Conflict) as error:
             log.warning("The check of %s on %s was not written: %s", check.commit, self._work, error.message)
             return False
         if not done:
