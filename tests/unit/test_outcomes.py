@@ -1,10 +1,14 @@
 """What became of the lines that a comment is about."""
 
+from dataclasses import replace
+from uuid import UUID
+
 import pytest
 
 from tidemill.core.feedback import Outcome
 from tidemill.core.finding import Finding, Severity, Suggestion
 from tidemill.core.placed_comment import PlacedState
+from tidemill.flows.pull_request_placing import inference_of
 from tidemill.review.outcomes import at_merge, at_push, fate_of
 
 BEFORE = "a = 1\nb = eval(x)\nc = 3\n"
@@ -49,6 +53,14 @@ def test_a_suggestion_to_remove_lines_was_applied_where_they_are_gone() -> None:
     assert fate_of(one, BEFORE, "a = 1\nc = 3\n").applied
 
 
+def test_a_suggestion_was_applied_to_a_file_whose_lines_end_as_on_windows() -> None:
+    one = finding(suggestion=Suggestion(2, 2, "b = literal(x)\nassert b"))
+    before = BEFORE.replace("\n", "\r\n")
+    fate = fate_of(one, before, "a = 1\r\nb = literal(x)\nassert b\r\nc = 3\r\n")
+    assert (fate.applied, fate.before) == (True, "b = eval(x)")
+    assert not fate_of(one, before, BEFORE).changed
+
+
 @pytest.mark.parametrize(
     ("after", "state", "outcome"),
     [
@@ -62,6 +74,14 @@ def test_a_suggestion_to_remove_lines_was_applied_where_they_are_gone() -> None:
 )
 def test_a_merge_says_what_became_of_each_comment(after: str, state: PlacedState, outcome: Outcome | None) -> None:
     assert at_merge(fate_of(finding(), BEFORE, after), state) is outcome
+
+
+def test_an_outcome_names_the_inference_that_mended_an_engines_finding() -> None:
+    wrote, said = UUID(int=7), UUID(int=8)
+    mended = replace(finding(), details={"refined_by": str(wrote)})
+    assert inference_of(mended) == wrote
+    assert inference_of(replace(mended, details={**mended.details, "inference_id": str(said)})) == said
+    assert inference_of(finding()) is None
 
 
 def test_an_engines_silence_proves_a_fix_and_a_models_only_a_change() -> None:

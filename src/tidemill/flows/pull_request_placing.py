@@ -187,7 +187,7 @@ class Placing:
                 review_id=self._work.run.id,
                 head=head,
                 finding=finding,
-                inference_id=_inference(finding),
+                inference_id=inference_of(finding),
                 comment=comment.id,
                 thread=comment.thread,
                 state=PlacedState.RESOLVED if comment.resolved else PlacedState.OPEN,
@@ -215,7 +215,7 @@ class Placing:
         return with_mark(text, kind, name, limit=self._work.forge.comment_limit, note=word(language, "cut"))
 
 
-def _inference(finding: Finding) -> UUID | None:
-    """The inference that made it, where a model did and said so."""
-    named = finding.details.get("inference_id")
+def inference_of(finding: Finding) -> UUID | None:
+    """The inference that made it, where a model did and said so; else the one that wrote the lines that mend it."""
+    named = finding.details.get("inference_id", finding.details.get("refined_by"))
     return UUID(named) if isinstance(named, str) else None

@@ -9,6 +9,7 @@ from difflib import SequenceMatcher
 from tidemill.core.feedback import Outcome
 from tidemill.core.finding import Finding
 from tidemill.core.placed_comment import PlacedState
+from tidemill.review.placing import lines_of
 
 _MOST_LINES = 4_000
 """Of a file. Of a longer one only the equal beginning and end are matched: the matcher's time grows with the square."""
@@ -36,11 +37,11 @@ def fate_of(finding: Finding, before: str, after: str | None) -> Fate:
     """
     suggestion = finding.suggestion
     start, end = (suggestion.start, suggestion.end) if suggestion else (finding.line, finding.line)
-    old = before.split("\n")
+    old = lines_of(before)
     lines = old[start - 1 : end]
     if after is None:
         return Fate("\n".join(lines), "", changed=True, applied=False)
-    new = after.split("\n")
+    new = lines_of(after)
     first, last = lines_now(old, new, start, end)
     now = new[first:last]
     applied = suggestion is not None and now == (suggestion.text.split("\n") if suggestion.text else [])
