@@ -10,7 +10,6 @@ import pytest
 
 from tidemill.analysis.diff import parse_diff
 from tidemill.core.change import ChangeSet
-from tidemill.core.errors import InvalidInput
 from tidemill.core.finding import Finding, Severity
 from tidemill.core.review import ReviewState
 from tidemill.review.engines import (
@@ -140,11 +139,13 @@ async def test_a_fingerprint_stays_as_lines_move_and_tells_equal_lines_apart() -
 
 
 @pytest.mark.parametrize("path", ["../out.py", "/etc/cron.d/x.py", "a/../../b.py", "C:/x.py", "a/..\\..\\b.py"])
-async def test_a_path_that_leads_out_is_refused(path: str) -> None:
-    change = ChangeSet("t", None, None, diff_of(path, "x\n"), {path: "x\n"})
-    for engine in (RuffEngine(), BanditEngine()):
-        with pytest.raises(InvalidInput, match="no path inside"):
-            await run(engine, change)
+async def test_a_file_whose_path_leads_out_is_left_out_and_the_others_are_judged(path: str) -> None:
+    names = {path: "x\n", "a.py": SOURCE}
+    change = ChangeSet("t", None, None, "".join(diff_of(name, text) for name, text in names.items()), names)
+    result = await run(RuffEngine(), change)
+    assert {one.path for one in result.findings} == {"a.py"}
+    assert len(result.notes) == 1
+    assert "no path inside" in result.notes[0]
 
 
 async def test_reviewed_code_can_not_stand_in_for_a_module_or_a_setting(tmp_path: Path) -> None:

@@ -111,6 +111,17 @@ async def test_a_source_in_one_file_that_reaches_a_sink_in_another_is_told_with_
     ]
 
 
+async def test_a_function_nested_too_deeply_is_noted_and_hides_nothing_of_the_others() -> None:
+    new = {
+        **dict(HELPERS, **{"shop/web.py": HELPERS["shop/web.py"].replace("'fixed'", "request.args['name']")}),
+        "shop/sums.py": "def add(x, a):\n    return x" + "+a" * 3000 + "\n",
+        "shop/calls.py": "def call(x):\n    return x" + ".a()" * 500 + "\n",
+    }
+    reading = await FlowEngine().read(new)
+    assert [(one.path, one.line) for one in reading.remarks] == [("shop/db.py", 2)]
+    assert reading.notes == ("flow did not follow the function at shop/calls.py:1: it is nested too deeply.",)
+
+
 async def test_a_way_through_two_files_that_was_there_before_is_not_told() -> None:
     old = dict(HELPERS, **{"shop/web.py": HELPERS["shop/web.py"].replace("'fixed'", "request.args['name']")})
     new = {path: text.replace("def ", "# here\ndef ") for path, text in old.items()}

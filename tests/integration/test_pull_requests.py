@@ -412,6 +412,31 @@ async def test_commands_are_obeyed_from_who_may_push_and_answered_once(orders: P
     assert not [row for row in await feedback(orders) if row.feedback.login == "maintainer"]
 
 
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (RecursionError("too deep"), CheckState.FAILED),
+        (EngineFailed("needles did not end within 300 s on 1 files."), CheckState.FAILED),
+        (Configuration("The program git is not installed."), CheckState.NEUTRAL),
+    ],
+)
+async def test_a_review_that_a_change_makes_fail_fails_its_check_and_an_outage_does_not(
+    orders: PullRequests, error: Exception, state: CheckState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(engine: NeedleEngine, change: ChangeSet, diff: Diff) -> EngineResult:
+        raise error
+
+    monkeypatch.setattr(NeedleEngine, "run", fail)
+    pull = await orders.open(dict(TWO))
+    assert pull.checks[pull.head, "tidemill"].state is state
+
+
+async def test_a_diff_that_is_too_large_to_be_reviewed_fails_the_check(orders: PullRequests) -> None:
+    pull = await orders.open({"large.txt": b"x" * orders.parts.settings.max_diff_bytes})
+    check = pull.checks[pull.head, "tidemill"]
+    assert (check.state, "max_diff_bytes" in check.summary.replace("\\", "")) == (CheckState.FAILED, True)
+
+
 async def test_the_policy_of_the_base_counts_and_not_that_of_the_change(orders: PullRequests) -> None:
     policy = b"enabled: false\nmax_comments: 1\nlanguage: vi\ncolour: red\n"
     orders.held = True

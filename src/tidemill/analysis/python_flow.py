@@ -92,11 +92,13 @@ def _parser() -> Parser:
     return Parser(Language(tree_sitter_python.language()))
 
 
-def flows_between(files: Mapping[str, str], rules: FlowRules) -> list[Flow]:
+def flows_between(files: Mapping[str, str], rules: FlowRules, unread: set[Place] | None = None) -> list[Flow]:
     """The ways of data from a source in one function to a sink in another, in these files together.
 
-    Ways within one function are not among them. Files that do not parse whole are read as far as they do.
+    Ways within one function are not among them. Files that do not parse whole are read as far as they do. Where the
+    functions begin that are nested too deeply to be followed is added to `unread`.
     """
+    unread = set() if unread is None else unread
     if not any(rules.sources.search(text) for text in files.values()):
         return []
     modules = [_module(path, text) for path, text in files.items() if len(text) <= LARGEST]
@@ -114,7 +116,12 @@ def flows_between(files: Mapping[str, str], rules: FlowRules) -> list[Flow]:
             for function in module.functions:
                 if grown is not None and grown.isdisjoint(function.calls):
                     continue
-                for flow in _Body(function, module, by_suffix, rules).read():
+                try:
+                    flows = _Body(function, module, by_suffix, rules).read()
+                except RecursionError:  # calls within calls, hundreds of them: whoever writes the change could wish so
+                    unread.add(Place(function.path, function.node.start_point[0] + 1))
+                    continue
+                for flow in flows:
                     found.setdefault((flow.kind, flow.way[0], flow.way[-1]), flow)
         grown = {id(one) for one in known.values() if one.size != before[id(one)]}
         if not grown:
@@ -212,9 +219,15 @@ class _Body:
     def _place(self, node: Node) -> Place:
         return Place(self._function.path, node.start_point[0] + 1)
 
-    def _visit(self, node: Node | None) -> None:
-        if node is None or node.type in ("function_definition", "class_definition", "lambda"):
-            return
+    def _visit(self, body: Node | None) -> None:
+        waiting = [] if body is None else [body]
+        while waiting:
+            node = waiting.pop()
+            if node.type not in ("function_definition", "class_definition", "lambda"):
+                self._take(node)
+                waiting += reversed(node.named_children)
+
+    def _take(self, node: Node) -> None:
         if node.type in ("assignment", "augmented_assignment", "named_expression"):
             self._assign(node)
         elif node.type == "while_statement":
@@ -228,8 +241,6 @@ class _Body:
                     self._function.returns.setdefault(origin, _joined(way, self._place(node)))
         elif node.type == "call" and node.id not in self._asked:
             self._value(node)
-        for child in node.named_children:
-            self._visit(child)
 
     def _assign(self, node: Node) -> None:
         left = node.child_by_field_name("left") or node.child_by_field_name("name")
@@ -252,23 +263,25 @@ class _Body:
             for child in target.named_children:
                 self._bind(child, values, extend=extend)
 
-    def _value(self, node: Node | None) -> _Values:
+    def _value(self, expression: Node | None) -> _Values:
         """Where the value of an expression comes from."""
-        if node is None or node.type in ("string_content", "lambda", "comparison_operator", "not_operator"):
-            return {}
-        if node.type == "identifier":
-            return self._values.get(_text(node), {})
-        if node.type in ("attribute", "subscript", "call") and self._rules.sources.fullmatch(_head(node)):
-            return {None: (self._place(node),)}
-        if node.type == "call":
-            return self._call(node)
-        if node.type == "attribute":
-            return self._value(node.child_by_field_name("object"))
-        if node.type == "subscript":
-            return self._value(node.child_by_field_name("value"))
+        waiting = [] if expression is None else [expression]
         found: _Values = {}
-        for child in node.named_children:
-            found = {**self._value(child), **found}
+        while waiting:
+            node = waiting.pop()
+            if node.type in ("string_content", "lambda", "comparison_operator", "not_operator"):
+                continue
+            if node.type == "identifier":
+                found = {**self._values.get(_text(node), {}), **found}
+            elif node.type in ("attribute", "subscript", "call") and self._rules.sources.fullmatch(_head(node)):
+                found.setdefault(None, (self._place(node),))
+            elif node.type == "call":
+                found = {**self._call(node), **found}
+            elif node.type in ("attribute", "subscript"):
+                inner = node.child_by_field_name("object" if node.type == "attribute" else "value")
+                waiting += [] if inner is None else [inner]
+            else:
+                waiting += reversed(node.named_children)
         return found
 
     def _call(self, node: Node) -> _Values:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tidemill.analysis.diff import parse_diff
 from tidemill.core.change import ChangeSet, Diff
+from tidemill.core.errors import TooLarge
 from tidemill.core.finding import Finding
 from tidemill.core.gate import GateReport
 from tidemill.core.pull_request import PullRequest
@@ -58,12 +59,10 @@ class PulledGates:
         asked, head, base = policy.gates, pull_request.head, pull_request.base
         coverage: bytes | str = NO_REPORT
         if asked.coverage is not None and asked.coverage_report is not None:
-            data = await forge.file(pull_request, asked.coverage_report, head)
-            coverage = _bounded(data, asked.coverage_report, MAX_REPORT_BYTES)
+            coverage = await _bounded(forge, pull_request, asked.coverage_report, head, MAX_REPORT_BYTES)
         advisories: bytes | str = NO_ADVISORIES
         if asked.advisories is not None:
-            data = await forge.file(pull_request, asked.advisories, base)
-            advisories = _bounded(data, asked.advisories, _MAX_ADVISORY_BYTES)
+            advisories = await _bounded(forge, pull_request, asked.advisories, base, _MAX_ADVISORY_BYTES)
         large = [path for path in changed_manifests(whole) if path not in change.files][:_MOST_MANIFESTS]
         return GateSources(
             coverage=coverage,
@@ -79,8 +78,12 @@ class PulledGates:
         return self._advisories if policy.gates.advisories is None else None
 
 
-def _bounded(data: bytes | None, path: str, most: int) -> bytes | str:
+async def _bounded(forge: Forge, pull_request: PullRequest, path: str, commit: str, most: int) -> bytes | str:
     """A file's bytes, or why there are none."""
+    try:
+        data = await forge.file(pull_request, path, commit)
+    except TooLarge as error:
+        return error.message
     if data is None:
         return f"{path} is not there"
     return data if len(data) <= most else f"{path} is larger than {most:,} bytes"
@@ -89,7 +92,10 @@ def _bounded(data: bytes | None, path: str, most: int) -> bytes | str:
 async def _texts(forge: Forge, pull_request: PullRequest, paths: Sequence[str], commit: str) -> dict[str, str]:
     found = {}
     for path in paths:
-        data = await forge.file(pull_request, path, commit)
+        try:
+            data = await forge.file(pull_request, path, commit)
+        except TooLarge:
+            continue
         if data is not None and len(data) <= MAX_MANIFEST_BYTES:
             found[path] = data.decode("utf-8", "replace")
     return found

@@ -15,6 +15,7 @@ from tidemill.core.gate import GateReport
 from tidemill.core.pull_request import PullRequest, PullRequestKey
 from tidemill.core.review_policy import ReviewPolicy
 from tidemill.flows.review import ReviewFlow
+from tidemill.flows.review_run import is_outage
 from tidemill.forges.port import Forge
 from tidemill.llm.outside import Classify
 from tidemill.settings import ReviewSettings
@@ -153,6 +154,7 @@ async def steadily(
     work: Callable[[], Awaitable[Record]], sleep: Callable[[float], Awaitable[None]], what: str
 ) -> Record:
     """What the work gives; or why it gave nothing: `wait` (seconds), `error`, `superseded` or `skipped`, and `reason`.
+    With `error`, `outage` says what `is_outage` does.
 
     What may pass soon is tried again at once.
     """
@@ -165,7 +167,7 @@ async def steadily(
             return {"skipped": True, "reason": skipped.reason}
         except TidemillError as error:
             if not error.transient:
-                return {"error": True, "reason": error.message}
+                return {"error": True, "reason": error.message, "outage": is_outage(error)}
             wanted = error.retry_after or 0.0
             if pause is None or wanted > LONGEST_PAUSE:
                 return {"wait": wanted, "reason": error.message}

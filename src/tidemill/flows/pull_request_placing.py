@@ -113,14 +113,14 @@ class Placing:
             self._parts.observe_comments(name, int(counts[name]))
         return {"counts": counts, "reason": written.denied}
 
-    async def say_failed(self, head: str, reason: str, language: str) -> None:
+    async def say_failed(self, head: str, reason: str, language: str, *, outage: bool) -> None:
         """Says on the pull request that its review could not be made; a summary that stands there stays."""
         written = _Written()
         comments = await self._work.forge.comments(self._work.key)
         standing = own_marked(comments, SUMMARY).get(PULL_REQUEST)
         if standing is None or FAILED in standing.body:
             await self._summarize(failed_text(language, head, reason), language, comments, written)
-        await self.check(failed_check(language, head, reason))
+        await self.check(failed_check(language, head, reason, outage=outage))
 
     async def check(self, check: Check) -> bool:
         """Writes the check; false where it can't be, which the log says.

@@ -130,18 +130,18 @@ class PullRequestRun:
             await self._parts.rows.put_off(run.id, run.attempt + 1, until, record["reason"])
             log.warning("%s waits %.0f s for its forge: %s", self._work, seconds, record["reason"])
         elif "wait" in record:
-            await self._give_up(f"Given up after {MOST_ATTEMPTS} tries: {record['reason']}", read)
+            await self._give_up(f"Given up after {MOST_ATTEMPTS} tries: {record['reason']}", read, outage=True)
         elif "superseded" in record:
             await self._supersede(record["superseded"])
         elif record.get("skipped"):
             await self._end(RunState.SKIPPED, record["reason"])
         elif record.get("error"):
-            await self._give_up(record["reason"], read)
+            await self._give_up(record["reason"], read, outage=bool(record.get("outage")))
         else:
             return False
         return True
 
-    async def _give_up(self, reason: str, read: Record | None) -> None:
+    async def _give_up(self, reason: str, read: Record | None, *, outage: bool) -> None:
         """Ends the run as failed, and has the pull request say so if it can."""
         run = self._work.run
         log.error("Nothing more is done for %s (%s): %s", self._work, run.cause, reason)
@@ -149,13 +149,15 @@ class PullRequestRun:
             await self._parts.review_rows.fail(run.id, reason, self._parts.clock())
             head, language = (read["head"], _policy(read).language) if read is not None else (run.head, "en")
             if head:
-                told = await steadily(lambda: self._say_failed(head, reason, language), self._parts.sleep, "telling")
+                told = await steadily(
+                    lambda: self._say_failed(head, reason, language, outage=outage), self._parts.sleep, "telling"
+                )
                 if told.get("reason"):
                     log.warning("%s could not be told so: %s", self._work, told["reason"])
         await self._end(RunState.FAILED, reason)
 
-    async def _say_failed(self, head: str, reason: str, language: str) -> Record:
-        await self._placing.say_failed(head, reason, language)
+    async def _say_failed(self, head: str, reason: str, language: str, *, outage: bool) -> Record:
+        await self._placing.say_failed(head, reason, language, outage=outage)
         return {}
 
     async def _supersede(self, head: str = "") -> None:
@@ -255,7 +257,9 @@ class PullRequestRun:
                 raise NotFound(f"The review {work.run.id} is gone.")
             if row.state is not ReviewState.DONE or row.result is None:
                 reason = row.error or "It did not come to its end."
-                await self._placing.say_failed(now.head, reason, policy.language)
+                events = await parts.review_rows.events(work.run.id)
+                outage = any(one.kind == "failed" and one.data.get("outage") for one in events)
+                await self._placing.say_failed(now.head, reason, policy.language, outage=outage)
                 return {"failed": True, "reason": reason}
             data = await parts.blobs.get(row.change_digest)
             change, diff, brief = await asyncio.to_thread(stored_change, data)

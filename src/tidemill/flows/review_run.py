@@ -22,7 +22,14 @@ from tidemill.analysis.necessity import NecessityModel
 from tidemill.core.change import ChangeSet, Diff
 from tidemill.core.clock import Clock
 from tidemill.core.deployment import deployment_from_json, deployment_json
-from tidemill.core.errors import NotFound, TidemillError
+from tidemill.core.errors import (
+    Configuration,
+    ModelNotFound,
+    NotAuthenticated,
+    NotFound,
+    NotPermitted,
+    TidemillError,
+)
 from tidemill.core.finding import Necessity
 from tidemill.core.hunk_context import HunkContext
 from tidemill.core.json import Json
@@ -97,7 +104,16 @@ class ReviewParts:
 
 
 class StepFailed(Exception):
-    """A step recorded that it failed, with the sentence for the person."""
+    """A step recorded that it failed, with the sentence for the person. `outage`: as `is_outage` says."""
+
+    def __init__(self, message: str, *, outage: bool) -> None:
+        super().__init__(message)
+        self.outage = outage
+
+
+def is_outage(error: TidemillError) -> bool:
+    """Whether the hub or what it needs is at fault. The rest can be brought about by whoever wrote what is read."""
+    return error.transient or isinstance(error, Configuration | NotAuthenticated | NotPermitted | ModelNotFound)
 
 
 class ReviewRun:
@@ -126,7 +142,7 @@ class ReviewRun:
             with on_behalf_of(begun.get("request_id")):
                 await self._after(begun)
         except StepFailed as failure:
-            await self._step("fail", "failed", _bound(self._fail, str(failure)))
+            await self._step("fail", "failed", _bound(self._fail, failure))
 
     async def _after(self, begun: Record) -> None:
         """What comes after the first step."""
@@ -176,7 +192,7 @@ class ReviewRun:
                     await self._parts.reviews.add_event(self._id, name, kind, result, self._parts.clock())
                 except TidemillError as error:
                     if not error.transient or pause is None:
-                        return {"error": error.message}
+                        return {"error": error.message, "outage": is_outage(error)}
                     await asyncio.sleep(pause)
                 except Exception:
                     log.exception("The step %s of review %s failed.", name, self._id)
@@ -188,7 +204,7 @@ class ReviewRun:
         with span(name):
             result = cast(Record, await self._steps.run(name, recorded))
         if "error" in result:
-            raise StepFailed(result["error"])
+            raise StepFailed(result["error"], outage=bool(result.get("outage")))
         return result
 
     async def _row(self) -> ReviewRow:
@@ -319,10 +335,10 @@ class ReviewRun:
             "seconds": result.timings["total"],
         }
 
-    async def _fail(self, message: str) -> Record:
-        await self._parts.reviews.fail(self._id, message, self._parts.clock())
+    async def _fail(self, failure: StepFailed) -> Record:
+        await self._parts.reviews.fail(self._id, str(failure), self._parts.clock())
         self._parts.observe(ReviewState.FAILED)
-        return {"message": message}
+        return {"message": str(failure), **({"outage": True} if failure.outage else {})}
 
 
 def _bound(work: Callable[..., Awaitable[Record]], *arguments: object) -> Callable[[], Awaitable[Record]]:

@@ -133,9 +133,11 @@ def check_of(told: Told) -> Check:
     )
 
 
-def failed_check(language: str, head: str, reason: str) -> Check:
-    """The check of a review that could not be made: it says nothing for or against the change."""
-    return Check(CHECK, head, CheckState.NEUTRAL, word(language, "check_failed"), failed_text(language, head, reason))
+def failed_check(language: str, head: str, reason: str, *, outage: bool) -> Check:
+    """The check of a review that could not be made. After an outage it says nothing for or against the change; else it
+    fails, since whoever wrote the change could have brought that about to get round its review."""
+    state = CheckState.NEUTRAL if outage else CheckState.FAILED
+    return Check(CHECK, head, state, word(language, "check_failed"), failed_text(language, head, reason))
 
 
 def running_check(language: str, head: str) -> Check:

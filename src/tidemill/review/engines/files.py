@@ -14,7 +14,7 @@ from tidemill.core.change import ChangeKind, ChangeSet, Diff, FileDiff
 from tidemill.core.ids import digest
 from tidemill.review.baseline import candidates, introduced, quoted
 from tidemill.review.engines.port import EngineResult, Reading
-from tidemill.review.engines.process import check_path
+from tidemill.review.engines.process import is_inside
 from tidemill.review.placing import Remark, added_lines, place_on
 
 REMEMBERED_FILES = 20_000
@@ -93,12 +93,15 @@ class FileEngine(ABC):
     async def run(self, change: ChangeSet, diff: Diff) -> EngineResult:
         """See `Engine.run`. The old side is read only of files in which the change may have brought something."""
         wanted = [file for file in diff.files if _is_read(file) and self.reads(file.path)]
-        for file in wanted:
-            check_path(file.path)
+        outside = [file for file in wanted if not is_inside(file.path)]
+        wanted = [file for file in wanted if file not in outside]
         if wanted and (why := self.unavailable()) is not None:
             return EngineResult((), (why,))
         files = {file.path: change.files[file.path] for file in wanted if file.path in change.files}
-        notes = _unknown(self.name, {file.path for file in wanted} - files.keys())
+        notes = tuple(
+            f"{self.name} did not check {file.path!r}, which is no path inside a repository." for file in outside
+        )
+        notes += _unknown(self.name, {file.path for file in wanted} - files.keys())
         if not files:
             return EngineResult((), notes)
         new = await self.read(files)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 
 from tidemill.analysis.paths import PathKind, kind_of
-from tidemill.analysis.python_flow import Flow, FlowRules, flows_between
+from tidemill.analysis.python_flow import Flow, FlowRules, Place, flows_between
 from tidemill.analysis.syntax import Language
 from tidemill.core.finding import Severity, TraceStep
 from tidemill.review.engines.files import FileEngine
@@ -42,7 +42,7 @@ class FlowEngine(FileEngine):
     """Rules of Semgrep's that follow data, across the functions and files that are read together."""
 
     name = "flow"
-    version = "2"
+    version = "3"
     together = True
 
     def reads(self, path: str) -> bool:
@@ -54,12 +54,16 @@ class FlowEngine(FileEngine):
         return await self._read(files)
 
     async def _read(self, files: Mapping[str, str]) -> Reading:
-        return Reading(tuple(await asyncio.to_thread(_remarks, files)))
+        return await asyncio.to_thread(_reading, files)
 
 
-def _remarks(files: Mapping[str, str]) -> list[Remark]:
+def _reading(files: Mapping[str, str]) -> Reading:
     lines: dict[str, list[str]] = {}
-    return [_remark(flow, files, lines) for flow in flows_between(files, _RULES)]
+    unread: set[Place] = set()
+    flows = flows_between(files, _RULES, unread)
+    places = sorted((one.path, one.line) for one in unread)
+    notes = (f"flow did not follow the function at {path}:{line}: it is nested too deeply." for path, line in places)
+    return Reading(tuple(_remark(flow, files, lines) for flow in flows), tuple(notes))
 
 
 def _remark(flow: Flow, files: Mapping[str, str], lines: dict[str, list[str]]) -> Remark:

@@ -53,7 +53,6 @@ class Engine(Protocol):
 
         Raises:
             EngineFailed: the engine's program failed or took too long.
-            InvalidInput: a path of the change is absolute or climbs out of its folder.
         """
         ...
 

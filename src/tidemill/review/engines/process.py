@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tidemill.core.errors import InvalidInput
 from tidemill.review.engines.port import EngineFailed
 
 _KEPT_ENVIRONMENT = ("PATH", "TMPDIR", "SYSTEMROOT", "LANG", "LD_LIBRARY_PATH")
@@ -58,15 +57,12 @@ class Program:
     names: Mapping[str, str] = field(default_factory=dict)
 
 
-def check_path(path: str) -> None:
-    """Refuses a path that could lead out of the folder that it is relative to.
-
-    Raises:
-        InvalidInput: it is empty, absolute, has a drive or a NUL, or a component `..`.
-    """
+def is_inside(path: str) -> bool:
+    """Whether a path stays in the folder that it is relative to: it is not empty nor absolute, and has no drive, no NUL
+    and no component `..`."""
     parts = path.replace("\\", "/").split("/")
-    if not path or "\0" in path or parts[0] == "" or re.fullmatch("[A-Za-z]:", parts[0]) or ".." in parts:
-        raise InvalidInput(f"The diff names the file {path!r}, which is no path inside a repository.", param="diff")
+    leads_out = parts[0] == "" or re.fullmatch("[A-Za-z]:", parts[0]) is not None or ".." in parts
+    return bool(path) and "\0" not in path and not leads_out
 
 
 def python_module(*arguments: str) -> tuple[str, ...]:
