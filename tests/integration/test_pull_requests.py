@@ -1,7 +1,5 @@
 """Reviews on pull requests: said once, on the right line, whatever is killed, refused or away."""
 
-from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +10,11 @@ from tests.support.pull_requests import BUNDLE, PROJECT, NeedleEngine, PullReque
 from tidemill.core.change import ChangeSet, Diff
 from tidemill.core.errors import Configuration
 from tidemill.core.feedback import Outcome
-from tidemill.core.pull_request import CheckState, EventKind, ForgeEvent, Project, PullRequest, PullRequestKey
+from tidemill.core.pull_request import CheckState, EventKind, ForgeEvent, Project, PullRequestKey
 from tidemill.forges.scripted import Fault, ScriptedForge
 from tidemill.jobs.direct import Interrupted
 from tidemill.review.engines import EngineFailed, EngineResult
 from tidemill.store.database import Pool
-from tidemill.store.pull_requests import RunKind
 
 KEY = PullRequestKey(Project("scripted", PROJECT), 1)
 TWO = {"orders/extra.py": b"import hashlib\n\n\ndef load(text):\n    return eval(text)\n\n\nMARK = hashlib.md5(b'x')\n"}
@@ -80,55 +77,6 @@ async def test_a_head_that_is_the_newest_again_is_looked_at_again(orders: PullRe
     assert "1 high, 1 medium" in summary
     assert "it is back" in summary
     assert len(own_comments(pull, inline=True)) == 2
-
-
-class Slow(ScriptedForge):
-    """Answers the first question for a pull request only once something else has happened."""
-
-    meanwhile: Callable[[], Awaitable[None]] | None = None
-
-    async def pull_request(self, key: PullRequestKey) -> PullRequest:
-        answer = await super().pull_request(key)
-        if self.meanwhile is not None:
-            meanwhile, self.meanwhile = self.meanwhile, None
-            await meanwhile()
-        return answer
-
-
-async def test_a_late_answer_of_the_forge_takes_nothing_from_the_newer_commit(pool: Pool, tmp_path: Path) -> None:
-    orders = PullRequests(pool, tmp_path, forge=Slow)
-    orders.held = True
-    pull = await orders.open(dict(TWO))
-    first = pull.head
-
-    async def pushed() -> None:
-        orders.now += timedelta(seconds=1)
-        await orders.site.push(pull, dict(ONE), onto=pull.base)
-        await orders.deliver(ForgeEvent(EventKind.SYNCHRONIZED, KEY, "author", head=pull.head))
-
-    orders.forge.meanwhile = pushed
-    await orders.deliver(ForgeEvent(EventKind.OPENED, KEY, "author", head=first))
-    assert [(run.head, run.state) for run in await orders.runs()] == [(first, "superseded"), (pull.head, "done")]
-    row = await orders.rows.find(KEY)
-    assert row is not None
-    assert row.head == pull.head
-    assert len(own_comments(pull, inline=True)) == 1
-
-
-async def test_a_late_answer_supersedes_nothing_that_is_still_being_read(pool: Pool, tmp_path: Path) -> None:
-    orders = PullRequests(pool, tmp_path)
-    orders.held = True
-    await orders.open(dict(TWO))
-    old, new = [
-        await orders.flow.ask(KEY, RunKind.REVIEW, f"head:{head}", head=head) for head in ("a" * 40, "b" * 40)
-    ]
-    assert old is not None
-    assert new is not None
-    await orders.rows.start(old)
-    await orders.rows.start(new)
-    assert await orders.rows.begin(new, new.head, NOON) == 1
-    assert await orders.rows.begin(old, old.head, NOON) is None
-    assert [run.state for run in await orders.runs()] == ["superseded", "running"]
 
 
 class Killed(ScriptedForge):
@@ -275,18 +223,6 @@ async def test_a_fork_without_rights_gets_the_check_and_the_log_says_why(
     assert "lets Tidemill write no comments" in caplog.text
     [run] = await orders.runs()
     assert (run.state, run.counts["posted"]) == ("done", 0)
-
-
-async def test_a_fork_whose_commits_take_no_check_is_reviewed_all_the_same(
-    orders: PullRequests, caplog: pytest.LogCaptureFixture
-) -> None:
-    orders.held = True
-    pull = await orders.open(dict(TWO), fork=True)
-    orders.forge.faults.waiting += [Fault(404, "put_check"), Fault(409, "put_check")]
-    await orders.deliver(ForgeEvent(EventKind.OPENED, KEY, "author", head=pull.head))
-    [run] = await orders.runs()
-    assert (run.state, run.counts["posted"], run.counts["check"]) == ("done", 2, False)
-    assert caplog.text.count("was not written") == 2
 
 
 async def test_a_fork_whose_commits_take_no_check_is_reviewed_all_the_same(

@@ -47,6 +47,8 @@ from tidemill.review.reports import result_from_json
 from tidemill.store.pull_requests import UNFINISHED, RunKind, RunRow, RunState
 
 NEWER = "A newer commit took its place."
+LAG = timedelta(seconds=60)
+"""In which a forge that tells of a commit may still show the one before it."""
 _LONGEST_EARLIER = 2_000
 _MOST_EARLIER = 100
 
@@ -187,6 +189,7 @@ class PullRequestRun:
         if now.state is not PullRequestState.OPEN:
             raise Skipped(f"The pull request is {now.state}.")
         if run.head and now.head != run.head:
+            await self._await_head(now.head)
             raise Superseded(now.head)
         superseded = await parts.rows.begin(run, now.head, parts.clock())
         if superseded is None:
@@ -211,8 +214,13 @@ class PullRequestRun:
             "brief": brief_json(ReviewBrief(policy=policy)),
         }
 
-    async def _store(self, now: PullRequest, policy: ReviewPolicy) -> None:
-        """Stores the change for the review, with what the review is told beside it."""
+    async def _await_head(self, shown: str) -> None:
+        """Has the run wait a little where its forge shows an older commit than it has told of."""
+        run, parts = self._work.run, self._parts
+        young = parts.clock() - run.created_at < LAG
+        if young and await parts.rows.was_reviewed(run.pull_request_id, shown):
+            raise Unavailable(f"The forge does not show the commit {run.head} yet.", retry_after=FIRST_WAIT)
+
     async def _seen(self) -> PullRequest:
         """The pull request as its forge has it now, which is stored."""
         asked_at = self._parts.clock()
@@ -220,6 +228,8 @@ class PullRequestRun:
         await self._parts.rows.seen(self._work.row.id, now, asked_at)
         return now
 
+    async def _store(self, now: PullRequest, policy: ReviewPolicy) -> None:
+        """Stores the change for the review, with what the review is told beside it."""
         parts, work = self._parts, self._work
         try:
             change = await work.forge.change(now, parts.settings)

@@ -224,6 +224,15 @@ class PullRequestRepository:
         )
         return runs[0] if runs else None
 
+    async def was_reviewed(self, pull_request_id: UUID, head: str) -> bool:
+        """Whether a review of this head came to its end, good or bad, and so begins no more by itself."""
+        runs = await self._runs(
+            "SELECT * FROM pull_request_runs WHERE pull_request_id = %s AND kind = 'review' AND head = %s "
+            "AND state IN ('done', 'failed') LIMIT 1",
+            (pull_request_id, head),
+        )
+        return bool(runs)
+
     async def start(self, run: RunRow) -> None:
         """Marks a run as running."""
         await self._execute(
