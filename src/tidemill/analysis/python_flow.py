@@ -316,7 +316,8 @@ class _Body:
                 found[None] = _joined(way, at)
         for number, (key, value) in enumerate(values):
             index = target.parameters.index(key) if key in target.parameters else number if key is None else -1
-            for (parameter, kind), rest in target.reaches.items():
+            # a copy: a function that calls itself learns of its own ways here
+            for (parameter, kind), rest in tuple(target.reaches.items()):
                 if parameter == index:
                     self._sink(kind, value, (at, *rest))
             if index in target.returns:
