@@ -11,7 +11,7 @@ from tidemill.analysis.diff import parse_diff
 from tidemill.core.change import ChangeSet
 from tidemill.core.execution import Ending, Execution
 from tidemill.core.finding import Finding, Severity, Suggestion
-from tidemill.core.pull_request import Position
+from tidemill.core.pull_request import ForgeKind, Position
 from tidemill.core.review_policy import ReviewPolicy
 from tidemill.review.engines import RuffEngine, SecretsEngine
 from tidemill.review.finding_text import finding_text
@@ -279,6 +279,28 @@ def test_a_forge_gets_a_block_whose_fence_the_code_can_not_close() -> None:
     assert text.endswith('````suggestion\ntext = "```"\n````')
 
 
+@pytest.mark.parametrize(
+    ("forge", "crlf", "head"),
+    [
+        (ForgeKind.GITHUB, False, "suggestion"),
+        (ForgeKind.GITHUB, True, "suggestion"),
+        (ForgeKind.GITLAB, False, "suggestion:-2+0"),
+        (ForgeKind.GITLAB, True, "text"),
+        (ForgeKind.GITEA, False, "text"),
+    ],
+)
+def test_each_forge_is_told_the_lines_in_its_own_way_or_gets_text(forge: ForgeKind, crlf: bool, head: str) -> None:
+    mended = shown(suggestion=Suggestion(4, 6, "a\nb", ("applies", "parses")))
+    text = finding_text(mended, "en", Position("s.py", 4, 6), forge, crlf=crlf)
+    assert text.endswith(f"```{head}\na\nb\n```")
+    assert ("in the place of line 4–6" in text) is (head == "text")
+
+
+def test_gitlab_gets_text_for_more_lines_than_its_suggestions_reach() -> None:
+    mended = shown(suggestion=Suggestion(1, 102, "a", ("applies", "parses")))
+    assert "```text" in finding_text(mended, "en", Position("s.py", 1, 102), ForgeKind.GITLAB)
+
+
 def test_what_could_not_be_checked_is_text_on_a_forge_and_everywhere_else_has_its_reason() -> None:
     refined = Refined("f", "model", proposal=FENCES, reason="the project's tests do not pass with it")
     offered = refined.finding(shown())
@@ -286,7 +308,8 @@ def test_what_could_not_be_checked_is_text_on_a_forge_and_everywhere_else_has_it
         text = finding_text(offered, language, Position("s.py", 5, 5))
         assert "suggestion\n" not in text
         assert words in text
-        assert '````text\ntext = "```"\n````' in text
+        assert "the project's tests do not pass with it" in text.replace("\\", "")
+        assert text.endswith('````text\ntext = "```"\n````\n\n</details>')
     assert diff_lines(offered) == [
         "mend line 5 (not to be applied as it is: the project's tests do not pass with it):",
         "- text = ''",

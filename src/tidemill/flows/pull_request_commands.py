@@ -147,7 +147,8 @@ class Commands:
             reason = suggestion or "no model is there for it."
             return word(language, "fix_none", reason=escape(reason))
         position = position_of(placed.finding, diff) or Position(placed.finding.path, suggestion.start, suggestion.end)
-        return "\n".join(suggestion_lines(suggestion, language, position))
+        crlf = "\r\n" in change.files.get(placed.finding.path, "")
+        return "\n".join(suggestion_lines(suggestion, language, position, self._work.forge.kind, crlf=crlf))
 
     async def _question(self, scene: "_Scene") -> str:
         language = scene.policy.language

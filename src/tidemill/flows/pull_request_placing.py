@@ -164,8 +164,10 @@ class Placing:
         if written.denied is not None:
             written.refused.append(Folded(finding, FoldedBecause.REFUSED, written.denied))
             return
-        body = self._marked(finding_text(finding, language, inline.position), FINDING, finding.fingerprint, language)
         forge = self._work.forge
+        crlf = "\r\n" in reviewed.change.files.get(finding.path, "")
+        text = finding_text(finding, language, inline.position, forge.kind, crlf=crlf)
+        body = self._marked(text, FINDING, finding.fingerprint, language)
         try:
             comment = await forge.comment_inline(reviewed.pull_request, inline.position, body, change=reviewed.change)
         except Refused as error:

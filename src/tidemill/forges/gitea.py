@@ -20,6 +20,7 @@ from tidemill.core.pull_request import (
     Check,
     CheckState,
     ForgeComment,
+    ForgeKind,
     Position,
     PullRequest,
     PullRequestKey,
@@ -111,6 +112,7 @@ class Gitea:
         copies: holds its repositories.
     """
 
+    kind: ClassVar[ForgeKind] = ForgeKind.GITEA
     comment_limit: ClassVar[int] = 65_535
 
     def __init__(self, name: str, site: str, rest: Rest, token: Callable[[], Awaitable[str]], copies: Copies) -> None:

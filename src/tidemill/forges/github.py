@@ -15,6 +15,7 @@ from tidemill.core.pull_request import (
     Check,
     CheckState,
     ForgeComment,
+    ForgeKind,
     Position,
     PullRequest,
     PullRequestKey,
@@ -123,6 +124,7 @@ class GitHub:
         app: whether Tidemill is an App, which alone may write check runs; others write commit statuses.
     """
 
+    kind: ClassVar[ForgeKind] = ForgeKind.GITHUB
     comment_limit: ClassVar[int] = 65_536
 
     def __init__(self, name: str, site: str, rest: Rest, tokens: Tokens, copies: Copies, *, app: bool) -> None:

@@ -19,6 +19,7 @@ from tidemill.core.pull_request import (
     Check,
     CheckState,
     ForgeComment,
+    ForgeKind,
     Position,
     PullRequest,
     PullRequestKey,
@@ -123,6 +124,7 @@ class GitLab:
         copies: holds its repositories.
     """
 
+    kind: ClassVar[ForgeKind] = ForgeKind.GITLAB
     comment_limit: ClassVar[int] = 1_000_000
 
     def __init__(self, name: str, site: str, rest: Rest, token: Callable[[], Awaitable[str]], copies: Copies) -> None:

@@ -14,7 +14,7 @@ from typing import ClassVar, Protocol
 
 from tidemill.core.change import ChangeSet
 from tidemill.core.errors import InvalidInput
-from tidemill.core.pull_request import Check, ForgeComment, Position, PullRequest, PullRequestKey
+from tidemill.core.pull_request import Check, ForgeComment, ForgeKind, Position, PullRequest, PullRequestKey
 from tidemill.settings import ReviewSettings
 
 
@@ -29,6 +29,8 @@ class Forge(Protocol):
 
     name: str
     """Its name in the settings."""
+    kind: ClassVar[ForgeKind]
+    """Whose Markdown its comments are written in."""
     comment_limit: ClassVar[int]
     """Characters that one comment may have."""
 

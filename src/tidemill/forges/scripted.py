@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from tidemill.core.change import ChangeSet
 from tidemill.core.errors import Conflict, NotAuthenticated, NotFound, NotPermitted, TooManyRequests, Unavailable
-from tidemill.core.pull_request import Check, ForgeComment, Position, PullRequest, PullRequestKey
+from tidemill.core.pull_request import Check, ForgeComment, ForgeKind, Position, PullRequest, PullRequestKey
 from tidemill.forges.code_search import GitCodeIndex
 from tidemill.forges.git_process import Git
 from tidemill.forges.local_git import change_between, file_at
@@ -73,6 +73,7 @@ class ScriptedForge:
         calls: the names of the methods that were called, in their order.
     """
 
+    kind: ClassVar[ForgeKind] = ForgeKind.SCRIPTED
     comment_limit: ClassVar[int] = COMMENT_LIMIT
 
     def __init__(self, site: ScriptedSite, name: str = "scripted", account: str = "tidemill") -> None:

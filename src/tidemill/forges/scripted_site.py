@@ -30,7 +30,8 @@ from tidemill.forges.scripted_git import ScriptedRepository
 COMMENT_LIMIT = 65_536
 FIRST_ID = 3_000_000_000
 """GitHub's comments have outgrown 32 bits, too."""
-_SUGGESTION = re.compile(r"```suggestion[^\n]*\n(.*?)\n?```", re.DOTALL)
+_SUGGESTION = re.compile(r"^(`{3,})suggestion(?::-(\d+)\+(\d+))?\n(?:(.*?)\n)??\1$", re.DOTALL | re.MULTILINE)
+"""Its lines are those of the comment, as on GitHub, or counted from the comment's last one, as on GitLab."""
 
 
 @dataclass(slots=True)
@@ -294,8 +295,13 @@ class ScriptedSite:
         place = said.position
         text = await self.project(pull.project).repository.file(pull.head, place.path)
         lines = (text or b"").decode("utf-8", "surrogateescape").splitlines(keepends=True)
-        new = [f"{line}\n" for line in found[1].split("\n")] if found[1] else []
-        lines[place.start - 1 : place.end] = new
+        start, end = place.start, place.end
+        if found[2] is not None:
+            start, end = place.end - int(found[2]), place.end + int(found[3])
+        new = [f"{line}\n" for line in found[4].split("\n")] if found[4] is not None else []
+        if new and lines[end - 1].endswith("\r\n"):
+            new[-1] = new[-1].removesuffix("\n") + "\r\n"
+        lines[start - 1 : end] = new
         data = "".join(lines).encode("utf-8", "surrogateescape")
         await self._push(pull, {place.path: data}, None, "Apply suggestion", actor, None)
         pull.resolved[said.thread] = True
