@@ -2,6 +2,7 @@
 
 import io
 import os
+import resource
 import struct
 import tarfile
 
@@ -124,9 +125,31 @@ def test_an_archive_gives_back_only_whole_regular_files_that_were_wanted():
             member = tarfile.TarInfo(name)
             member.type, member.linkname, member.size = kind, "/etc/passwd", 3 if kind == tarfile.REGTYPE else 0
             tar.addfile(member, io.BytesIO(b"xyz"))
-    assert files_of(archive.getvalue(), ["a", "link", "none"]) == {"a": b"xyz"}
-    assert files_of(archive.getvalue()[:514], ["a"]) == {}
-    assert files_of(b"no archive at all" * 100, ["a"]) == {}
+    assert files_of(archive.getvalue(), ["a", "link", "none"], 100) == {"a": b"xyz"}
+    assert files_of(archive.getvalue(), ["a", "b"], 5) == {"a": b"xyz"}
+    assert files_of(archive.getvalue()[:514], ["a"], 100) == {}
+    assert files_of(b"no archive at all" * 100, ["a"], 100) == {}
+
+
+def test_an_archive_whose_headers_lie_gives_nothing_back_and_takes_no_memory():
+    kilobytes = 256_000
+    for kind, fields in (
+        (tarfile.GNUTYPE_SPARSE, {}),
+        (tarfile.REGTYPE, {"GNU.sparse.major": "0", "GNU.sparse.size": str(kilobytes * 1024), "GNU.sparse.map": "0,0"}),
+    ):
+        member = tarfile.TarInfo("./a")
+        member.type, member.pax_headers = kind, fields
+        header = bytearray(member.tobuf(tarfile.PAX_FORMAT if fields else tarfile.GNU_FORMAT))
+        if not fields:
+            header[483:495] = b"%011o\0" % (kilobytes * 1024)  # the size that a sparse file says it has
+            header[148:156] = b"        "
+            header[148:156] = b"%06o\0 " % sum(header)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        assert files_of(bytes(header) + bytes(1024), ["a"], 1 << 40) == {}
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < kilobytes / 2
+    nested = tarfile.TarInfo("./x")
+    nested.type = tarfile.XHDTYPE
+    assert files_of(nested.tobuf(tarfile.USTAR_FORMAT) * 3000, ["a"], 100) == {}
 
 
 def test_a_folder_gives_back_only_regular_files_within_the_limit_and_through_no_link(tmp_path):

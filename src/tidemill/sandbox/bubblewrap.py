@@ -125,7 +125,8 @@ class BubblewrapSandbox:
             raise Configuration(f"bubblewrap makes no sandbox here: {reason_of(done.stderr)}")
         if not program.outputs:
             return done
-        return replace(done, files=await asyncio.to_thread(files_of, back.removeprefix(STARTED), program.outputs))
+        archive, most = back.removeprefix(STARTED), program.limits.files_bytes
+        return replace(done, files=await asyncio.to_thread(files_of, archive, program.outputs, most))
 
     def _command(self, program: Program, candidate: Candidate, folder: Path | None, *, filtered: bool) -> Sequence[str]:
         limits = program.limits

@@ -6,24 +6,36 @@ import tarfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from io import BytesIO
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
+_OTHERS = 1000
+"""Members of an archive that are passed over, at most."""
 HERE = "./"  # before each name in an archive, so that none is taken for an option
 
 
-def files_of(archive: bytes, wanted: Iterable[str]) -> Mapping[str, bytes]:
-    """The wanted regular files that are in an archive, whole. What was cut off or is something else is left out."""
+def files_of(archive: bytes, wanted: Iterable[str], most: int) -> Mapping[str, bytes]:
+    """The wanted regular files that are in an archive, whole, up to so many bytes together.
+
+    What was cut off or is something else is left out. The archive may be one that the program itself wrote: a sparse
+    file in it takes a few bytes there and says that it has any number, and headers can be nested without end.
+    """
     names, files = {HERE + str(PurePosixPath(path)): path for path in wanted}, dict[str, bytes]()
     try:
         with tarfile.open(fileobj=BytesIO(archive), mode="r:") as tar:
-            for member in tar:
-                if member.name in names and member.isreg():
+            for member in islice(tar, len(names) + _OTHERS):
+                if member.name in names and _is_plain(member) and member.size <= most:
                     content = tar.extractfile(member)
                     assert content is not None  # noqa: S101 - a regular file has content
-                    files[names[member.name]] = content.read()
-    except tarfile.TarError:
+                    most -= member.size
+                    files[names.pop(member.name)] = content.read()
+    except (tarfile.TarError, ValueError, ArithmeticError, RecursionError):
         return files
     return files
+
+
+def _is_plain(member: tarfile.TarInfo) -> bool:
+    return member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and member.sparse is None
 
 
 def files_in(folder: Path, wanted: Iterable[str], most: int) -> Mapping[str, bytes]:
