@@ -17,7 +17,7 @@ from tidemill.core.pull_request import ForgeEvent, Project, PullRequestKey
 from tidemill.core.review import ReviewDeployments
 from tidemill.flows.forge_events import ForgeEventFlow
 from tidemill.flows.pull_request import PullRequestFlow
-from tidemill.flows.pull_request_parts import PullRequestParts
+from tidemill.flows.pull_request_parts import Mender, PullRequestParts
 from tidemill.flows.review import ReviewFlow
 from tidemill.flows.review_run import ReviewParts
 from tidemill.forges.scripted import ScriptedForge
@@ -80,7 +80,13 @@ class PullRequests:
     """A scripted forge whose events are worked at once, unless they are held."""
 
     def __init__(
-        self, pool: Pool, folder: Path, *, stop_after: set[str] | None = None, forge: Callable[..., Any] = ScriptedForge
+        self,
+        pool: Pool,
+        folder: Path,
+        *,
+        stop_after: set[str] | None = None,
+        forge: Callable[..., Any] = ScriptedForge,
+        mender: Mender | None = None,
     ) -> None:
         self.pool = pool
         self.now = NOON
@@ -113,6 +119,7 @@ class PullRequests:
             observe_comments=self._count,
             classify=classify_all,
             limits=UseLimits(),
+            mender=mender,
         )
         self.flow = PullRequestFlow(self.jobs, self.parts)
         self.events = ForgeEventFlow(self.jobs, self.deliveries, self.flow, self.parts)

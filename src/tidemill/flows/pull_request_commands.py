@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from tidemill.analysis.diff import parse_diff
@@ -14,6 +14,7 @@ from tidemill.core.finding import Finding
 from tidemill.core.json import Json
 from tidemill.core.placed_comment import PlacedComment, PlacedState
 from tidemill.core.pull_request import ForgeComment, Position, PullRequest
+from tidemill.core.review import ReviewState
 from tidemill.core.review_policy import ReviewPolicy
 from tidemill.flows.pull_request_outcomes import feedback_of
 from tidemill.flows.pull_request_parts import PullRequestParts, Record, Work
@@ -23,7 +24,7 @@ from tidemill.review.commands import Command, CommandName, command_in
 from tidemill.review.finding_text import suggestion_lines
 from tidemill.review.markdown import code_span, escape
 from tidemill.review.markers import FINDING, REPLY, marked, own_marked, with_mark
-from tidemill.review.placement import position_of
+from tidemill.review.placement import MODEL
 from tidemill.review.pull_request_text import commit_span, trace_lines
 from tidemill.review.wording import word
 from tidemill.store.pull_requests import RunKind, RunRow
@@ -133,12 +134,13 @@ class Commands:
         if placed is None:
             return word(language, "fix_unknown")
         change, diff = await self._reviewed(scene.pull_request)
-        suggestion: Any = placed.finding.suggestion
+        finding = await self._finding_now(placed, scene.pull_request, diff)
+        if finding is None:
+            return word(language, "fix_gone", head=commit_span(scene.pull_request.head))
+        suggestion: Any = finding.suggestion
         if suggestion is None and self._parts.mender is not None:
             try:
-                suggestion = await self._parts.mender.mend(
-                    placed.finding, change, diff, scene.policy, self._work.run.id
-                )
+                suggestion = await self._parts.mender.mend(finding, change, diff, scene.policy, self._work.run.id)
             except TidemillError as error:
                 if error.transient:
                     raise
@@ -146,9 +148,30 @@ class Commands:
         if suggestion is None or isinstance(suggestion, str):
             reason = suggestion or "no model is there for it."
             return word(language, "fix_none", reason=escape(reason))
-        position = position_of(placed.finding, diff) or Position(placed.finding.path, suggestion.start, suggestion.end)
-        crlf = "\r\n" in change.files.get(placed.finding.path, "")
+        comment = next((one for one in scene.comments if one.id == placed.comment), None)
+        stands = comment.position if comment is not None else None  # the forge puts it in the place of these lines
+        position = stands or Position(finding.path, 0, 0)
+        crlf = "\r\n" in change.files.get(finding.path, "")
         return "\n".join(suggestion_lines(suggestion, language, position, self._work.forge.kind, crlf=crlf))
+
+    async def _finding_now(self, placed: PlacedComment, pull_request: PullRequest, diff: Diff) -> Finding | None:
+        """A placed finding where the newest commit has it, or `None` where it is gone.
+
+        A model need not say again what it has said: there the line counts.
+        """
+        run = await self._review_of(pull_request)
+        for finding in [] if run is None else await self._parts.review_rows.findings(run.id):
+            if finding.fingerprint == placed.finding.fingerprint:
+                return finding
+        if run is not None and placed.finding.engine != MODEL:
+            return None
+        return moved(placed.finding, diff)
+
+    async def _review_of(self, pull_request: PullRequest) -> RunRow | None:
+        """The run whose review of the newest commit was made, or `None`."""
+        run = await self._parts.rows.latest_review(self._work.row.id)
+        row = await self._parts.review_rows.get(run.id) if run is not None and run.head == pull_request.head else None
+        return run if row is not None and row.state is ReviewState.DONE else None
 
     async def _question(self, scene: "_Scene") -> str:
         language = scene.policy.language
@@ -226,6 +249,21 @@ class _Scene:
         self.pull_request = pull_request
         self.policy = policy
         self.command = command
+
+
+def moved(finding: Finding, diff: Diff) -> Finding | None:
+    """A finding of an earlier commit on the line where its quote stands now; `None` where that is no or no one line."""
+    wanted = "".join(finding.quote.split())
+    lines = {
+        line.new
+        for hunk in diff.hunks
+        for line in hunk.lines
+        if hunk.path == finding.path and line.new is not None and "".join(line.text.split()) == wanted
+    }
+    if not wanted or len(lines) != 1:
+        return None
+    details = {name: value for name, value in finding.details.items() if name not in {"fix", "proposal"}}
+    return replace(finding, line=lines.pop(), suggestion=None, details=details, trace=())
 
 
 def _help(language: str) -> str:
