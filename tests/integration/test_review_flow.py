@@ -16,9 +16,11 @@ from tidemill.core.change import ChangeSet, Diff
 from tidemill.core.chat import ModelRequest
 from tidemill.core.deployment import Deployment, Task
 from tidemill.core.errors import InvalidInput, ModelNotFound, NotFound, TooLarge, Unavailable
-from tidemill.core.finding import Finding, Severity, Suggestion
+from tidemill.core.finding import Category, Finding, Severity, Suggestion
 from tidemill.core.ids import new_id
 from tidemill.core.review import ReviewDeployments, ReviewState
+from tidemill.core.review_brief import ReviewBrief
+from tidemill.core.review_policy import ReviewPolicy
 from tidemill.flows.review import ReviewFlow, ReviewStatus, Visibility, forget_changes
 from tidemill.flows.review_run import BUDGET_SPENT, ReviewParts
 from tidemill.jobs.direct import DirectJobs, Interrupted
@@ -276,6 +278,31 @@ async def test_findings_get_lines_that_mend_them_once_and_each_names_who_wrote_t
         "doubt": "review.comment",
         "refine": "review.refine",
     }
+
+
+async def test_what_the_policy_disables_neither_pushes_comments_away_nor_raises_a_score_nor_is_mended(
+    pool: Pool, tmp_path: Path, admin: Caller
+) -> None:
+    noise = tuple(
+        replace(finding("one", "shop/a.py", Severity.CRITICAL), line=line, fingerprint=f"noise{line}", confidence=1.0)
+        for line in (2, 3, 4)
+    )
+    other = replace(finding("two", "shop/a.py"), line=2, category=Category.SQL_INJECTION)
+    said = replace(noise[0], category=other.category, fingerprint="said")
+    one, two = ScriptedEngine(EngineResult((*noise, said)), name="one"), ScriptedEngine(EngineResult((other,)), name="two")
+    reviews = Reviews(pool, tmp_path, engines=[one, two])
+    policy = ReviewPolicy(disabled=frozenset({"one:R1"}), max_comments=3)
+    change = change_of("shop/a.py")
+    row = await reviews.flow.submit(change, with_model=True, caller=admin, brief=ReviewBrief(policy=policy))
+    status = await reviews.flow.status(row.id, admin)
+    assert status.row.result is not None
+    assert [found["engine"] for found in status.row.result["findings"]] == ["model", "two"]
+    assert status.row.result["folded"] == []
+    alone = await Reviews(pool, tmp_path, engines=[two]).review(admin, change)
+    assert alone.row.result is not None
+    assert status.row.result["hunks"] == alone.row.result["hunks"]
+    refined = [event.data["rule"] for event in await reviews.flow.events(row.id, after=0) if event.kind == "refine"]
+    assert "one R1" not in refined
 
 
 async def test_a_comment_with_a_reason_against_it_is_not_shown_and_the_reason_is_kept(

@@ -40,6 +40,10 @@ class Stored(Protocol):
         """The change, its diff, and what the review is told beside it."""
         ...
 
+    async def findings(self) -> tuple[Finding, ...]:
+        """What was found so far and the policy lets be reported."""
+        ...
+
 
 class ModelSteps:
     """Asks a model about a review's hunks, one recorded step after the other.
@@ -159,7 +163,7 @@ class ModelSteps:
         refiner = self._refiner
         if refiner is None:
             return []
-        found = {one.fingerprint: one for one in await self._reviews.findings(self._id)}
+        found = {one.fingerprint: one for one in await self._stored.findings()}
         records: list[Record] = []
         room = {True: MOST_OWN_FIXES, False: 0 if deployment is None else most}
         for number, fingerprint in enumerate(order):
@@ -214,7 +218,7 @@ class ModelSteps:
         return HunkQuestion(
             change=change,
             hunk=diff.hunks[index],
-            findings=await self._reviews.findings(self._id),
+            findings=await self._stored.findings(),
             brief=brief,
             context=HunkContext() if self._contexts is None else await self._contexts(index),
         )

@@ -30,7 +30,7 @@ from tidemill.core.errors import (
     NotPermitted,
     TidemillError,
 )
-from tidemill.core.finding import Necessity
+from tidemill.core.finding import Finding, Necessity
 from tidemill.core.hunk_context import HunkContext
 from tidemill.core.json import Json
 from tidemill.core.review import (
@@ -221,6 +221,11 @@ class ReviewRun:
             self._read = await asyncio.to_thread(stored_change, data)
         return self._read
 
+    async def findings(self) -> tuple[Finding, ...]:
+        """What was found so far and the policy lets be reported, with its severities."""
+        _, _, brief = await self.read()
+        return sift(await self._parts.reviews.findings(self._id), brief.policy).findings
+
     async def _change(self) -> tuple[ChangeSet, Diff]:
         change, diff, _ = await self.read()
         return change, diff
@@ -248,14 +253,14 @@ class ReviewRun:
     async def _engine(self, name: str) -> Record:
         change, diff, brief = await self.read()
         result, seconds = await self._engines.result(name, change, without_ignored(diff, brief.policy))
-        findings = unsaid(result.findings, await self._parts.reviews.findings(self._id))
+        findings = unsaid(result.findings, await self.findings())
         await self._parts.reviews.add_findings(self._id, findings)
         return {"engine": name, "findings": len(findings), "notes": list(result.notes), "seconds": seconds}
 
     async def _plan(self) -> Record:
         row = await self._row()
         change, diff, brief = await self.read()
-        found = await self._parts.reviews.findings(self._id)
+        found = await self.findings()
         settings = self._parts.settings
         necessity = await asyncio.to_thread(self._parts.necessity)
         chosen = await asyncio.to_thread(
@@ -286,7 +291,7 @@ class ReviewRun:
     async def _rank(self) -> Record:
         """What is said first, and which comments of the model go to the folded list."""
         _, _, brief = await self.read()
-        ranked = rank(await self._parts.reviews.findings(self._id), brief.policy.max_comments)
+        ranked = rank(await self.findings(), brief.policy.max_comments)
         return {
             "order": [finding.fingerprint for finding in ranked.findings],
             "folded": [finding.fingerprint for finding in ranked.folded],
@@ -304,7 +309,7 @@ class ReviewRun:
         row = await self._row()
         now = self._parts.clock()
         _, _, brief = await self.read()
-        found = sift(await self._parts.reviews.findings(self._id), brief.policy).findings
+        found = await self.findings()
         result = ReviewResult(
             id=str(row.id),
             title=row.title,
