@@ -8,8 +8,9 @@ import pytest
 from tests.support.pull_requests import PROJECT, TWO, PullRequests, own_comments
 from tidemill.core.change import ChangeSet, Diff
 from tidemill.core.finding import Finding, Suggestion
-from tidemill.core.pull_request import Project, PullRequestKey
+from tidemill.core.pull_request import EventKind, ForgeEvent, Project, PullRequestKey
 from tidemill.core.review_policy import ReviewPolicy
+from tidemill.forges.scripted import Fault
 from tidemill.store.database import Pool
 
 KEY = PullRequestKey(Project("scripted", PROJECT), 1)
@@ -50,3 +51,35 @@ async def test_a_fix_of_what_is_gone_mends_nothing_else(pool: Pool, tmp_path: Pa
     orders.held = False
     await orders.site.say(pull, "maintainer", "/tidemill fix", reply_to=first.id)
     assert "nothing to mend" in own_comments(pull)[-1]
+
+
+async def test_commands_in_the_texts_of_reviews_are_each_obeyed_from_who_may_push(pool: Pool, tmp_path: Path) -> None:
+    orders = PullRequests(pool, tmp_path)
+    pull = await orders.open(dict(TWO))
+    runs = len(await orders.runs())
+    for review, actor in (("80", "maintainer"), ("81", "maintainer"), (None, "maintainer"), ("82", "stranger")):
+        text = "Please look again.\n/tidemill review"
+        said = ForgeEvent(EventKind.COMMENTED, KEY, actor, review=review, body=text)
+        for _ in range(2 if review is not None else 1):
+            await orders.deliver(said)
+    done = (await orders.runs())[runs:]
+    assert sum(run.kind == "review" for run in done) == 3
+    assert {run.state for run in done} == {"done"}
+    answers = own_comments(pull)[-4:]
+    assert sum("under way" in body for body in answers) == 3
+    assert "who may push" in answers[-1]
+
+
+@pytest.mark.parametrize("status", [403, 404, 422])
+async def test_a_finding_is_ignored_and_said_to_be_where_its_thread_cannot_be_resolved(
+    pool: Pool, tmp_path: Path, status: int
+) -> None:
+    orders = PullRequests(pool, tmp_path)
+    pull = await orders.open(dict(TWO))
+    first = next(said for said in pull.comments if said.path)
+    orders.forge.faults.waiting.append(Fault(status, "resolve", times=2))
+    await orders.site.say(pull, "maintainer", "/tidemill ignore", reply_to=first.id)
+    assert "will not mention this again" in own_comments(pull)[-1]
+    assert [run.state for run in await orders.runs()] == ["done", "done"]
+    await orders.site.push(pull, {PATH: b"SAFE = 1\n"})
+    assert [run.state for run in await orders.runs()] == ["done"] * 3

@@ -61,7 +61,12 @@ def test_every_example_of_github_parses() -> None:
         ("pull_request", {"action": "edited"}, EventKind.EDITED, {}),
         ("pull_request", {"action": "closed"}, EventKind.CLOSED, {}),
         ("pull_request", {"action": "closed", "pull_request": {**PULL, "merged": True}}, EventKind.MERGED, {}),
-        ("pull_request_review", {"action": "submitted", "review": {"body": "No"}}, EventKind.COMMENTED, {"body": "No"}),
+        (
+            "pull_request_review",
+            {"action": "submitted", "review": {"id": 80, "body": "No"}},
+            EventKind.COMMENTED,
+            {"body": "No", "review": "80", "comment": None},
+        ),
         (
             "issue_comment",
             {"action": "created", "issue": {"number": 7, "pull_request": {}}, "comment": SAID},

@@ -110,6 +110,7 @@ class ForgeEvent:
         reply_to: the id of the comment that a reply answers.
         thread: the forge's id of the thread.
         body: the text of the comment.
+        review: the forge's id of the review whose text `body` is: such a text is no comment, and can't be answered.
         reaction: `+1`, `-1`, or another name that the forge gives.
         installation: GitHub's id of the App's installation.
     """
@@ -123,6 +124,7 @@ class ForgeEvent:
     reply_to: str | None = None
     thread: str | None = None
     body: str = ""
+    review: str | None = None
     reaction: str | None = None
     installation: int | None = None
 

@@ -97,7 +97,7 @@ class ForgeEventFlow:
         if event.by_bot or (said and marked(event.body) is not None):
             return []  # a program that answers a program, or itself, never ends
         if said and command_in(event.body) is not None:
-            return await self._command(event)
+            return await self._command(event, delivery)
         await self._note(event)
         return []
 
@@ -109,13 +109,14 @@ class ForgeEventFlow:
             run = None if known is None else await self._parts.rows.run_of(known.id, cause)
         return [] if run is None or run.state is not RunState.QUEUED else [str(run.id)]
 
-    async def _command(self, event: ForgeEvent) -> list[str]:
+    async def _command(self, event: ForgeEvent, delivery: UUID) -> list[str]:
         assert event.key is not None  # noqa: S101 - `take` has seen to it
+        review = f"review-{event.review or delivery}"  # Gitea gives the text of a review no id
         run = await self._pull_requests.ask(
             event.key,
             RunKind.COMMAND,
-            f"comment:{event.comment}",
-            event={"comment": event.comment, "body": event.body},
+            f"comment:{event.comment or review}",
+            event={"comment": event.comment, "review": review, "body": event.body},
             asked_by=event.actor or None,
         )
         return [] if run is None else [str(run.id)]

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from tidemill.core.pull_request import ForgeComment, Position, PullRequest
 from tidemill.core.review import ReviewState
 from tidemill.core.review_policy import ReviewPolicy
 from tidemill.flows.pull_request_outcomes import feedback_of
-from tidemill.flows.pull_request_parts import PullRequestParts, Record, Work
+from tidemill.flows.pull_request_parts import PullRequestParts, Record, Work, settled
 from tidemill.flows.repository_policy import policy_of
 from tidemill.flows.review_run import stored_change
 from tidemill.review.commands import Command, CommandName, command_in
@@ -60,7 +60,7 @@ class Commands:
             return {"counts": {}}
         forge, key = self._work.forge, self._work.key
         comments = await forge.comments(key)
-        asked = next((one for one in comments if one.id == event.get("comment")), None)
+        asked = self._asked(event, comments)
         if asked is None:
             return {"counts": {}, "reason": "The comment was deleted."}
         if asked.own:
@@ -85,6 +85,13 @@ class Commands:
         text, submit = await self._answer(scene)
         await self._reply(asked, text, asked.id, policy.language)
         return {"counts": {str(command.name): 1}, "submit": submit}
+
+    def _asked(self, event: Mapping[str, Json], comments: Sequence[ForgeComment]) -> ForgeComment | None:
+        """The comment that the command stands in. The text of a review is no comment: its event says who wrote it."""
+        run = self._work.run
+        if event.get("comment") is not None or run.asked_by is None:
+            return next((one for one in comments if one.id == event.get("comment")), None)
+        return ForgeComment(str(event["review"]), None, run.asked_by, str(event["body"]), run.created_at)
 
     async def _answer(self, scene: "_Scene") -> tuple[str, str | None]:
         """The text of the reply, and the cause of the run that is to be queued."""
@@ -125,7 +132,7 @@ class Commands:
                 await self._parts.placed.add_feedback([row])
                 await self._parts.placed.turn(placed.id, PlacedState.IGNORED)
                 if placed.thread is not None:
-                    await self._work.forge.resolve(self._work.key, placed.thread)
+                    await settled(self._work, placed.thread)
         return word(language, "ignored", where=word(language, "everywhere" if everywhere else "here"))
 
     async def _fix(self, scene: "_Scene") -> str:
@@ -227,7 +234,10 @@ class Commands:
     async def _reply(self, asked: ForgeComment, text: str, name: str, language: str) -> None:
         forge = self._work.forge
         body = with_mark(text, REPLY, name, limit=forge.comment_limit, note=word(language, "cut"))
-        await forge.reply(self._work.key, asked, body)
+        if (self._work.run.event or {}).get("comment") is None:
+            await forge.comment(self._work.key, body)
+        else:
+            await forge.reply(self._work.key, asked, body)
 
     def _cause(self, asked: ForgeComment) -> str:
         return f"review:{asked.id}"

@@ -9,14 +9,14 @@ from uuid import UUID
 from tidemill.core.change import ChangeSet, Diff
 from tidemill.core.classification import UseLimits
 from tidemill.core.clock import Clock
-from tidemill.core.errors import NotFound, TidemillError
+from tidemill.core.errors import NotFound, NotPermitted, TidemillError
 from tidemill.core.finding import Finding, Suggestion
 from tidemill.core.gate import GateReport
 from tidemill.core.pull_request import PullRequest, PullRequestKey
 from tidemill.core.review_policy import ReviewPolicy
 from tidemill.flows.review import ReviewFlow
 from tidemill.flows.review_run import is_outage
-from tidemill.forges.port import Forge
+from tidemill.forges.port import Forge, Refused
 from tidemill.llm.outside import Classify
 from tidemill.settings import ReviewSettings
 from tidemill.store.blobs import BlobStore
@@ -148,6 +148,14 @@ class Skipped(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+async def settled(work: Work, thread: str) -> None:
+    """Resolves a thread where the forge lets it be done; the log says where it does not."""
+    try:
+        await work.forge.resolve(work.key, thread)
+    except (NotPermitted, Refused, NotFound) as error:
+        log.warning("The thread %s on %s was not resolved: %s", thread, work, error.message)
 
 
 async def steadily(

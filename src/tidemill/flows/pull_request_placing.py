@@ -18,7 +18,7 @@ from tidemill.core.pull_request import Check, ForgeComment, PullRequest
 from tidemill.core.review import ReviewResult
 from tidemill.core.review_policy import ReviewPolicy
 from tidemill.flows.pull_request_outcomes import Outcomes
-from tidemill.flows.pull_request_parts import PullRequestParts, Record, Work
+from tidemill.flows.pull_request_parts import PullRequestParts, Record, Work, settled
 from tidemill.forges.port import Refused
 from tidemill.review.finding_text import finding_text
 from tidemill.review.markers import FINDING, SUMMARY, own_marked, with_mark
@@ -153,10 +153,7 @@ class Placing:
         await outcomes.of_reactions(await self._parts.placed.of(self._work.row.id), comments)
         for placed in plan.fixed:
             if placed.thread is not None and written.denied is None:
-                try:
-                    await self._work.forge.resolve(self._work.key, placed.thread)
-                except (NotPermitted, Refused) as error:
-                    log.warning("The thread %s on %s was not resolved: %s", placed.thread, self._work, error.message)
+                await settled(self._work, placed.thread)
             await self._parts.placed.turn(placed.id, PlacedState.FIXED)
 
     async def _post(self, inline: Inline, reviewed: Reviewed, written: _Written) -> None:

@@ -7,6 +7,7 @@ comments, the second is found in the code.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from tidemill.core.pull_request import EventKind, ForgeEvent, Project, PullRequestKey
@@ -38,7 +39,8 @@ def read(forge: str, event: str, payload: Mapping[str, Any]) -> ForgeEvent:
         kind = EventKind.REPLIED if "in_reply_to_id" in comment else EventKind.COMMENTED
         return _event(kind, forge, fields, fields.part("pull_request").number("number"), comment, inline=True)
     if event == "pull_request_review" and action == "submitted" and fields.part("review").id("body"):
-        return _event(EventKind.COMMENTED, forge, fields, fields.part("pull_request").number("number"), None)
+        said = _event(EventKind.COMMENTED, forge, fields, fields.part("pull_request").number("number"), None)
+        return replace(said, review=fields.part("review").id("id"))
     if event == "pull_request_review_thread" and action in _THREAD:
         return _thread(forge, _THREAD[action], fields)
     return _other(fields)
