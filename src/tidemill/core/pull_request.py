@@ -107,10 +107,10 @@ class ForgeEvent:
         by_bot: whether the forge says that it was a program.
         head: the pull request's newest commit, where the event says so.
         comment: the forge's id of the comment that was written, answered or reacted to.
+        review: the forge's id of the review whose text `body` is: such a text is no comment, and can't be answered.
         reply_to: the id of the comment that a reply answers.
         thread: the forge's id of the thread.
         body: the text of the comment.
-        review: the forge's id of the review whose text `body` is: such a text is no comment, and can't be answered.
         reaction: `+1`, `-1`, or another name that the forge gives.
         installation: GitHub's id of the App's installation.
     """
@@ -121,10 +121,10 @@ class ForgeEvent:
     by_bot: bool = False
     head: str | None = None
     comment: str | None = None
+    review: str | None = None
     reply_to: str | None = None
     thread: str | None = None
     body: str = ""
-    review: str | None = None
     reaction: str | None = None
     installation: int | None = None
 
