@@ -47,6 +47,11 @@ async def test_a_pull_request_is_read_and_written_alike_on_every_forge(here: Scr
     read = await forge.pull_request(key)
     assert (read.title, read.body, read.author, read.labels) == ("Evaluate", "Because.", "author", ("risky",))
     assert (read.state, read.head, read.base, read.fork) == (PullRequestState.OPEN, pull.head, pull.base, False)
+    repository = here.site.project(pull.project).repository
+    later = await repository.commit(
+        "main", {"x": b"x"}, message="x", author="a", at=here.site.clock(), parent=pull.base
+    )
+    assert ((await forge.pull_request(key)).target_head, read.target_head) == (later, pull.base)
     change = await forge.change(read, LIMITS)
     assert change.files == {"shop/cart.py": CHANGED}
     assert change.before["shop/cart.py"].startswith("def total(items):\n    return sum")

@@ -373,6 +373,19 @@ async def test_a_diff_that_is_too_large_to_be_reviewed_fails_the_check(orders: P
     assert (check.state, "max_diff_bytes" in check.summary.replace("\\", "")) == (CheckState.FAILED, True)
 
 
+async def test_a_branch_from_an_old_commit_does_not_bring_the_old_policy_back(orders: PullRequests) -> None:
+    project = await orders.site.add_project(PROJECT, BUNDLE)
+    repository = project.repository
+    old = await repository.commit_of("refs/heads/main")
+    policy = {".tidemill.yml": b"max_comments: 1\n"}
+    new = await repository.commit("main", policy, message="Policy", author="m", at=NOON, parent=old)
+    await repository.commit("work", dict(TWO), message="Work", author="author", at=NOON, parent=old)
+    pull = await orders.site.open(PROJECT, "work")
+    assert (pull.base, len(own_comments(pull, inline=True))) == (old, 1)
+    await orders.site.say(pull, "maintainer", "/tidemill config")
+    assert new[:12] in own_comments(pull)[-1]
+
+
 async def test_the_policy_of_the_base_counts_and_not_that_of_the_change(orders: PullRequests) -> None:
     policy = b"enabled: false\nmax_comments: 1\nlanguage: vi\ncolour: red\n"
     orders.held = True

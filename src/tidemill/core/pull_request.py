@@ -55,6 +55,8 @@ class PullRequest:
         base: the commit that the change is compared with: where the branches part (the merge base).
         head: the newest commit of the change.
         target: the branch that it is to be merged into.
+        target_head: the newest commit of that branch. What the repository wants of changes is read there: where the
+            branches part is for the author to choose.
         source: the branch that it comes from.
         fork: whether it comes from another repository, whose authors have no rights here.
         draft: whether its author says that it is not ready.
@@ -69,6 +71,7 @@ class PullRequest:
     base: str
     head: str
     target: str
+    target_head: str
     source: str
     fork: bool
     draft: bool

@@ -111,7 +111,7 @@ class Commands:
             case CommandName.ASK:
                 return await self._question(scene), None
             case CommandName.CONFIG:
-                return _config(scene.policy, scene.pull_request.base), None
+                return _config(scene.policy, scene.pull_request.target_head), None
             case _:
                 return _help(language), None
 

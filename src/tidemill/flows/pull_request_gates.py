@@ -26,8 +26,8 @@ _MOST_MANIFESTS = 50
 class PulledGates:
     """The gates of pull requests.
 
-    A coverage report is read from the head, since it is about it; advisories from the base, as the policy is. Copies
-    are looked for within the change and the files around it alone.
+    A coverage report is read from the head, since it is about it; advisories from the target branch, as the policy is.
+    Copies are looked for within the change and the files around it alone.
 
     Args:
         folder: where private copies are made and removed.
@@ -62,7 +62,9 @@ class PulledGates:
             coverage = await _bounded(forge, pull_request, asked.coverage_report, head, MAX_REPORT_BYTES)
         advisories: bytes | str = NO_ADVISORIES
         if asked.advisories is not None:
-            advisories = await _bounded(forge, pull_request, asked.advisories, base, _MAX_ADVISORY_BYTES)
+            advisories = await _bounded(
+                forge, pull_request, asked.advisories, pull_request.target_head, _MAX_ADVISORY_BYTES
+            )
         large = [path for path in changed_manifests(whole) if path not in change.files][:_MOST_MANIFESTS]
         return GateSources(
             coverage=coverage,

@@ -1,4 +1,7 @@
-"""Reads how a repository wants its changes: from the side that they are to be merged into, never from the change."""
+"""Reads how a repository wants its changes: from the branch that they are to be merged into, as it is now.
+
+Never from the change, and not from the commit where it began either: its author chooses that, an old one if need be.
+"""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,9 +18,9 @@ AT_ONCE = 4
 
 
 async def policy_of(forge: Forge, pull_request: PullRequest) -> ReviewPolicy:
-    """The policy of a pull request's base."""
+    """The policy of the branch that a pull request is to be merged into."""
     for path in POLICY_FILES:
-        data = await forge.file(pull_request, path, pull_request.base)
+        data = await forge.file(pull_request, path, pull_request.target_head)
         if data is not None:
             return read_policy(data)
     return read_policy(None)
@@ -26,12 +29,12 @@ async def policy_of(forge: Forge, pull_request: PullRequest) -> ReviewPolicy:
 async def guidelines_of(
     forge: Forge, pull_request: PullRequest, policy: ReviewPolicy, paths: Sequence[str]
 ) -> Guidelines:
-    """What the base says about changing these files."""
+    """What that branch says about changing these files."""
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def text_of(path: str) -> tuple[str, str] | None:
         async with gate:
-            data = await forge.file(pull_request, path, pull_request.base)
+            data = await forge.file(pull_request, path, pull_request.target_head)
         return None if data is None else (path, data[:MAX_FILE_BYTES].decode("utf-8", "replace"))
 
     found = await asyncio.gather(*map(text_of, guideline_files(paths)))

@@ -134,6 +134,7 @@ class Gitea:
             base=pull.merge_base,
             head=pull.head.sha,
             target=pull.base.ref,
+            target_head=pull.base.sha,
             source=pull.head.ref,
             fork=pull.head.repo_id != pull.base.repo_id,
             draft=bool(DRAFT.match(pull.title)) if pull.draft is None else pull.draft,

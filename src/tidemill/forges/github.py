@@ -83,6 +83,10 @@ class _Commit(BaseModel):
     sha: str
 
 
+class _Branch(BaseModel):
+    commit: _Commit
+
+
 class _Comparison(BaseModel):
     merge_base_commit: _Commit
 
@@ -142,6 +146,11 @@ class GitHub:
         pull = await self._rest.one(_Pull, sign, "GET", f"/repos/{path}/pulls/{key.number}")
         compared = f"/repos/{path}/compare/{pull.base.sha}...{pull.head.sha}?per_page=1"
         comparison = await self._rest.one(_Comparison, sign, "GET", compared)
+        branch = f"/repos/{path}/branches/{quote(pull.base.ref, safe='')}"
+        try:
+            tip = (await self._rest.one(_Branch, sign, "GET", branch)).commit.sha
+        except NotFound:
+            tip = pull.base.sha  # the branch is gone; what it was at, as the pull request has it
         state = PullRequestState.OPEN if pull.state == "open" else PullRequestState.CLOSED
         return PullRequest(
             key=key,
@@ -152,6 +161,7 @@ class GitHub:
             base=comparison.merge_base_commit.sha,
             head=pull.head.sha,
             target=pull.base.ref,
+            target_head=tip,
             source=pull.head.ref,
             fork=pull.head.repo is None or pull.head.repo.full_name.lower() != path.lower(),
             draft=pull.draft,

@@ -99,6 +99,14 @@ class _Note(BaseModel):
     position: _Position | None = None
 
 
+class _Tip(BaseModel):
+    id: str
+
+
+class _Branch(BaseModel):
+    commit: _Tip
+
+
 class _Discussion(BaseModel):
     id: str
     individual_note: bool = False
@@ -137,6 +145,11 @@ class GitLab:
         """See `Forge.pull_request`."""
         found = await self._merge_request(key)
         refs = _refs(found, key)
+        branch = f"{_project(key)}/repository/branches/{quote(found.target_branch, safe='')}"
+        try:
+            tip = (await self._rest.one(_Branch, self.sign, "GET", branch)).commit.id
+        except NotFound:
+            tip = refs.start_sha  # the branch is gone; what it was at when something was pushed last
         return PullRequest(
             key=key,
             title=found.title,
@@ -146,6 +159,7 @@ class GitLab:
             base=refs.base_sha,
             head=refs.head_sha,
             target=found.target_branch,
+            target_head=tip,
             source=found.source_branch,
             fork=found.source_project_id != found.target_project_id,
             draft=found.draft,

@@ -86,7 +86,7 @@ class ScriptedForge:
     async def pull_request(self, key: PullRequestKey) -> PullRequest:
         """See `Forge.pull_request`."""
         await self._meet("pull_request")
-        return self.site.value(self._pull(key), self.name)
+        return await self.site.value(self._pull(key), self.name)
 
     async def change(self, pull_request: PullRequest, limits: ReviewSettings) -> ChangeSet:
         """See `Forge.change`."""

@@ -60,7 +60,7 @@ class GiteaRoutes:
         pull = self._served.pull(request)
         made = github_pull(pull)
         made["head"] |= {"repo_id": 2 if pull.fork else 1}
-        made["base"] |= {"repo_id": 1}
+        made["base"] |= {"repo_id": 1, "sha": await self._served.site.target_head(pull)}
         return JSONResponse(made | {"merge_base": pull.base})
 
     async def comments(self, request: Request) -> Response:

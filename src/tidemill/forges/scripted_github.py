@@ -44,6 +44,7 @@ class GitHubRoutes:
             Route(repo + "/pulls/{number:int}/comments", self.comment_inline, methods=["POST"]),
             Route(repo + "/pulls/{number:int}", self.pull),
             Route(repo + "/compare/{base}...{head}", self.compare),
+            Route(repo + "/branches/{branch:path}", self.branch),
             Route(repo + "/issues/{number:int}/comments", self.comment, methods=["POST"]),
             Route(repo + "/issues/comments/{comment:int}", self.edit, methods=["PATCH"]),
             Route(repo + "/pulls/comments/{comment:int}", self.edit, methods=["PATCH"]),
@@ -108,6 +109,12 @@ class GitHubRoutes:
         repository = self._served.site.project(request.path_params["project"]).repository
         base = await repository.merge_base(request.path_params["base"], request.path_params["head"])
         return JSONResponse({"merge_base_commit": {"sha": base}, "files": []})
+
+    async def branch(self, request: Request) -> Response:
+        """A branch."""
+        self.login(request)
+        tip = await self._served.site.tip(request.path_params["project"], request.path_params["branch"])
+        return JSONResponse({"name": request.path_params["branch"], "commit": {"sha": tip}})
 
     async def comment(self, request: Request) -> Response:
         """A comment on the whole."""

@@ -39,6 +39,7 @@ class GitLabRoutes:
             Route(request + "/notes", self.note, methods=["POST"]),
             Route(request, self.merge_request),
             Route(project + "/statuses/{sha}", self.status, methods=["POST"]),
+            Route(project + "/repository/branches/{branch:path}", self.branch),
             Route(project + "/members/all/{id:int}", self.member),
             Route(project, self.project),
         ]
@@ -101,6 +102,12 @@ class GitLabRoutes:
                 "labels": list(pull.labels),
             }
         )
+
+    async def branch(self, request: Request) -> Response:
+        """A branch."""
+        self.login(request)
+        tip = await self._served.site.tip(request.path_params["project"], request.path_params["branch"])
+        return JSONResponse({"name": request.path_params["branch"], "commit": {"id": tip}})
 
     async def discussions(self, request: Request) -> Response:
         """Every thread and every note that stands alone, in the order in which they began."""

@@ -341,6 +341,14 @@ class ScriptedSite:
 
     # What is asked of it.
 
+    async def tip(self, project: str, branch: str) -> str:
+        """The newest commit of a branch. Raises `NotFound` where there is none."""
+        return await self.project(project).repository.commit_of(f"refs/heads/{branch}")
+
+    async def target_head(self, pull: ScriptedPull) -> str:
+        """The newest commit of the branch that it is to be merged into."""
+        return await self.tip(pull.project, pull.target)
+
     async def in_diff(self, pull: ScriptedPull, position: Position) -> bool:
         """Whether the lines stand together in one hunk of the diff, on its new side."""
         wanted = set(range(position.start, position.end + 1))
@@ -355,7 +363,7 @@ class ScriptedSite:
             self._diffs[key] = await self.project(pull.project).repository.diff(pull.base, pull.head)
         return self._diffs[key]
 
-    def value(self, pull: ScriptedPull, forge: str) -> PullRequest:
+    async def value(self, pull: ScriptedPull, forge: str) -> PullRequest:
         """The pull request as a value."""
         return PullRequest(
             key=PullRequestKey(Project(forge, pull.project), pull.number),
@@ -366,6 +374,7 @@ class ScriptedSite:
             base=pull.base,
             head=pull.head,
             target=pull.target,
+            target_head=await self.target_head(pull),
             source=pull.source,
             fork=pull.fork,
             draft=pull.draft,
