@@ -5,11 +5,13 @@ from uuid import UUID
 
 import pytest
 
-from tests.support.pull_requests import PROJECT, TWO, PullRequests, own_comments
+from tests.conftest import NOON
+from tests.support.pull_requests import BUNDLE, PROJECT, TWO, PullRequests, own_comments
 from tidemill.core.change import ChangeSet, Diff
 from tidemill.core.finding import Finding, Suggestion
-from tidemill.core.pull_request import EventKind, ForgeEvent, Project, PullRequestKey
+from tidemill.core.pull_request import CheckState, EventKind, ForgeEvent, Project, PullRequestKey
 from tidemill.core.review_policy import ReviewPolicy
+from tidemill.flows.pull_request_gates import PulledGates
 from tidemill.forges.scripted import Fault
 from tidemill.store.database import Pool
 
@@ -83,3 +85,21 @@ async def test_a_finding_is_ignored_and_said_to_be_where_its_thread_cannot_be_re
     assert [run.state for run in await orders.runs()] == ["done", "done"]
     await orders.site.push(pull, {PATH: b"SAFE = 1\n"})
     assert [run.state for run in await orders.runs()] == ["done"] * 3
+
+
+async def test_what_was_ignored_is_not_annotated_and_fails_no_gate(pool: Pool, tmp_path: Path) -> None:
+    orders = PullRequests(pool, tmp_path, gates=PulledGates(tmp_path))
+    repository = (await orders.site.add_project(PROJECT, BUNDLE)).repository
+    policy = {".tidemill.yml": b"gates:\n  critical: high\n"}
+    tip = await repository.commit_of("refs/heads/main")
+    main = await repository.commit("main", policy, message="Policy", author="m", at=NOON, parent=tip)
+    await repository.commit("work", TWO, message="Work", author="author", at=NOON, parent=main)
+    pull = await orders.site.open(PROJECT, "work")
+    check = pull.checks[pull.head, "tidemill"]
+    assert (check.state, len(check.annotations)) == (CheckState.FAILED, 2)
+    first = next(said for said in pull.comments if said.path)
+    await orders.site.say(pull, "maintainer", "/tidemill ignore", reply_to=first.id)
+    await orders.site.say(pull, "maintainer", "/tidemill review")
+    check = pull.checks[pull.head, "tidemill"]
+    assert (check.state, len(check.annotations)) == (CheckState.PASSED, 1)
+    assert "ignored them: 1" in check.summary

@@ -17,7 +17,7 @@ from tidemill.core.pull_request import ForgeEvent, Project, PullRequestKey
 from tidemill.core.review import ReviewDeployments
 from tidemill.flows.forge_events import ForgeEventFlow
 from tidemill.flows.pull_request import PullRequestFlow
-from tidemill.flows.pull_request_parts import Mender, PullRequestParts
+from tidemill.flows.pull_request_parts import Gates, Mender, PullRequestParts
 from tidemill.flows.review import ReviewFlow
 from tidemill.flows.review_run import ReviewParts
 from tidemill.forges.scripted import ScriptedForge
@@ -86,6 +86,7 @@ class PullRequests:
         *,
         stop_after: set[str] | None = None,
         forge: Callable[..., Any] = ScriptedForge,
+        gates: Gates | None = None,
         mender: Mender | None = None,
     ) -> None:
         self.pool = pool
@@ -119,6 +120,7 @@ class PullRequests:
             observe_comments=self._count,
             classify=classify_all,
             limits=UseLimits(),
+            gates=gates,
             mender=mender,
         )
         self.flow = PullRequestFlow(self.jobs, self.parts)

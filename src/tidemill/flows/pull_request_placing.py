@@ -43,6 +43,7 @@ class Reviewed:
     policy: ReviewPolicy
     owners: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     gates: GateReport | None = None
+    ignored: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -72,7 +73,7 @@ class Placing:
             Standing(
                 placed=await self._parts.placed.of(self._work.row.id),
                 comments=comments,
-                ignored=await self._parts.rows.ignored(self._work.key),
+                ignored=reviewed.ignored,
             ),
             reviewed.policy,
             list(reviewed.result.engines),
@@ -91,6 +92,7 @@ class Placing:
             folded=folded,
             fixed=len(plan.fixed),
             quiet=len(plan.quiet),
+            ignored=reviewed.ignored,
             gates=reviewed.gates,
             owners=reviewed.owners,
             refused=written.denied,

@@ -276,11 +276,13 @@ class PullRequestRun:
             result = result_from_json(row.result)
             notes = tuple(note for note in result.notes if note not in policy.notes)  # the summary has a list of those
             result = replace(result, findings=sift(result.findings, policy).findings, notes=notes)
+            ignored = await parts.rows.ignored(work.key)
             gates = None
             if parts.gates is not None:
-                gates = await parts.gates.judge(work.forge, now, change, result.findings, policy)
+                counted = [finding for finding in result.findings if finding.fingerprint not in ignored]
+                gates = await parts.gates.judge(work.forge, now, change, counted, policy)
             owners = brief.guidelines.owners
-            return await self._placing.place(Reviewed(now, result, change, diff, policy, owners, gates))
+            return await self._placing.place(Reviewed(now, result, change, diff, policy, owners, gates, ignored))
 
     async def _outcomes(self) -> Record:
         """What the end of a pull request makes of its comments."""

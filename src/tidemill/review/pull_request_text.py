@@ -54,6 +54,7 @@ class Told:
         folded: the folded list.
         fixed: how many earlier findings are gone with this head.
         quiet: how many are not repeated.
+        ignored: fingerprints of which people who may push want no more: they are counted, and not annotated.
         gates: what the gates came to.
         owners: the owners of changed files, by path.
         refused: why the forge takes no comment at all, where it is so.
@@ -67,6 +68,7 @@ class Told:
     folded: tuple[Folded, ...] = ()
     fixed: int = 0
     quiet: int = 0
+    ignored: frozenset[str] = frozenset()
     gates: GateReport | None = None
     owners: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     refused: str | None = None
@@ -116,12 +118,12 @@ def failed_text(language: str, head: str, reason: str) -> str:
 def check_of(told: Told) -> Check:
     """The check of a review that was made: it fails where a gate does."""
     language = told.policy.language
+    findings = [finding for finding in told.result.findings if finding.fingerprint not in told.ignored]
     failed = [gate for gate in told.gates.gates if not gate.holds] if told.gates else []
     if failed:
         title = word(language, "check_gates", names=", ".join(gate.name.value for gate in failed))
     else:
-        title = severity_counts(told.result.findings) or word(language, "check_none")
-    findings = told.result.findings
+        title = severity_counts(findings) or word(language, "check_none")
     return Check(
         name=CHECK,
         commit=told.head,
