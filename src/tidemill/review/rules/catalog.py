@@ -5,7 +5,7 @@ The files are in a short form, of which `definition` makes Semgrep's (https://se
     id, severity, title, message    as a finding says them
     category, cwe, confidence       a category of `core.finding`, a number, 0 to 1
     sources, sanitizers, sinks      of a rule that follows data
-    any, not                        of a rule that looks at one place: one of these patterns fits, and none of those
+    any, not, not-inside            of a rule that looks at one place: one of these patterns fits, and none of those
 
 A pattern is a text of Semgrep's; where it names `$SINK` or `$SOURCE`, that part alone counts. Or it is a mapping:
 `code` (such a text, or several), `where` (a regular expression for each metavariable), `not`, `inside`, `not-inside`.
@@ -111,6 +111,7 @@ def definition(short: Mapping[str, Any], analyzers: tuple[str, ...]) -> Mapping[
     }
     if "sinks" not in short:
         nots = [{"pattern-not": text} for text in _flat(short.get("not", []))]
+        nots += [{"pattern-not-inside": text} for text in _flat(short.get("not-inside", []))]
         return {**base, "patterns": [{"pattern-either": [_pattern(one) for one in _flat(short["any"])]}, *nots]}
     return {
         **base,
@@ -141,11 +142,15 @@ def _pattern(one: Any) -> Mapping[str, Any]:
     ]
     parts += [{"pattern-inside": text} for text in [one.get("inside")] if text]
     parts += [{"pattern-not": text} for text in one.get("not", [])]
-    parts += [{"pattern-not-inside": text} for text in [one.get("not-inside")] if text]
+    parts += [{"pattern-not-inside": text} for text in _several(one.get("not-inside"))]
     parts += [{"metavariable-regex": {"metavariable": name, "regex": regex}} for name, regex in _where(one)]
     focus = [name for name in _FOCUS if name in codes[0]]
     parts += [{"focus-metavariable": focus[0]}] if focus else []
     return parts[0] if len(parts) == 1 else {"patterns": parts}
+
+
+def _several(texts: Any) -> list[str]:
+    return [texts] if isinstance(texts, str) else list(texts or ())
 
 
 def _where(one: Mapping[str, Any]) -> list[tuple[str, str]]:

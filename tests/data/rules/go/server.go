@@ -64,9 +64,16 @@ func command(w http.ResponseWriter, r *http.Request) {
 	template.New("page").Parse("<p>{{.}}</p>")
 }
 
+func answer(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Write([]byte(`{"id":"` + r.FormValue("id") + `"}`))
+	fmt.Fprintf(w, "%s", r.FormValue("id"))
+}
+
 func page(w http.ResponseWriter, r *http.Request) {
 	name := r.FormValue("name")
 	fmt.Fprintf(w, "<h1>%s</h1>", name) // finds: go-xss
+	w.Write([]byte("<h1>" + name + "</h1>")) // finds: go-xss
 	fmt.Fprintf(w, "<h1>%s</h1>", html.EscapeString(name))
 	http.Get("http://" + name) // finds: go-ssrf
 	http.Get("https://a.example")
@@ -103,6 +110,9 @@ func tokens(token string, given, password string) {
 	_ = tls.Config{InsecureSkipVerify: true} // finds: go-tls-unverified
 	_ = tls.Config{MinVersion: tls.VersionTLS12}
 	if givenPassword == user.Password { // finds: go-password-compared
+		return
+	}
+	if password == confirmPassword {
 		return
 	}
 	if subtle.ConstantTimeCompare([]byte(given), []byte(password)) == 1 {

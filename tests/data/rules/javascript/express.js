@@ -31,6 +31,10 @@ app.get("/hello", (req, res) => {
   res.send("<h1>" + req.query.name + "</h1>"); // finds: javascript-xss
   res.send("<h1>" + escapeHtml(req.query.name) + "</h1>");
   res.json({ name: req.query.name });
+  res.send({ name: req.query.name });
+  res.status(400).send({ name: req.query.name });
+  res.send([req.query.name]);
+  res.status(400).send("No " + req.query.name); // finds: javascript-xss
 });
 
 app.get("/fetch", async (req, res) => {
@@ -66,6 +70,9 @@ app.get("/leave", (req, res) => {
 app.get("/stay", (req, res) => {
   res.redirect(PAGES[req.query.page]);
   res.redirect("/home");
+  res.redirect(`/people/${req.params.id}`);
+  res.redirect("/people/" + req.params.id);
+  res.redirect(`/${req.params.id}`); // finds: javascript-open-redirect
 });
 
 app.post("/session", (req, res) => {
@@ -82,6 +89,9 @@ app.post("/token", (req, res) => {
   if (req.body.password === user.password) return; // finds: javascript-password-compared
   if (crypto.timingSafeEqual(a, b)) return;
   if (req.body.name === user.name) return;
+  if (password === confirmPassword) return;
+  if (req.body.password === req.body.passwordConfirm) return;
+  const etag = crypto.createHash("sha1").update(token).digest("hex");
   console.log("signed in with", password); // finds: javascript-sensitive-exposure
   console.log("signed in", user.name);
   https.request({ host: "a.example", rejectUnauthorized: false }); // finds: javascript-tls-unverified

@@ -79,3 +79,17 @@ def select(tree: etree._ElementTree):
     name = request.args["name"]
     tree.xpath("//user[name='" + name + "']")  # finds: python-xpath-injection
     tree.xpath("//user[name=$name]", name=name)
+
+
+async def not_sql(task, workflow, client, pool):
+    from app.jobs import execute, fetch
+
+    await fetch(request.args["u"], client)
+    await AsyncHTTPClient().fetch(request.args["u"])
+    await self.fetcher.fetch(self.get_argument("u"))
+    task.execute(request.json["args"])
+    workflow.raw(request.args["name"])
+    execute(request.json["args"])
+    await pool.fetch("SELECT " + request.args["columns"])  # finds: python-sql-injection
+    Person.objects.raw("SELECT " + request.args["columns"])  # finds: python-sql-injection
+    get_db().execute("SELECT " + request.args["columns"])  # finds: python-sql-injection

@@ -49,6 +49,8 @@ def tokens(token, key, password, given):
     ssl.create_default_context()
     if given.password == password:  # finds: python-password-compared
         return
+    if password == confirm_password or new_password == given.password:
+        return
     if hmac.compare_digest(given.password, password):
         return
     if given.digest == token.digest:

@@ -7,7 +7,7 @@ import defusedxml.ElementTree
 import requests
 from django.http import HttpResponse
 from django.shortcuts import redirect as go
-from flask import Flask, Markup, Response, jsonify, redirect, request, send_file, session, url_for
+from flask import Flask, Markup, Response, jsonify, redirect, request, send_file, send_from_directory, session, url_for
 from lxml import etree
 from werkzeug.utils import secure_filename
 
@@ -45,6 +45,10 @@ def fetch():
     urllib.request.urlopen("http://" + request.args["host"])  # finds: python-ssrf
     requests.get("https://api.example/search", params={"q": request.args["q"]}, timeout=3)
     requests.get(HOSTS[request.args["host"]], timeout=3)
+    redis_client.get(request.args["key"])
+    session.get(request.args["key"])
+    request.session.get(request.args["key"])
+    http_session.get(request.args["url"])  # finds: python-ssrf
 
 
 def files(root: Path):
@@ -65,8 +69,65 @@ def leave_django(request):
     return go(request.GET.get("next"))  # finds: python-open-redirect
 
 
+@app.route("/stay", methods=["POST"])
 def stay():
-    return redirect(url_for("hello", name=request.args["name"]))
+    return redirect(url_for("hello", tab=request.form["tab"]))
+
+
+@app.route("/shown")
+def shown():
+    return render_page(f"{request.args['page']}.md", "a" + request.args["b"])
+
+
+@app.route("/sent")
+def sent():
+    return send_from_directory("/srv/files", request.args["file"])
+
+
+@app.route("/order/<pk>")
+def order(pk):
+    return render_order(pk)
+
+
+@app.route("/page/<pk>")
+def page_as_json(pk):
+    page = Page.get(pk)
+    return page.to_json()
+
+
+@app.route("/answer", methods=["POST"])
+def answer():
+    body, status = answered(request.get_json())
+    return body, status
+
+
+@app.route("/named/<name>")
+def named(name):
+    return name  # finds: python-xss
+
+
+@app.route("/echo")
+def echo():
+    return request.args.get("text"), 400  # finds: python-xss
+
+
+@app.route("/echoed")
+def echoed():
+    text = f"<p>{request.args['text']}</p>"
+    return text  # finds: python-xss
+
+
+@app.route("/events")
+def events():
+    return Response(request.args["text"], mimetype="text/plain")
+
+
+def stay_below():
+    return redirect(f"/people/{request.args['name']}")
+
+
+def leave_by_slashes():
+    return redirect(f"/{request.args['name']}")  # finds: python-open-redirect
 
 
 def remember():
