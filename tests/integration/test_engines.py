@@ -17,9 +17,11 @@ from tidemill.review.engines import (
     Engine,
     EngineFailed,
     EngineResult,
+    FlowEngine,
     RuffEngine,
     ScriptedEngine,
     SecretsEngine,
+    SemgrepEngine,
 )
 from tidemill.review.offline import default_engines, review_without_model
 from tidemill.review.selection import NO_MODEL
@@ -96,12 +98,21 @@ async def test_a_file_that_does_not_parse_is_a_finding_where_the_change_broke_it
     assert ("B602", 8, "high") in await found(BanditEngine(), broken)
 
 
+@pytest.mark.parametrize("engine", [RuffEngine(), BanditEngine(), SemgrepEngine(), FlowEngine()])
+async def test_an_engine_names_the_file_that_does_not_parse_as_not_read_each_time(engine: Engine) -> None:
+    broken = "import os\nfrom flask import request\n\n\ndef f():\n    x = request.args['x']\n    os.system(x\n"
+    change = change_of({"bad.py": broken, "good.py": SOURCE})
+    for _ in range(2):
+        assert (await run(engine, change)).unread == ("bad.py",)
+
+
 async def test_where_only_the_diff_is_known_the_engines_say_what_they_left_out() -> None:
     for engine in (RuffEngine(), BanditEngine()):
         result = await run(engine, change_of({f"{name}.py": SOURCE for name in "abcde"}, known=False))
         assert result.findings == ()
         assert "a.py, b.py, c.py and 2 more: only the diff is known" in result.notes[0]
         assert result.notes[0].startswith(engine.name)
+        assert result.unread == ("a.py", "b.py", "c.py", "d.py", "e.py")
 
 
 async def test_files_of_other_languages_and_vendored_ones_are_left_alone() -> None:

@@ -172,7 +172,7 @@ async def test_a_semgrep_that_is_not_there_is_a_note_with_the_command_that_insta
     engine._core = None
     diff = diff_of("a.py", "", TRACED)
     result = await engine.run(ChangeSet("t", None, None, diff, {"a.py": TRACED}), parse_diff(diff))
-    assert (result.findings, result.notes) == ((), (f"{engine.unavailable()}",))
+    assert (result.findings, result.notes, result.unread) == ((), (f"{engine.unavailable()}",), ("a.py",))
     assert "pip install --no-deps semgrep" in result.notes[0]
 
 

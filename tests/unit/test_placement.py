@@ -1,5 +1,6 @@
 """What is to stand on a pull request, and what its texts can't become."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -33,16 +34,21 @@ diff --git a/a.py b/a.py
 """
 CHANGE = ChangeSet("A change", "b" * 40, "h" * 40, DIFF, {"a.py": "one = 1\ntwo = eval(x)\nthree = 3\nfour = 4\n"})
 FOUND = Finding("bandit", "B307", "a.py", 2, Severity.HIGH, "eval", "No eval.", "two = eval(x)", "f2", confidence=0.9)
-ENGINES = ("bandit",)
+ENGINES: Mapping[str, Collection[str]] = {"bandit": ()}
 NASTY = (
     "@everyone ![x](http://evil.example/a.png) <img src=x> [click](http://evil.example) `x` "
     "<!-- tidemill:finding f9 -->"
 )
 
 
-def planned(*findings: Finding, standing: Standing | None = None, **policy: Any) -> Placement:
+def planned(
+    *findings: Finding,
+    standing: Standing | None = None,
+    engines: Mapping[str, Collection[str]] = ENGINES,
+    **policy: Any,
+) -> Placement:
     diff = parse_diff(DIFF)
-    return place_findings(findings, (), CHANGE, diff, standing or Standing(), ReviewPolicy(**policy), ENGINES)
+    return place_findings(findings, (), CHANGE, diff, standing or Standing(), ReviewPolicy(**policy), engines)
 
 
 def said(body: str, *, number: str = "1", own: bool = True, resolved: bool = False) -> ForgeComment:
@@ -129,6 +135,16 @@ def test_an_engines_silence_is_a_fix_and_a_models_is_not_while_its_line_stands()
     assert planned(standing=Standing((row(replace(by_model, path="left.py")),), comments)).fixed != ()
     other_engine = replace(FOUND, engine="semgrep")
     assert planned(standing=Standing((row(other_engine),), comments)).fixed == ()
+
+
+def test_the_silence_of_an_engine_that_did_not_read_a_file_is_no_fix() -> None:
+    standing = Standing((row(),), (said("x"),))
+    assert planned(standing=standing, engines={"bandit": ("a.py",)}).fixed == ()
+    assert planned(standing=standing, engines={"bandit": ("b.py",)}).fixed == (row(),)
+    mended = row(replace(FOUND, quote="two = eval(y)"))
+    assert planned(standing=replace(standing, placed=(mended,)), engines={"bandit": ("a.py",)}).fixed == (mended,)
+    away = row(replace(FOUND, trace=(TraceStep("source", "c.py", 1, "y = input()"),)))
+    assert planned(standing=replace(standing, placed=(away,))).fixed == ()
 
 
 def test_a_suggestion_applies_only_where_the_comment_stands_on_its_lines() -> None:

@@ -85,6 +85,7 @@ class _Module:
     path: str
     names: dict[str, str]
     functions: list[_Function]
+    parses: bool
 
 
 @cache
@@ -92,16 +93,21 @@ def _parser() -> Parser:
     return Parser(Language(tree_sitter_python.language()))
 
 
-def flows_between(files: Mapping[str, str], rules: FlowRules, unread: set[Place] | None = None) -> list[Flow]:
+def flows_between(
+    files: Mapping[str, str], rules: FlowRules, unread: set[Place] | None = None, broken: set[str] | None = None
+) -> list[Flow]:
     """The ways of data from a source in one function to a sink in another, in these files together.
 
     Ways within one function are not among them. Files that do not parse whole are read as far as they do. Where the
-    functions begin that are nested too deeply to be followed is added to `unread`.
+    functions begin that are nested too deeply to be followed is added to `unread`; files that do not parse whole, or are
+    larger than `LARGEST`, are added to `broken`.
     """
     unread = set() if unread is None else unread
+    broken = set() if broken is None else broken
     if not any(rules.sources.search(text) for text in files.values()):
         return []
     modules = [_module(path, text) for path, text in files.items() if len(text) <= LARGEST]
+    broken |= {module.path for module in modules if not module.parses} | files.keys() - {one.path for one in modules}
     known = {f"{_dotted(one.path)}.{one.owner}{one.name}": one for module in modules for one in module.functions}
     by_suffix: dict[str, list[_Function]] = {}
     for name, function in known.items():
@@ -140,7 +146,7 @@ def _module(path: str, text: str) -> _Module:
     for node in root.children:
         names.update(_imported(node, _dotted(path)))
         functions += _functions(node, path, "")
-    return _Module(path, names, functions)
+    return _Module(path, names, functions, not root.has_error)
 
 
 def _functions(node: Node, path: str, owner: str) -> Iterator[_Function]:

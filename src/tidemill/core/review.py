@@ -104,6 +104,7 @@ class ReviewResult:
         folded: findings and comments that are less severe, or more, than the policy would show; for a folded list.
         deployments: what else was asked, by what for: `doubt` (the second pass), `refine`, `necessity`.
         gates: what the repository's quality gates came to; `None` where they were not asked for.
+        unread: the files that an engine should have read and did not, or not in full, by the engine's name.
     """
 
     id: str
@@ -123,6 +124,7 @@ class ReviewResult:
     folded: tuple[Finding, ...] = ()
     deployments: Mapping[str, Deployment] = field(default_factory=dict)
     gates: GateReport | None = None
+    unread: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def worst_severity(self) -> Severity | None:

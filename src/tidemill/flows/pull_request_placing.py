@@ -76,7 +76,7 @@ class Placing:
                 ignored=reviewed.ignored,
             ),
             reviewed.policy,
-            list(reviewed.result.engines),
+            {name: reviewed.result.unread.get(name, ()) for name in reviewed.result.engines},
         )
         await self._note(plan, reviewed.pull_request.head)
         written = _Written()

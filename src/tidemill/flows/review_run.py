@@ -255,7 +255,13 @@ class ReviewRun:
         result, seconds = await self._engines.result(name, change, without_ignored(diff, brief.policy))
         findings = unsaid(result.findings, await self.findings())
         await self._parts.reviews.add_findings(self._id, findings)
-        return {"engine": name, "findings": len(findings), "notes": list(result.notes), "seconds": seconds}
+        return {
+            "engine": name,
+            "findings": len(findings),
+            "notes": list(result.notes),
+            "unread": list(result.unread),
+            "seconds": seconds,
+        }
 
     async def _plan(self) -> Record:
         row = await self._row()
@@ -331,6 +337,7 @@ class ReviewRun:
             deployment=deployment_from_json(begun["deployment"]) if begun["deployment"] else None,
             folded=tuple(one for one in found if one.fingerprint in ranked["folded"]),
             deployments={name: deployment_from_json(one) for name, one in begun.get("deployments", {}).items()},
+            unread={name: tuple(report["unread"]) for name, report in reports.items() if report.get("unread")},
         )
         await self._parts.reviews.finish(self._id, result_json(result), now)
         self._parts.observe(ReviewState.DONE)

@@ -100,7 +100,7 @@ def place_findings(
     diff: Diff,
     standing: Standing,
     policy: ReviewPolicy,
-    engines: Collection[str],
+    engines: Mapping[str, Collection[str]],
 ) -> Placement:
     """Plans what is written.
 
@@ -111,7 +111,8 @@ def place_findings(
         diff: the same, parsed.
         standing: what stands on the pull request.
         policy: how many inline comments, and how severe at least.
-        engines: the engines that ran: what one of them found earlier and finds no more is fixed.
+        engines: the engines that ran, each with the files that it did not read in full: what one of them found earlier
+            in the others and finds no more is fixed.
     """
     marks = own_marked(standing.comments, FINDING)
     rows = {placed.finding.fingerprint: placed for placed in standing.placed}
@@ -151,14 +152,17 @@ def rank(finding: Finding) -> tuple[float, str, int]:
     return (-(finding.severity.rank + 1) * finding.confidence, finding.path, finding.line)
 
 
-def is_gone(finding: Finding, change: ChangeSet, diff: Diff, engines: Collection[str]) -> bool:
+def is_gone(finding: Finding, change: ChangeSet, diff: Diff, engines: Mapping[str, Collection[str]]) -> bool:
     """Whether what was found earlier, and is not found now, holds no more.
 
-    An engine that ran again has proved it. A model proves nothing by its silence: there the line has to be gone.
+    An engine that read the same files again has proved it. One that did not, and a model, prove nothing by their
+    silence: there the line has to be gone.
     """
-    if not any(file.path == finding.path for file in diff.files):
+    changed = {file.path for file in diff.files}
+    if finding.path not in changed:
         return True  # the file is no longer part of the change
-    if finding.engine in engines and finding.engine != MODEL:
+    read = changed - set(engines[finding.engine]) if finding.engine in engines else set[str]()
+    if finding.engine != MODEL and {finding.path, *(step.path for step in finding.trace)} <= read:
         return True
     source = change.files.get(finding.path)
     wanted = "".join(finding.quote.split())

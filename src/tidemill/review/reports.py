@@ -86,6 +86,7 @@ def result_json(result: ReviewResult) -> JsonObject:
         "folded": [finding_json(finding) for finding in result.folded],
         "deployments": {name: deployment_json(one) for name, one in result.deployments.items()},
         "gates": gates_json(result.gates) if result.gates is not None else None,
+        "unread": {name: list(paths) for name, paths in result.unread.items()},
     }
 
 
@@ -138,6 +139,7 @@ def result_from_json(document: Mapping[str, Any]) -> ReviewResult:
         folded=tuple(finding_from_json(finding) for finding in document.get("folded", ())),
         deployments={name: deployment_from_json(one) for name, one in document.get("deployments", {}).items()},
         gates=gates_from_json(document["gates"]) if document.get("gates") else None,
+        unread={name: tuple(paths) for name, paths in document.get("unread", {}).items()},
     )
 
 

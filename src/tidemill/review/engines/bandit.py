@@ -48,7 +48,11 @@ class BanditEngine(FileEngine):
         paths = list(files)
         report = await run_on_copies(self._program, files)
         found = rows(self.name, report, key="results")
-        return Reading(tuple(_remark(row, origin(row["filename"], paths)) for row in found))
+        failed = rows(self.name, report, key="errors")
+        return Reading(
+            tuple(_remark(row, origin(row["filename"], paths)) for row in found),
+            unread=frozenset(origin(row["filename"], paths) for row in failed),
+        )
 
 
 def _remark(row: Mapping[str, Any], path: str) -> Remark:

@@ -61,10 +61,12 @@ class FileEngine(ABC):
             said[remark.path].append(remark)
         known = {path: self._remembered[key] for path, key in keys.items() if path not in fresh}
         if not reading.notes:
-            self._remember({keys[path]: tuple(remarks) for path, remarks in said.items()}, list(keys.values()))
+            whole = {keys[path]: tuple(remarks) for path, remarks in said.items() if path not in reading.unread}
+            self._remember(whole, [keys[path] for path in files if path not in reading.unread])
         return Reading(
             tuple(remark for path in files for remark in known.get(path, said.get(path, ()))),
             reading.notes,
+            reading.unread,
         )
 
     async def _shared_out(self, files: Mapping[str, str]) -> Reading:
@@ -81,6 +83,7 @@ class FileEngine(ABC):
         return Reading(
             tuple(remark for reading in readings for remark in reading.remarks),
             tuple(note for reading in readings for note in reading.notes),
+            frozenset(path for reading in readings for path in reading.unread),
         )
 
     def _remember(self, said: Mapping[str, tuple[Remark, ...]], used: Sequence[str]) -> None:
@@ -96,14 +99,15 @@ class FileEngine(ABC):
         outside = [file for file in wanted if not is_inside(file.path)]
         wanted = [file for file in wanted if file not in outside]
         if wanted and (why := self.unavailable()) is not None:
-            return EngineResult((), (why,))
+            return EngineResult((), (why,), tuple(file.path for file in wanted))
         files = {file.path: change.files[file.path] for file in wanted if file.path in change.files}
         notes = tuple(
             f"{self.name} did not check {file.path!r}, which is no path inside a repository." for file in outside
         )
-        notes += _unknown(self.name, {file.path for file in wanted} - files.keys())
+        missing = {file.path for file in wanted} - files.keys()
+        notes += _unknown(self.name, missing)
         if not files:
-            return EngineResult((), notes)
+            return EngineResult((), notes, tuple(sorted(missing)))
         new = await self.read(files)
         changed = {file.path: file.changed_lines for file in wanted}
         before = {path: change.before[path] for path in files if path in change.before}
@@ -118,7 +122,8 @@ class FileEngine(ABC):
         findings = place_on(self.name, brought, quoted(brought, files, added_lines(diff.files)))
         placed = {(one.rule, one.path) for one in brought}
         rest = [remark for remark in new.remarks if (remark.rule, remark.path) not in placed]
-        return EngineResult(tuple(findings), (*notes, *new.notes, *self.unplaced(rest)))
+        said = (*notes, *new.notes, *self.unplaced(rest))
+        return EngineResult(tuple(findings), said, tuple(sorted(missing | new.unread)))
 
 
 def _is_read(file: FileDiff) -> bool:

@@ -60,10 +60,12 @@ class FlowEngine(FileEngine):
 def _reading(files: Mapping[str, str]) -> Reading:
     lines: dict[str, list[str]] = {}
     unread: set[Place] = set()
-    flows = flows_between(files, _RULES, unread)
+    broken: set[str] = set()
+    flows = flows_between(files, _RULES, unread, broken)
     places = sorted((one.path, one.line) for one in unread)
     notes = (f"flow did not follow the function at {path}:{line}: it is nested too deeply." for path, line in places)
-    return Reading(tuple(_remark(flow, files, lines) for flow in flows), tuple(notes))
+    remarks = tuple(_remark(flow, files, lines) for flow in flows)
+    return Reading(remarks, tuple(notes), frozenset({*broken, *(path for path, _ in places)}))
 
 
 def _remark(flow: Flow, files: Mapping[str, str], lines: dict[str, list[str]]) -> Remark:

@@ -21,18 +21,26 @@ class EngineFailed(TidemillError):
 
 @dataclass(frozen=True, slots=True)
 class EngineResult:
-    """What an engine found of what a change brings, and what a person should know of how it went."""
+    """What an engine found of what a change brings, and what a person should know of how it went.
+
+    `unread` are the files that it should have read and did not, or not in full: there its silence proves nothing.
+    """
 
     findings: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """All that an engine says of some files, whatever changed in them, and what a person should know of how it went."""
+    """All that an engine says of some files, whatever changed in them, and what a person should know of how it went.
+
+    `unread` are those of the files that it did not read in full.
+    """
 
     remarks: tuple[Remark, ...] = ()
     notes: tuple[str, ...] = ()
+    unread: frozenset[str] = frozenset()
 
 
 class Engine(Protocol):

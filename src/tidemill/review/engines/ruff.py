@@ -62,7 +62,7 @@ class RuffEngine(FileEngine):
             if code == "F401" and path.endswith("__init__.py"):
                 continue
             remarks.append(_remark(row, code, path, line))
-        return Reading(tuple(remarks))
+        return Reading(tuple(remarks), unread=frozenset(broken))
 
 
 def _remark(row: Mapping[str, Any], code: str, path: str, line: int) -> Remark:

@@ -112,7 +112,9 @@ class SemgrepEngine(FileEngine):
             if not row["extra"].get("is_ignored")
             for path in [origin(row["path"], paths)]
         ]
-        return Reading(tuple(_distinct(remarks)), tuple(_notes(rows(self.name, report, key="errors"), paths)))
+        errors = rows(self.name, report, key="errors")
+        unread = {path for error in errors for path in _places(error, paths) or paths}
+        return Reading(tuple(_distinct(remarks)), tuple(_notes(errors, paths)), frozenset(unread))
 
 
 def _target(path: Path, language: Language) -> list[Any]:
@@ -175,13 +177,18 @@ def _weight(remark: Remark) -> tuple[bool, int]:
     return bool(remark.trace), remark.severity.rank
 
 
+def _places(error: Mapping[str, Any], paths: Sequence[str]) -> list[str]:
+    """The file that an error is about, where it names one."""
+    place = (error.get("location") or {}).get("path")
+    return [origin(place, paths)] if place and Path(place).parent.name.isdigit() else []
+
+
 def _notes(errors: Sequence[Mapping[str, Any]], paths: Sequence[str]) -> Iterator[str]:
     """What was not read, or not whole. A file that does not parse is ruff's or the compiler's to tell."""
     for error in errors:
         kind = error.get("error_type")
         kind = str(kind[0] if isinstance(kind, list) else kind)
-        place = (error.get("location") or {}).get("path")
-        where = origin(place, paths) if place and Path(place).parent.name.isdigit() else "a file"
+        where = next(iter(_places(error, paths)), "a file")
         if kind in ("Syntax error", "Lexical error", "PartialParsing", "Other syntax error", "AST builder error"):
             continue
         if kind in ("RuleParseError", "PatternParseError", "InvalidYaml", "Rule parse error", "Pattern parse error"):
