@@ -2,8 +2,10 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from tidemill.analysis.docstrings import docstring_lines
 from tidemill.analysis.paths import PathKind, kind_of
 from tidemill.analysis.secrets import SecretMatch, checksum_fits, find_secrets
 from tidemill.core.change import ChangeSet, Diff
@@ -39,9 +41,9 @@ class SecretsEngine:
 
     async def run(self, change: ChangeSet, diff: Diff) -> EngineResult:
         """See `Engine.run`; never fails."""
-        return EngineResult(tuple(await asyncio.to_thread(self._findings, diff)))
+        return EngineResult(tuple(await asyncio.to_thread(self._findings, diff, change.files)))
 
-    def _findings(self, diff: Diff) -> list[Finding]:
+    def _findings(self, diff: Diff, files: Mapping[str, str]) -> list[Finding]:
         remarks = []
         for file in diff.files:
             gone = Counter(key for hunk in file.hunks for line in hunk.removed for _, key in _keyed(line.text))
@@ -52,15 +54,26 @@ class SecretsEngine:
                             gone[key] -= 1
                         elif line.new is not None:
                             remarks.append(_remark(match, line.text, file.path, line.new))
-        return place(self.name, remarks, diff)
+        return place(self.name, _weighed(remarks, files), diff)
 
 
 def _in_files(files: Mapping[str, str]) -> list[Remark]:
-    return [
+    remarks = [
         _remark(match, line, path, number)
         for path, text in files.items()
         for number, line in enumerate(lines_of(text), 1)
         for match in find_secrets(line)
+    ]
+    return _weighed(remarks, files)
+
+
+def _weighed(remarks: Sequence[Remark], files: Mapping[str, str]) -> list[Remark]:
+    """The same, with what was guessed in a docstring as low as in a document: a sample of a request or an answer."""
+    paths = {one.path for one in remarks if one.rule in _GUESSED and one.path.endswith(".py") and one.path in files}
+    lines = {path: docstring_lines(files[path]) for path in paths}
+    return [
+        replace(one, severity=Severity.LOW) if one.rule in _GUESSED and one.line in lines.get(one.path, ()) else one
+        for one in remarks
     ]
 
 

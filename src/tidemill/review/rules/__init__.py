@@ -3,7 +3,7 @@
 from tidemill.analysis.paths import PathKind
 from tidemill.core.finding import Category, Severity
 
-SECRETS_VERSION = "2"
+SECRETS_VERSION = "3"
 """Raised by hand when `tidemill.analysis.secrets` finds something else than before."""
 
 RUFF: tuple[str, ...] = (

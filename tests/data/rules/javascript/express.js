@@ -17,6 +17,7 @@ app.get("/people", async (req, res) => {
   await db.query("SELECT * FROM people LIMIT " + number);
   await User.findOne({ name: req.body.name }); // finds: javascript-nosql-injection
   await User.findOne({ name: String(req.body.name) });
+  await Person.findOne({ where: { name: req.body.name } });
 });
 
 app.get("/ping", (req, res) => {

@@ -100,6 +100,7 @@ def hidden(key, data):
 
 def drawn():
     token = str(random.random())  # finds: python-weak-random
+    jitter_token_delay = random.random() * 3
     colour = random.choice(["red", "blue"])
     safe_token = secrets.token_hex()
     return token, colour, safe_token
