@@ -11,6 +11,7 @@ from tidemill.core.change import ChangeSet, Diff
 from tidemill.core.errors import Configuration
 from tidemill.core.feedback import Outcome
 from tidemill.core.pull_request import CheckState, EventKind, ForgeEvent, Project, PullRequestKey
+from tidemill.flows.pull_request_gates import PulledGates
 from tidemill.forges.scripted import Fault, ScriptedForge
 from tidemill.jobs.direct import Interrupted
 from tidemill.review.engines import EngineFailed, EngineResult
@@ -371,6 +372,31 @@ async def test_a_diff_that_is_too_large_to_be_reviewed_fails_the_check(orders: P
     pull = await orders.open({"large.txt": b"x" * orders.parts.settings.max_diff_bytes})
     check = pull.checks[pull.head, "tidemill"]
     assert (check.state, "max_diff_bytes" in check.summary.replace("\\", "")) == (CheckState.FAILED, True)
+
+
+async def test_a_change_is_judged_by_each_branch_that_it_is_to_be_merged_into_and_no_verdict_hides_another(
+    pool: Pool, tmp_path: Path
+) -> None:
+    orders = PullRequests(pool, tmp_path, gates=PulledGates(tmp_path))
+    project = await orders.site.add_project(PROJECT, BUNDLE)
+    repository = project.repository
+    tip = await repository.commit_of("refs/heads/main")
+    lax = {".tidemill.yml": b"disabled: [eval, md5]\ngates: {critical: off}\n"}
+    strict = {".tidemill.yml": b"severities: {eval: critical}\n"}
+    await repository.commit("lax", lax, message="Lax", author="m", at=NOON, parent=tip)
+    await repository.commit("main", strict, message="Strict", author="m", at=NOON, parent=tip)
+    await repository.commit("work", dict(TWO), message="Work", author="author", at=NOON, parent=tip)
+    pull = await orders.site.open(PROJECT, "work")
+    states = {name: check.state for (_, name), check in pull.checks.items()}
+    assert states == {"tidemill": CheckState.FAILED}
+    await orders.site.retarget(pull, "lax")
+    states = {name: check.state for (_, name), check in pull.checks.items()}
+    assert states == {"tidemill": CheckState.FAILED, "tidemill (lax)": CheckState.PASSED}
+    await orders.site.retarget(pull, "main")
+    states = {name: check.state for (_, name), check in pull.checks.items()}
+    assert states == {"tidemill": CheckState.FAILED, "tidemill (lax)": CheckState.PASSED}
+    second = await orders.site.open(PROJECT, "work", target="lax")
+    assert [name for _, name in second.checks] == ["tidemill (lax)"]
 
 
 async def test_a_branch_from_an_old_commit_does_not_bring_the_old_policy_back(orders: PullRequests) -> None:

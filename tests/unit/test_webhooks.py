@@ -24,7 +24,7 @@ BODY = b'{"action": "opened"}'
 MAC = hmac.new(SECRET.encode(), BODY, hashlib.sha256).hexdigest()
 SENDER = {"login": "lan", "type": "User"}
 HUB = {"repository": {"full_name": "acme/shop"}, "sender": SENDER}
-PULL = {"number": 7, "merged": False, "title": "Sell", "head": {"sha": "c0ffee"}}
+PULL = {"number": 7, "merged": False, "title": "Sell", "head": {"sha": "c0ffee"}, "base": {"ref": "lax"}}
 SAID = {"id": 41, "body": "Why?"}
 LAB: dict[str, Any] = {"user": {"username": "lan"}, "project": {"path_with_namespace": "acme/web/shop"}}
 REQUEST = {"iid": 7, "last_commit": {"id": "c0ffee"}}
@@ -59,6 +59,12 @@ def test_every_example_of_github_parses() -> None:
         ("pull_request", {"action": "reopened"}, EventKind.REOPENED, {}),
         ("pull_request", {"action": "ready_for_review"}, EventKind.READY, {}),
         ("pull_request", {"action": "edited"}, EventKind.EDITED, {}),
+        (
+            "pull_request",
+            {"action": "edited", "changes": {"base": {"ref": {"from": "main"}}}},
+            EventKind.EDITED,
+            {"target": "lax"},
+        ),
         ("pull_request", {"action": "closed"}, EventKind.CLOSED, {}),
         ("pull_request", {"action": "closed", "pull_request": {**PULL, "merged": True}}, EventKind.MERGED, {}),
         (
@@ -119,6 +125,12 @@ def test_each_event_of_github_is_read(event: str, payload: dict[str, Any], kind:
             {},
         ),
         ({"action": "update"}, {"changes": {"title": {"previous": "a", "current": "b"}}}, EventKind.EDITED, {}),
+        (
+            {"action": "update"},
+            {"changes": {"target_branch": {"previous": "main", "current": "lax"}}},
+            EventKind.EDITED,
+            {"target": "lax"},
+        ),
     ],
 )
 def test_each_event_of_a_merge_request_is_read(attributes: Any, rest: Any, kind: EventKind, more: Any) -> None:
@@ -161,6 +173,7 @@ def test_a_reaction_on_gitlab_is_read() -> None:
         ({"action": "closed", "pull_request": {**PULL, "merged": True}}, EventKind.MERGED, {}),
         ({"action": "edited", "changes": {"title": {"from": "WIP: Sell"}}}, EventKind.READY, {}),
         ({"action": "edited", "changes": {"title": {"from": "Buy"}}}, EventKind.EDITED, {}),
+        ({"action": "edited", "changes": {"ref": {"from": "main"}}}, EventKind.EDITED, {"target": "lax"}),
         ({"action": "reviewed", "review": {"content": "No"}}, EventKind.COMMENTED, {"body": "No"}),
         (
             {"action": "created", "is_pull": True, "issue": {"number": 7}, "comment": SAID},

@@ -57,6 +57,7 @@ class PullRequest:
         target: the branch that it is to be merged into.
         target_head: the newest commit of that branch. What the repository wants of changes is read there: where the
             branches part is for the author to choose.
+        to_default: whether that is the repository's default branch.
         source: the branch that it comes from.
         fork: whether it comes from another repository, whose authors have no rights here.
         draft: whether its author says that it is not ready.
@@ -72,6 +73,7 @@ class PullRequest:
     head: str
     target: str
     target_head: str
+    to_default: bool
     source: str
     fork: bool
     draft: bool
@@ -115,6 +117,7 @@ class ForgeEvent:
         thread: the forge's id of the thread.
         body: the text of the comment.
         reaction: `+1`, `-1`, or another name that the forge gives.
+        target: the branch that the pull request is now to be merged into, where the event says that this changed.
         installation: GitHub's id of the App's installation.
     """
 
@@ -130,6 +133,7 @@ class ForgeEvent:
     body: str = ""
     reaction: str | None = None
     installation: int | None = None
+    target: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

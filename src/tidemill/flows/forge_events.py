@@ -91,6 +91,8 @@ class ForgeEventFlow:
             return []
         if event.kind in REVIEWED:
             return await self._claim(event, RunKind.REVIEW, f"head:{event.head or delivery}")
+        if event.kind is EventKind.EDITED and event.target:
+            return await self._claim(event, RunKind.REVIEW, f"head:{event.head or delivery}:onto:{event.target}")
         if event.kind in ENDED:
             return await self._claim(event, RunKind.OUTCOMES, f"{event.kind}:{event.head or ''}")
         said = event.kind in {EventKind.COMMENTED, EventKind.REPLIED}

@@ -135,11 +135,13 @@ class Work:
 
 
 class Superseded(Exception):
-    """Another commit is the pull request's newest. `head` is that commit, where it is known."""
+    """Another commit is the pull request's newest. `head` is that commit, where it is known; `onto` the branch that it
+    is to be merged into, where that is another one."""
 
-    def __init__(self, head: str | None = None) -> None:
-        super().__init__("A newer commit took its place.")
+    def __init__(self, head: str | None = None, onto: str = "") -> None:
+        super().__init__(f"It is to be merged into {onto} now." if onto else "A newer commit took its place.")
         self.head = head
+        self.onto = onto
 
 
 class Skipped(Exception):
@@ -170,7 +172,7 @@ async def steadily(
         try:
             return await work()
         except Superseded as superseded:
-            return {"superseded": superseded.head or "", "reason": str(superseded)}
+            return {"superseded": superseded.head or "", "onto": superseded.onto, "reason": str(superseded)}
         except Skipped as skipped:
             return {"skipped": True, "reason": skipped.reason}
         except TidemillError as error:

@@ -23,7 +23,15 @@ from tidemill.forges.port import Refused
 from tidemill.review.finding_text import finding_text
 from tidemill.review.markers import FINDING, SUMMARY, own_marked, with_mark
 from tidemill.review.placement import Folded, FoldedBecause, Inline, Placement, Standing, place_findings, rank
-from tidemill.review.pull_request_text import FAILED, Told, check_of, failed_check, failed_text, summary_text
+from tidemill.review.pull_request_text import (
+    FAILED,
+    Told,
+    check_name,
+    check_of,
+    failed_check,
+    failed_text,
+    summary_text,
+)
 from tidemill.review.wording import word
 
 PULL_REQUEST = "pr"
@@ -99,7 +107,7 @@ class Placing:
             link=self._parts.link(self._work.run.id),
         )
         summary = await self._summarize(summary_text(told), reviewed.policy.language, comments, written)
-        checked = await self.check(check_of(replace(told, refused=written.denied)))
+        checked = await self.check(check_of(replace(told, refused=written.denied)), reviewed.pull_request)
         counts = {
             "posted": written.posted,
             "adopted": len(plan.adopt),
@@ -115,22 +123,22 @@ class Placing:
             self._parts.observe_comments(name, int(counts[name]))
         return {"counts": counts, "reason": written.denied}
 
-    async def say_failed(self, head: str, reason: str, language: str, *, outage: bool) -> None:
+    async def say_failed(self, now: PullRequest, head: str, reason: str, language: str, *, outage: bool) -> None:
         """Says on the pull request that its review could not be made; a summary that stands there stays."""
         written = _Written()
         comments = await self._work.forge.comments(self._work.key)
         standing = own_marked(comments, SUMMARY).get(PULL_REQUEST)
         if standing is None or FAILED in standing.body:
             await self._summarize(failed_text(language, head, reason), language, comments, written)
-        await self.check(failed_check(language, head, reason, outage=outage))
+        await self.check(failed_check(language, head, reason, outage=outage), now)
 
-    async def check(self, check: Check) -> bool:
+    async def check(self, check: Check, now: PullRequest) -> bool:
         """Writes the check; false where it can't be, which the log says.
 
         GitLab has no commit of a fork in the project that the check is written to, and answers that it isn't there.
         """
         try:
-            done = await self._work.forge.put_check(self._work.key, check)
+            done = await self._work.forge.put_check(self._work.key, replace(check, name=check_name(now)))
         except (NotPermitted, Refused, NotFound, Conflict) as error:
             log.warning("The check of %s on %s was not written: %s", check.commit, self._work, error.message)
             return False

@@ -134,7 +134,7 @@ class PullRequestRun:
         elif "wait" in record:
             await self._give_up(f"Given up after {MOST_ATTEMPTS} tries: {record['reason']}", read, outage=True)
         elif "superseded" in record:
-            await self._supersede(record["superseded"])
+            await self._supersede(record["superseded"], record.get("onto", ""))
         elif record.get("skipped"):
             await self._end(RunState.SKIPPED, record["reason"])
         elif record.get("error"):
@@ -159,18 +159,20 @@ class PullRequestRun:
         await self._end(RunState.FAILED, reason)
 
     async def _say_failed(self, head: str, reason: str, language: str, *, outage: bool) -> Record:
-        await self._placing.say_failed(head, reason, language, outage=outage)
+        now = await self._work.forge.pull_request(self._work.key)
+        await self._placing.say_failed(now, head, reason, language, outage=outage)
         return {}
 
-    async def _supersede(self, head: str = "") -> None:
-        """Ends the run; the newer head is reviewed, whoever tells of it."""
+    async def _supersede(self, head: str = "", onto: str = "") -> None:
+        """Ends the run; the newer head, or the same one for another branch, is reviewed, whoever tells of it."""
         run = self._work.run
         here = await self._parts.rows.run(run.id)
         if here is not None and here.attempt == run.attempt:
             await self._parts.review_rows.fail(run.id, NEWER, self._parts.clock())
             await self._end(RunState.SUPERSEDED, NEWER)
         if head:
-            newer = await self._ask(self._work.key, RunKind.REVIEW, f"head:{head}", head=head)
+            cause = f"head:{head}" + (f":onto:{onto}" if onto else "")
+            newer = await self._ask(self._work.key, RunKind.REVIEW, cause, head=head)
             if newer is not None:
                 await self._submit(newer)
 
@@ -202,7 +204,7 @@ class PullRequestRun:
             raise Skipped("Reviews are off in `.tidemill.yml` (`enabled`); `/tidemill review` asks for one.")
         if unasked and now.draft and not policy.drafts:
             raise Skipped("It is a draft, and drafts are not reviewed here (`drafts` in `.tidemill.yml`).")
-        await self._placing.check(running_check(policy.language, now.head))
+        await self._placing.check(running_check(policy.language, now.head), now)
         known = await parts.review_rows.get(run.id)
         if known is None:
             await self._store(now, policy)
@@ -210,6 +212,7 @@ class PullRequestRun:
             await parts.review_rows.reopen(run.id)
         return {
             "head": now.head,
+            "target": now.target,
             "review": known is None or known.state is not ReviewState.DONE,
             "brief": brief_json(ReviewBrief(policy=policy)),
         }
@@ -259,6 +262,8 @@ class PullRequestRun:
             now = await self._seen()
             if now.head != read["head"]:
                 raise Superseded(now.head)
+            if now.target != read.get("target", now.target):
+                raise Superseded(now.head, now.target)
             if now.state is not PullRequestState.OPEN:
                 raise Skipped(f"The pull request is {now.state}.")
             policy = _policy(read)
@@ -269,7 +274,7 @@ class PullRequestRun:
                 reason = row.error or "It did not come to its end."
                 events = await parts.review_rows.events(work.run.id)
                 outage = any(one.kind == "failed" and one.data.get("outage") for one in events)
-                await self._placing.say_failed(now.head, reason, policy.language, outage=outage)
+                await self._placing.say_failed(now, now.head, reason, policy.language, outage=outage)
                 return {"failed": True, "reason": reason}
             data = await parts.blobs.get(row.change_digest)
             change, diff, brief = await asyncio.to_thread(stored_change, data)

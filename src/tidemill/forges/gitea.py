@@ -48,10 +48,15 @@ class _User(BaseModel):
     login: str
 
 
+class _Repository(BaseModel):
+    default_branch: str = ""
+
+
 class _Side(BaseModel):
     sha: str
     ref: str
     repo_id: int = 0
+    repo: _Repository | None = None
 
 
 class _Label(BaseModel):
@@ -135,6 +140,7 @@ class Gitea:
             head=pull.head.sha,
             target=pull.base.ref,
             target_head=pull.base.sha,
+            to_default=pull.base.repo is not None and pull.base.ref == pull.base.repo.default_branch,
             source=pull.head.ref,
             fork=pull.head.repo_id != pull.base.repo_id,
             draft=bool(DRAFT.match(pull.title)) if pull.draft is None else pull.draft,

@@ -53,6 +53,7 @@ class _User(BaseModel):
 
 class _Repository(BaseModel):
     full_name: str
+    default_branch: str = ""
 
 
 class _Side(BaseModel):
@@ -162,6 +163,7 @@ class GitHub:
             head=pull.head.sha,
             target=pull.base.ref,
             target_head=tip,
+            to_default=pull.base.repo is not None and pull.base.ref == pull.base.repo.default_branch,
             source=pull.head.ref,
             fork=pull.head.repo is None or pull.head.repo.full_name.lower() != path.lower(),
             draft=pull.draft,

@@ -105,6 +105,7 @@ class _Tip(BaseModel):
 
 class _Branch(BaseModel):
     commit: _Tip
+    default: bool = False
 
 
 class _Discussion(BaseModel):
@@ -147,9 +148,9 @@ class GitLab:
         refs = _refs(found, key)
         branch = f"{_project(key)}/repository/branches/{quote(found.target_branch, safe='')}"
         try:
-            tip = (await self._rest.one(_Branch, self.sign, "GET", branch)).commit.id
-        except NotFound:
-            tip = refs.start_sha  # the branch is gone; what it was at when something was pushed last
+            target = await self._rest.one(_Branch, self.sign, "GET", branch)
+        except NotFound:  # it is gone; what it was at when something was pushed last
+            target = _Branch(commit=_Tip(id=refs.start_sha))
         return PullRequest(
             key=key,
             title=found.title,
@@ -159,7 +160,8 @@ class GitLab:
             base=refs.base_sha,
             head=refs.head_sha,
             target=found.target_branch,
-            target_head=tip,
+            target_head=target.commit.id,
+            to_default=target.default,
             source=found.source_branch,
             fork=found.source_project_id != found.target_project_id,
             draft=found.draft,

@@ -60,7 +60,9 @@ class GiteaRoutes:
         pull = self._served.pull(request)
         made = github_pull(pull)
         made["head"] |= {"repo_id": 2 if pull.fork else 1}
-        made["base"] |= {"repo_id": 1, "sha": await self._served.site.target_head(pull)}
+        default = self._served.site.project(pull.project).default
+        tip = await self._served.site.target_head(pull)
+        made["base"] |= {"repo_id": 1, "sha": tip, "repo": {"default_branch": default}}
         return JSONResponse(made | {"merge_base": pull.base})
 
     async def comments(self, request: Request) -> Response:

@@ -101,7 +101,9 @@ class GitHubRoutes:
     async def pull(self, request: Request) -> Response:
         """A pull request."""
         self.login(request)
-        return JSONResponse(github_pull(self._served.pull(request)))
+        made = github_pull(pull := self._served.pull(request))
+        made["base"]["repo"] |= {"default_branch": self._served.site.project(pull.project).default}
+        return JSONResponse(made)
 
     async def compare(self, request: Request) -> Response:
         """Where two commits part."""

@@ -107,7 +107,8 @@ class GitLabRoutes:
         """A branch."""
         self.login(request)
         tip = await self._served.site.tip(request.path_params["project"], request.path_params["branch"])
-        return JSONResponse({"name": request.path_params["branch"], "commit": {"id": tip}})
+        default = self._served.site.project(request.path_params["project"]).default == request.path_params["branch"]
+        return JSONResponse({"name": request.path_params["branch"], "commit": {"id": tip}, "default": default})
 
     async def discussions(self, request: Request) -> Response:
         """Every thread and every note that stands alone, in the order in which they began."""

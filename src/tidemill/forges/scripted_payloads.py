@@ -43,7 +43,8 @@ def _github(one: Occurrence) -> Payload | None:
     }
     whole = {**about, "pull_request": github_pull(pull)}
     if one.kind in _GITHUB:
-        return "pull_request", {**whole, "action": _GITHUB[one.kind], "number": pull.number}
+        changes: dict[str, Any] = {"changes": {"base": {"ref": {"from": ""}}}} if one.target else {}
+        return "pull_request", {**whole, "action": _GITHUB[one.kind], "number": pull.number, **changes}
     if said is None:
         return None
     match one.kind:
@@ -107,6 +108,8 @@ def _gitlab(one: Occurrence) -> Payload | None:
             attributes["oldrev"] = one.before
         elif one.kind is EventKind.READY:
             changes = {"draft": {"previous": True, "current": False}}
+        elif one.target is not None:
+            changes = {"target_branch": {"previous": "", "current": one.target}}
         elif one.kind is EventKind.EDITED:
             changes = {"title": {"previous": "", "current": pull.title}}
         body = {**about, "object_kind": "merge_request", "object_attributes": attributes, "changes": changes}
@@ -142,6 +145,7 @@ def _gitea(one: Occurrence) -> Payload | None:
     whole = {**about, "pull_request": github_pull(pull)}
     if one.kind in _GITEA:
         changes = {"title": {"from": f"WIP: {pull.title}"}} if one.kind is EventKind.READY else {}
+        changes |= {"ref": {"from": ""}} if one.target else {}
         return "pull_request", {**whole, "action": _GITEA[one.kind], "number": pull.number, "changes": changes}
     if said is None or one.kind not in {EventKind.COMMENTED, EventKind.REPLIED}:
         return None

@@ -90,6 +90,7 @@ class ScriptedProject:
     path: str
     repository: ScriptedRepository
     writers: set[str]
+    default: str = "main"
     pulls: dict[int, ScriptedPull] = field(default_factory=dict)
 
 
@@ -103,6 +104,7 @@ class Occurrence:
     comment: ScriptedComment | None = None
     reaction: str | None = None
     before: str | None = None
+    target: str | None = None
 
     def event(self, forge: str) -> ForgeEvent:
         """As it is once a webhook's delivery was read."""
@@ -117,6 +119,7 @@ class Occurrence:
             thread=None if said is None else said.thread,
             body="" if said is None else said.body,
             reaction=self.reaction,
+            target=self.target,
         )
 
 
@@ -339,6 +342,13 @@ class ScriptedSite:
         pull.title = title
         await self._tell(Occurrence(EventKind.EDITED, pull, actor))
 
+    async def retarget(self, pull: ScriptedPull, target: str, actor: str = "author") -> None:
+        """Has it merged into another branch."""
+        tip = await self.tip(pull.project, target)
+        pull.base = await self.project(pull.project).repository.merge_base(tip, pull.head)
+        pull.target = target
+        await self._tell(Occurrence(EventKind.EDITED, pull, actor, target=target))
+
     # What is asked of it.
 
     async def tip(self, project: str, branch: str) -> str:
@@ -375,6 +385,7 @@ class ScriptedSite:
             head=pull.head,
             target=pull.target,
             target_head=await self.target_head(pull),
+            to_default=pull.target == self.project(pull.project).default,
             source=pull.source,
             fork=pull.fork,
             draft=pull.draft,

@@ -7,6 +7,7 @@ threads that are resolved, or for suggestions.
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from tidemill.core.pull_request import EventKind, ForgeEvent, Project, PullRequestKey
@@ -47,7 +48,9 @@ def read(forge: str, event: str, payload: Mapping[str, Any]) -> ForgeEvent:
         return _event(EventKind.COMMENTED if body else EventKind.REPLIED, forge, fields, number, body=body)
     if action not in _PULL_REQUEST:
         return ForgeEvent(kind=EventKind.OTHER, key=None, actor=_actor(fields))
-    return _event(_change(action, fields), forge, fields, number)
+    event = _event(_change(action, fields), forge, fields, number)
+    moved = event.kind is EventKind.EDITED and "ref" in fields.part("changes")
+    return replace(event, target=fields.part("pull_request").part("base").text("ref")) if moved else event
 
 
 def _change(action: str, fields: Fields) -> EventKind:

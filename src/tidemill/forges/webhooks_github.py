@@ -52,7 +52,9 @@ def _pull_request(forge: str, action: str, fields: Fields) -> ForgeEvent:
     kind, pull = _PULL_REQUEST[action], fields.part("pull_request")
     if kind is EventKind.CLOSED and pull.flag("merged"):
         kind = EventKind.MERGED
-    return _event(kind, forge, fields, pull.number("number"), None)
+    event = _event(kind, forge, fields, pull.number("number"), None)
+    moved = kind is EventKind.EDITED and "base" in fields.part("changes")
+    return replace(event, target=pull.part("base").text("ref")) if moved else event
 
 
 def _thread(forge: str, kind: EventKind, fields: Fields) -> ForgeEvent:

@@ -49,7 +49,8 @@ def _change(attributes: Fields, fields: Fields) -> EventKind:
     was, now = title.maybe("previous", str) or "", title.maybe("current", str) or ""
     if (draft.flag("previous") and not draft.flag("current")) or (_DRAFT.match(was) and not _DRAFT.match(now)):
         return EventKind.READY
-    return EventKind.EDITED if "title" in changes or "description" in changes else EventKind.OTHER
+    edited = any(name in changes for name in ("title", "description", "target_branch"))
+    return EventKind.EDITED if edited else EventKind.OTHER
 
 
 def _event(kind: EventKind, forge: str, fields: Fields, merge_request: Fields) -> ForgeEvent:
@@ -62,6 +63,7 @@ def _event(kind: EventKind, forge: str, fields: Fields, merge_request: Fields) -
         actor=actor,
         by_bot=_BOT.fullmatch(actor) is not None,
         head=merge_request.part("last_commit").maybe("id", str),
+        target=fields.part("changes").part("target_branch").maybe("current", str) if kind is EventKind.EDITED else None,
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from tidemill.core.finding import Finding, Severity
 from tidemill.core.gate import Gate, GateReport
-from tidemill.core.pull_request import Annotation, AnnotationLevel, Check, CheckState, Position
+from tidemill.core.pull_request import Annotation, AnnotationLevel, Check, CheckState, Position, PullRequest
 from tidemill.core.review import ReviewResult
 from tidemill.core.review_policy import ReviewPolicy
 from tidemill.review.markdown import code_span, escape
@@ -113,6 +113,15 @@ def failed_text(language: str, head: str, reason: str) -> str:
     """The summary of a review that could not be made."""
     said = word(language, "review_failed", head=commit_span(head), reason=escape(reason))
     return f"## {word(language, 'title')}\n\n{said}\n\n{FAILED}"
+
+
+def check_name(pull_request: PullRequest) -> str:
+    """What a pull request's check is called: `CHECK`, with the target where that is not the default branch.
+
+    A check stands on a commit, of which there can be pull requests onto several branches: the verdict by the rules of
+    one of them must not take the place of another's.
+    """
+    return CHECK if pull_request.to_default else f"{CHECK} ({pull_request.target})"
 
 
 def check_of(told: Told) -> Check:
