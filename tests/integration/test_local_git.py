@@ -10,7 +10,7 @@ import uvloop
 from tidemill.analysis.diff import parse_diff
 from tidemill.core.change import ChangeKind, ChangeSet
 from tidemill.core.errors import Configuration, InvalidInput, NotFound, NotPermitted, TidemillError, TooLarge
-from tidemill.forges.git_process import Git
+from tidemill.forges.git_process import ADDRESSES, Git
 from tidemill.forges.limits import check_files
 from tidemill.forges.local_git import file_at, read_change, recent_commits
 from tidemill.forges.roots import resolve_repository
@@ -178,11 +178,19 @@ async def test_the_limit_holds_for_the_text_that_is_kept(repo: Path, monkeypatch
 
 
 async def test_a_diff_over_the_limit_says_both_numbers(repo: Path) -> None:
-    commit(repo, "one", big="some text of a line\n" * 2_600_000)
-    with pytest.raises(TooLarge, match=r"The diff has 54,600,\d+ bytes.*at most 10,000,000"):
+    commit(repo, "one", big="some text of a line\n" * 700_000)
+    with pytest.raises(TooLarge, match=r"The diff has 14,700,\d+ bytes.*at most 10,000,000"):
         await read(repo)
     with pytest.raises(TooLarge, match="more than"):
         await read_change(repo, None, staged=False, limits=ReviewSettings(max_diff_bytes=1000))
+
+
+async def test_a_huge_text_of_short_lines_is_not_compared_and_git_has_little_memory(repo: Path) -> None:
+    commit(repo, "one", big="a\n" * 10_000_000, small="y\n")
+    files = {file.path: file for file in parse_diff((await read(repo)).diff).files}
+    assert [files["big"].binary, files["small"].binary] == [True, False]
+    limits = await Git(repo, settings=["alias.limits=!ulimit -v"]).run("limits")
+    assert int(limits) == ADDRESSES // 1024
 
 
 @pytest.mark.parametrize(

@@ -20,16 +20,24 @@ from tidemill.forges.roots import find_repository
 _CONFIG = (
     "core.quotepath=true",
     "core.attributesFile=/dev/null",
-    "core.bigFileThreshold=512m",
+    "core.bigFileThreshold=16m",
     "core.excludesFile=/dev/null",
     "core.fsmonitor=false",
     "core.hooksPath=/dev/null",
+    "core.packedGitLimit=1g",
+    "core.packedGitWindowSize=64m",
     "core.pager=cat",
     "core.untrackedCache=false",
     "diff.suppressBlankEmpty=false",
     "log.showSignature=false",
+    "pack.threads=4",
     "protocol.allow=never",
 )
+"""A larger file counts as binary: to compare texts git takes 20 times as much memory as a text of short lines has."""
+ADDRESSES = 4 * 2**30
+"""Bytes of address space that a git may take."""
+_LIMITED = f'ulimit -v {ADDRESSES // 1024} 2>/dev/null; exec "$@"'
+"""For the shell that becomes git: set from outside, the limit could come after git's own children."""
 _KEPT_ENVIRONMENT = ("PATH", "HOME", "XDG_CONFIG_HOME", "TMPDIR", "SYSTEMROOT", "GIT_INDEX_FILE")
 """The home folder's configuration says which repositories of other users are trusted. A commit hook names its index."""
 _ENVIRONMENT = {
@@ -48,7 +56,7 @@ _COUNT_ON = 10
 
 
 class Git:
-    """git, for one repository. Every call is a process of its own, without a shell and with little environment.
+    """git, for one repository. Every call is a process of its own, with little environment and bounded memory.
 
     Args:
         repo: its folder.
@@ -143,7 +151,7 @@ class Git:
             raise Configuration("The program git is not installed, or not on the PATH. Install it, then try again.")
         settings = [part for setting in (*_CONFIG, *self._settings) for part in ("-c", setting)]
         return await asyncio.create_subprocess_exec(
-            program,
+            *("/bin/sh", "-c", _LIMITED, "git", program),
             "--no-pager",
             *settings,
             "-C",

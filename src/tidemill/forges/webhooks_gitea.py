@@ -48,9 +48,9 @@ def read(forge: str, event: str, payload: Mapping[str, Any]) -> ForgeEvent:
         return _event(EventKind.COMMENTED if body else EventKind.REPLIED, forge, fields, number, body=body)
     if action not in _PULL_REQUEST:
         return ForgeEvent(kind=EventKind.OTHER, key=None, actor=_actor(fields))
-    event = _event(_change(action, fields), forge, fields, number)
-    moved = event.kind is EventKind.EDITED and "ref" in fields.part("changes")
-    return replace(event, target=fields.part("pull_request").part("base").text("ref")) if moved else event
+    told = _event(_change(action, fields), forge, fields, number)
+    moved = told.kind is EventKind.EDITED and "ref" in fields.part("changes")
+    return replace(told, target=fields.part("pull_request").part("base").text("ref")) if moved else told
 
 
 def _change(action: str, fields: Fields) -> EventKind:
