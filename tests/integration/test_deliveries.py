@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import NOON
 from tidemill.core.errors import NotAuthenticated, NotFound
 from tidemill.core.pull_request import EventKind, ForgeKind
-from tidemill.flows.deliveries import WORKFLOW, Deliveries, Taken, delivered_event
+from tidemill.flows.deliveries import MOST_ATTEMPTS, WORKFLOW, Deliveries, Taken, delivered_event
 from tidemill.forges.scripted_server import Sent, Webhook, signed
 from tidemill.jobs.direct import DirectJobs
 from tidemill.jobs.port import Steps
@@ -133,3 +133,19 @@ async def test_bodies_go_before_the_memory_of_them(taking: Taking) -> None:
     with pytest.raises(NotFound):
         await delivered_event(taking.rows, FORGES, delivery)
     assert await taking.rows.forget(later) == 1
+
+
+async def test_a_delivery_whose_work_broke_begins_again_and_not_without_end(taking: Taking) -> None:
+    await taking.send(OPENED)
+    delivery = UUID(taking.worked[0])
+    taking.now += timedelta(seconds=31)
+    for attempt in range(1, MOST_ATTEMPTS):
+        taking.jobs.break_off(taking.worked[-1])
+        await taking.deliveries.settle()
+        assert taking.worked[-1] == f"{delivery}:{attempt}"
+    taking.jobs.break_off(taking.worked[-1])
+    await taking.deliveries.settle()
+    assert len(taking.worked) == MOST_ATTEMPTS
+    row = await taking.rows.get(delivery)
+    assert row is not None
+    assert row.state is DeliveryState.FAILED

@@ -27,6 +27,8 @@ from tidemill.store.deliveries import DeliveryRepository, DeliveryRow, DeliveryS
 WORKFLOW = "forge.event"
 SETTLING = timedelta(seconds=30)
 """A delivery that waits for longer without a workflow lost it between two writes, and gets it again."""
+MOST_ATTEMPTS = 5
+"""How often the work for a delivery may begin."""
 LARGE_AT_ONCE = 4
 BESIDE_BYTES = 100_000
 """A larger body is read beside the event loop."""
@@ -150,17 +152,20 @@ class Deliveries:
         return Taken.QUEUED
 
     async def settle(self) -> None:
-        """Gives a workflow to deliveries that never got theirs, and ends those whose workflow broke."""
+        """Gives a workflow to deliveries that never got theirs, or whose workflow broke; not without end."""
         waiting = await self._rows.waiting(self._clock() - SETTLING)
         if not waiting:
             return
-        strays = await self._jobs.strays(WORKFLOW, [str(one) for one in waiting])
+        strays = await self._jobs.strays(WORKFLOW, [delivery.subject for delivery in waiting])
         for delivery in waiting:
-            if str(delivery) in strays.missing:
-                await self._jobs.submit(WORKFLOW, str(delivery))
-            elif str(delivery) in strays.broken:
-                said = "Tidemill failed at this delivery. The hub's log says more."
-                await self._rows.end(delivery, DeliveryState.FAILED, said, self._clock())
+            if delivery.subject in strays.missing:
+                await self._jobs.submit(WORKFLOW, delivery.subject)
+            elif delivery.subject in strays.broken and delivery.attempt + 1 < MOST_ATTEMPTS:
+                log.error("The work for the delivery %s broke off and begins again.", delivery.id)
+                await self._jobs.submit(WORKFLOW, (await self._rows.begin_again(delivery)).subject)
+            elif delivery.subject in strays.broken:
+                said = f"Tidemill failed at this delivery {MOST_ATTEMPTS} times. The hub's log says more."
+                await self._rows.end(delivery.id, DeliveryState.FAILED, said, self._clock())
 
     def _read(self, sender: Sender, headers: Mapping[str, str], body: bytes, secret: str) -> tuple[ForgeEvent, bytes]:
         verify(sender.head.kind, headers, body, secret, self._clock())

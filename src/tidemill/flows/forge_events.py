@@ -5,6 +5,7 @@ What needs a forge becomes a run of its pull request: one for each cause, howeve
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol, cast
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from tidemill.core.placed_comment import PlacedComment, PlacedState
 from tidemill.core.pull_request import EventKind, ForgeEvent
 from tidemill.flows.pull_request import PullRequestFlow
 from tidemill.flows.pull_request_outcomes import feedback_of
-from tidemill.flows.pull_request_parts import PullRequestParts
+from tidemill.flows.pull_request_parts import PullRequestParts, lasting
 from tidemill.jobs.port import Jobs, Steps
 from tidemill.review.commands import command_in
 from tidemill.review.markers import marked
@@ -62,13 +63,16 @@ class ForgeEventFlow:
         jobs.register(WORKFLOW, self.run, concurrency=CONCURRENCY)
 
     async def run(self, steps: Steps, subject: str) -> None:
-        """The workflow. `subject` is a delivery's id."""
-        delivery = UUID(subject)
+        """The workflow. `subject` is a delivery's id, and its attempt."""
+        delivery = UUID(subject.partition(":")[0])
+        parts = self._parts
+
+        async def runs() -> list[str]:
+            return await self.take(await self._deliveries.event(delivery), delivery)
 
         async def taken() -> Json:
             try:
-                event = await self._deliveries.event(delivery)
-                return cast(Json, {"runs": await self.take(event, delivery)})
+                return cast(Json, {"runs": await lasting(runs, parts.sleep)})
             except TidemillError as error:
                 if error.transient:
                     raise
@@ -76,13 +80,14 @@ class ForgeEventFlow:
 
         done = cast(dict[str, Json], await steps.run("event", taken))
         for run_id in cast(Sequence[str], done.get("runs", ())):
-            run = await self._parts.rows.run(UUID(run_id))
+            run = await lasting(partial(parts.rows.run, UUID(run_id)), parts.sleep)
             if run is not None and run.state is RunState.QUEUED:
                 await self._pull_requests.submit(run)
         error = done.get("error")
         if error is not None:
             log.warning("The delivery %s was not worked: %s", delivery, error)
-        await self._deliveries.end(delivery, None if error is None else str(error))
+        said = None if error is None else str(error)
+        await lasting(lambda: self._deliveries.end(delivery, said), parts.sleep)
 
     async def take(self, event: ForgeEvent, delivery: UUID) -> list[str]:
         """Notes what happened and claims what follows; the ids of the runs that are to be queued."""

@@ -12,8 +12,8 @@ from tidemill.core.ids import new_id
 from tidemill.core.json import Json
 from tidemill.core.placed_comment import PlacedComment
 from tidemill.core.pull_request import PullRequestKey
-from tidemill.flows.pull_request_parts import PullRequestParts, Work
-from tidemill.flows.pull_request_run import PullRequestRun
+from tidemill.flows.pull_request_parts import MOST_ATTEMPTS, PullRequestParts, Work, lasting, wait_after
+from tidemill.flows.pull_request_run import PullRequestRun, ended, give_up
 from tidemill.jobs.durable import forget_workflows
 from tidemill.jobs.port import Jobs, Steps
 from tidemill.store.database import Pool
@@ -110,19 +110,24 @@ class PullRequestFlow:
         """The workflow. `subject` is a run's id and its attempt."""
         parts = self._parts
         run_id, _, attempt = subject.partition(":")
-        run = await parts.rows.run(UUID(run_id))
-        if run is None or run.state not in UNFINISHED or run.attempt != int(attempt or 0):
-            return
+        work = await lasting(lambda: self._work(UUID(run_id), int(attempt or 0)), parts.sleep)
+        if work is not None:
+            await PullRequestRun(parts, steps, work, self.ask, self.submit).run()
+
+    async def _work(self, run_id: UUID, attempt: int) -> Work | None:
+        """A run that begins, or goes on; `None` where there is nothing to do."""
+        parts = self._parts
+        run = await parts.rows.run(run_id)
+        if run is None or run.state not in UNFINISHED or run.attempt != attempt:
+            return None
         await parts.rows.start(run)
         row = await parts.rows.get(run.pull_request_id)
         assert row is not None  # noqa: S101 - a run goes with its pull request
         try:
-            work = Work(run, row, parts.forge(row.key))
+            return Work(run, row, parts.forge(row.key))
         except NotFound as error:
-            if await parts.rows.end(run.id, RunState.FAILED, parts.clock(), reason=error.message):
-                parts.observe(run.kind, RunState.FAILED)
-            return
-        await PullRequestRun(parts, steps, work, self.ask, self.submit).run()
+            await ended(parts, run, RunState.FAILED, error.message)
+            return None
 
     async def latest(self, *, limit: int, forge: str | None = None, project: str | None = None) -> list[PullRequestRow]:
         """The pull requests that something happened to last."""
@@ -164,12 +169,21 @@ class PullRequestFlow:
         strays = await self._jobs.strays(WORKFLOW, [run.subject for run in unfinished])
         for run in unfinished:
             if run.subject in strays.broken:
-                log.error("The run %s (%s) was stranded and is now marked as failed.", run.id, run.cause)
-                await parts.review_rows.fail(run.id, STRANDED, now)
-                if await parts.rows.end(run.id, RunState.FAILED, now, reason=STRANDED):
-                    parts.observe(run.kind, RunState.FAILED)
+                await self._take_up(run, now)
             elif run.subject in strays.missing and run.created_at < now - SETTLING:
                 await self.submit(run)
+
+    async def _take_up(self, run: RunRow, now: datetime) -> None:
+        """Has a run whose workflow broke begin again; after the last attempt it is given up."""
+        parts = self._parts
+        if run.attempt + 1 < MOST_ATTEMPTS:
+            log.error("The run %s (%s) was stranded and begins again.", run.id, run.cause)
+            until = now + timedelta(seconds=wait_after(run.attempt))
+            await parts.rows.put_off(run.id, run.attempt + 1, until, STRANDED)
+            return
+        work = await self._work(run.id, run.attempt)
+        if work is not None:
+            await give_up(parts, work, STRANDED, head=run.head, outage=False)
 
 
 async def forget_runs(pool: Pool, before: datetime) -> int:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from tidemill.core.change import ChangeSet, Diff
@@ -15,6 +15,7 @@ from tidemill.core.gate import GateReport
 from tidemill.core.pull_request import PullRequest, PullRequestKey
 from tidemill.core.review_policy import ReviewPolicy
 from tidemill.flows.review import ReviewFlow
+from tidemill.flows.review_run import PAUSES as OUTAGE_PAUSES
 from tidemill.flows.review_run import is_outage
 from tidemill.forges.port import Forge, Refused
 from tidemill.llm.outside import Classify
@@ -27,6 +28,7 @@ from tidemill.store.reviews import ReviewRepository
 log = logging.getLogger(__name__)
 
 Record = Mapping[str, Any]
+T = TypeVar("T")
 
 PAUSES = (0.5, 2.0)
 """Seconds that are waited in place. For longer a run is put off, and its worker is free."""
@@ -150,6 +152,27 @@ class Skipped(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def wait_after(attempt: int) -> float:
+    """Seconds from an attempt that failed until the next one, at least."""
+    return min(LONGEST_WAIT, FIRST_WAIT * float(2**attempt))
+
+
+async def lasting(work: Callable[[], Awaitable[T]], sleep: Callable[[float], Awaitable[None]]) -> T:
+    """What the work gives, which can be repeated and is tried again while the database is restarted.
+
+    It is for what a workflow does between its steps: an error there would end it without a trace in its row.
+    """
+    for pause in OUTAGE_PAUSES:
+        try:
+            return await work()
+        except TidemillError as error:
+            if not error.transient:
+                raise
+            log.warning("Tried again in %.1f s: %s", pause, error.message)
+        await sleep(pause)
+    return await work()
 
 
 async def settled(work: Work, thread: str) -> None:

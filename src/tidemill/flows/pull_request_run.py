@@ -26,16 +26,18 @@ from tidemill.flows.pull_request_commands import Commands
 from tidemill.flows.pull_request_outcomes import Outcomes
 from tidemill.flows.pull_request_parts import (
     FIRST_WAIT,
-    LONGEST_WAIT,
     MOST_ATTEMPTS,
     PullRequestParts,
     Record,
     Skipped,
     Superseded,
     Work,
+    lasting,
     steadily,
+    wait_after,
 )
 from tidemill.flows.pull_request_placing import Placing, Reviewed
+from tidemill.flows.pull_request_recognition import Recognition
 from tidemill.flows.repository_policy import guidelines_of, policy_of
 from tidemill.flows.review_run import stored_change
 from tidemill.flows.surroundings import surrounded
@@ -89,7 +91,7 @@ class PullRequestRun:
                 case RunKind.OUTCOMES:
                     await self._alone("pr:outcomes", self._outcomes)
         except Superseded:
-            await self._supersede()
+            await lasting(self._supersede, self._parts.sleep)
 
     async def _review(self) -> None:
         run = self._work.run
@@ -101,10 +103,8 @@ class PullRequestRun:
         placed = await self._step("pr:place", lambda: self._place(read))
         if await self._ended(placed, read):
             return
-        if placed.get("failed"):
-            await self._end(RunState.FAILED, placed["reason"])
-            return
-        await self._end(RunState.DONE, placed.get("reason"), placed["counts"])
+        state = RunState.FAILED if placed.get("failed") else RunState.DONE
+        await self._end(state, placed.get("reason"), placed.get("counts"))
 
     async def _alone(self, name: str, work: Callable[[], Awaitable[Record]]) -> None:
         """A run of one step, and what it asks for."""
@@ -112,7 +112,8 @@ class PullRequestRun:
         if await self._ended(record):
             return
         if wanted := record.get("submit"):
-            found = await self._parts.rows.run_of(self._work.row.id, str(wanted))
+            row = self._work.row
+            found = await lasting(lambda: self._parts.rows.run_of(row.id, str(wanted)), self._parts.sleep)
             if found is not None and found.state is RunState.QUEUED:
                 await self._submit(found)
         await self._end(RunState.DONE, record.get("reason"), record.get("counts"))
@@ -125,9 +126,12 @@ class PullRequestRun:
 
     async def _ended(self, record: Record, read: Record | None = None) -> bool:
         """Whether the step's record ends the run, and then ends it or puts it off."""
+        return await lasting(lambda: self._concluded(record, read), self._parts.sleep)
+
+    async def _concluded(self, record: Record, read: Record | None) -> bool:
         run = self._work.run
         if "wait" in record and run.attempt + 1 < MOST_ATTEMPTS:
-            seconds = max(float(record["wait"]), min(LONGEST_WAIT, FIRST_WAIT * 2**run.attempt))
+            seconds = max(float(record["wait"]), wait_after(run.attempt))
             until = self._parts.clock() + timedelta(seconds=seconds)
             await self._parts.rows.put_off(run.id, run.attempt + 1, until, record["reason"])
             log.warning("%s waits %.0f s for its forge: %s", self._work, seconds, record["reason"])
@@ -136,7 +140,7 @@ class PullRequestRun:
         elif "superseded" in record:
             await self._supersede(record["superseded"], record.get("onto", ""))
         elif record.get("skipped"):
-            await self._end(RunState.SKIPPED, record["reason"])
+            await ended(self._parts, run, RunState.SKIPPED, record["reason"])
         elif record.get("error"):
             await self._give_up(record["reason"], read, outage=bool(record.get("outage")))
         else:
@@ -145,23 +149,8 @@ class PullRequestRun:
 
     async def _give_up(self, reason: str, read: Record | None, *, outage: bool) -> None:
         """Ends the run as failed, and has the pull request say so if it can."""
-        run = self._work.run
-        log.error("Nothing more is done for %s (%s): %s", self._work, run.cause, reason)
-        if run.kind is RunKind.REVIEW:
-            await self._parts.review_rows.fail(run.id, reason, self._parts.clock())
-            head, language = (read["head"], _policy(read).language) if read is not None else (run.head, "en")
-            if head:
-                told = await steadily(
-                    lambda: self._say_failed(head, reason, language, outage=outage), self._parts.sleep, "telling"
-                )
-                if told.get("reason"):
-                    log.warning("%s could not be told so: %s", self._work, told["reason"])
-        await self._end(RunState.FAILED, reason)
-
-    async def _say_failed(self, head: str, reason: str, language: str, *, outage: bool) -> Record:
-        now = await self._work.forge.pull_request(self._work.key)
-        await self._placing.say_failed(now, head, reason, language, outage=outage)
-        return {}
+        head, language = (read["head"], _policy(read).language) if read is not None else (self._work.run.head, "en")
+        await give_up(self._parts, self._work, reason, head=head, language=language, outage=outage)
 
     async def _supersede(self, head: str = "", onto: str = "") -> None:
         """Ends the run; the newer head, or the same one for another branch, is reviewed, whoever tells of it."""
@@ -169,7 +158,7 @@ class PullRequestRun:
         here = await self._parts.rows.run(run.id)
         if here is not None and here.attempt == run.attempt:
             await self._parts.review_rows.fail(run.id, NEWER, self._parts.clock())
-            await self._end(RunState.SUPERSEDED, NEWER)
+            await ended(self._parts, run, RunState.SUPERSEDED, NEWER)
         if head:
             cause = f"head:{head}" + (f":onto:{onto}" if onto else "")
             newer = await self._ask(self._work.key, RunKind.REVIEW, cause, head=head)
@@ -177,9 +166,7 @@ class PullRequestRun:
                 await self._submit(newer)
 
     async def _end(self, state: RunState, reason: str | None, counts: Any = None) -> None:
-        run = self._work.run
-        if await self._parts.rows.end(run.id, state, self._parts.clock(), reason=reason, counts=counts):
-            self._parts.observe(run.kind, state)
+        await lasting(lambda: ended(self._parts, self._work.run, state, reason, counts), self._parts.sleep)
 
     # What the steps do.
 
@@ -281,6 +268,9 @@ class PullRequestRun:
             result = result_from_json(row.result)
             notes = tuple(note for note in result.notes if note not in policy.notes)  # the summary has a list of those
             result = replace(result, findings=sift(result.findings, policy).findings, notes=notes)
+            same = await Recognition(parts, work).of((*result.findings, *result.folded), now, change, diff)
+            count = len(result.findings)
+            result = replace(result, findings=same[:count], folded=same[count:])
             ignored = await parts.rows.ignored(work.key)
             gates = None
             if parts.gates is not None:
@@ -313,10 +303,36 @@ class _UntilSuperseded:
         self._run = run
 
     async def run(self, name: str, step: Callable[[], Awaitable[Json]]) -> Json:
-        now = await self._parts.rows.run(self._run.id)
+        now = await lasting(lambda: self._parts.rows.run(self._run.id), self._parts.sleep)
         if now is None or now.state not in UNFINISHED or now.attempt != self._run.attempt:
             raise Superseded
         return await self._steps.run(name, step)
+
+
+async def give_up(
+    parts: PullRequestParts, work: Work, reason: str, *, head: str, language: str = "en", outage: bool
+) -> None:
+    """Ends a run as failed, and has the pull request say so if it can."""
+    run = work.run
+    log.error("Nothing more is done for %s (%s): %s", work, run.cause, reason)
+    if run.kind is RunKind.REVIEW:
+        await parts.review_rows.fail(run.id, reason, parts.clock())
+
+        async def say() -> Record:
+            now = await work.forge.pull_request(work.key)
+            await Placing(parts, work).say_failed(now, head, reason, language, outage=outage)
+            return {}
+
+        told = await steadily(say, parts.sleep, "telling") if head else {}
+        if told.get("reason"):
+            log.warning("%s could not be told so: %s", work, told["reason"])
+    await ended(parts, run, RunState.FAILED, reason)
+
+
+async def ended(parts: PullRequestParts, run: RunRow, state: RunState, reason: str | None, counts: Any = None) -> None:
+    """Ends a run, and counts that once."""
+    if await parts.rows.end(run.id, state, parts.clock(), reason=reason, counts=counts):
+        parts.observe(run.kind, state)
 
 
 def _policy(read: Record) -> ReviewPolicy:

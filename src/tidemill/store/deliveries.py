@@ -28,6 +28,7 @@ class DeliveryRow:
         actor: the login of who did it.
         digest: of the payload, in hexadecimal.
         payload: the body as JSON; `None` once it was forgotten.
+        attempt: how often its work broke off and began again.
     """
 
     id: UUID
@@ -40,7 +41,21 @@ class DeliveryRow:
     state: DeliveryState
     received_at: datetime
     ended_at: datetime | None = None
+    attempt: int = 0
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingDelivery:
+    """A delivery that nobody has worked yet."""
+
+    id: UUID
+    attempt: int
+
+    @property
+    def subject(self) -> str:
+        """Of its workflow: each attempt has one of its own."""
+        return f"{self.id}:{self.attempt}" if self.attempt else str(self.id)
 
 
 class DeliveryRepository:
@@ -87,15 +102,24 @@ class DeliveryRepository:
                 (state, error, now, delivery_id),
             )
 
-    async def waiting(self, before: datetime) -> list[UUID]:
+    async def waiting(self, before: datetime) -> list[WaitingDelivery]:
         """Those received before a time that nobody has worked yet, oldest first."""
         async with self._pool.connection() as connection:
             cursor = await connection.execute(
-                "SELECT id FROM deliveries WHERE state = 'received' AND received_at < %s "
+                "SELECT id, attempt FROM deliveries WHERE state = 'received' AND received_at < %s "
                 "ORDER BY received_at LIMIT 1000",
                 (before,),
             )
-            return [UUID(str(row["id"])) for row in await cursor.fetchall()]
+            return [WaitingDelivery(UUID(str(row["id"])), int(str(row["attempt"]))) for row in await cursor.fetchall()]
+
+    async def begin_again(self, delivery: WaitingDelivery) -> WaitingDelivery:
+        """Has the work for a delivery begin anew; again does nothing."""
+        async with self._pool.connection() as connection:
+            await connection.execute(
+                "UPDATE deliveries SET attempt = %s WHERE id = %s AND attempt = %s AND state = 'received'",
+                (delivery.attempt + 1, delivery.id, delivery.attempt),
+            )
+        return WaitingDelivery(delivery.id, delivery.attempt + 1)
 
     async def forget_payloads(self, before: datetime) -> int:
         """Takes the bodies out of those that were worked and are older; returns how many there were."""

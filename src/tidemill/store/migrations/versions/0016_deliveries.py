@@ -18,6 +18,7 @@ STATEMENTS = (
         digest text NOT NULL,
         payload bytea,
         state text NOT NULL CHECK (state IN ('received', 'done', 'failed')),
+        attempt integer NOT NULL DEFAULT 0,
         error text,
         received_at timestamptz NOT NULL,
         ended_at timestamptz,

@@ -1,0 +1,101 @@
+"""Work on pull requests goes on after the database was away, and after its workflow broke off."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from tests.support.pull_requests import PROJECT, TWO, PullRequests, own_comments
+from tidemill.core.errors import Unavailable
+from tidemill.core.pull_request import CheckState, EventKind, ForgeEvent, Project, PullRequestKey
+from tidemill.flows import review_run
+from tidemill.flows.pull_request_parts import MOST_ATTEMPTS
+from tidemill.jobs.direct import Interrupted
+from tidemill.store.database import Connection, Pool
+
+KEY = PullRequestKey(Project("scripted", PROJECT), 1)
+
+
+class Restarted:
+    """A pool whose server, of each so many times that it is asked, does not answer the last ones."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self.every = 0
+        self.away = 0
+        self.asked = 0
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        self._answer()
+        async with self._pool.connection() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def alone(self, lock: int) -> AsyncIterator[bool]:
+        self._answer()
+        async with self._pool.alone(lock) as alone:
+            yield alone
+
+    def _answer(self) -> None:
+        self.asked += 1
+        if self.every and self.asked % self.every >= self.every - self.away:
+            raise Unavailable("The database does not answer.")
+
+
+@pytest.mark.parametrize(("every", "away"), [(9, 1), (13, 3), (16, 6)])
+async def test_a_database_that_answers_only_now_and_then_loses_no_delivery_and_no_review(
+    pool: Pool, tmp_path: Path, every: int, away: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(review_run, "PAUSES", (0.0,) * 7)
+    restarted = Restarted(pool)
+    orders = PullRequests(cast(Pool, restarted), tmp_path)
+    orders.held = True
+    pull = await orders.open(dict(TWO))
+    restarted.every, restarted.away = every, away
+    delivery = await orders.deliver(ForgeEvent(EventKind.OPENED, KEY, "author", head=pull.head))
+    restarted.every = 0
+    await orders.wait(20)
+    assert restarted.asked > 30
+    assert orders.deliveries.ended == {delivery: None}
+    assert [run.state for run in await orders.runs()] == ["done"]
+    assert len(own_comments(pull, inline=True)) == 2
+
+
+async def stranded(pool: Pool, folder: Path) -> tuple[PullRequests, Any]:
+    """A review whose workflow broke off once the forge had been told that it is being made."""
+    orders = PullRequests(pool, folder, stop_after={"pr:read"})
+    orders.held = True
+    pull = await orders.open(dict(TWO))
+    with pytest.raises(Interrupted):
+        await orders.deliver(ForgeEvent(EventKind.OPENED, KEY, "author", head=pull.head))
+    assert pull.checks[pull.head, "tidemill"].state is CheckState.RUNNING
+    return orders, pull
+
+
+async def test_a_review_whose_workflow_broke_begins_again(pool: Pool, tmp_path: Path) -> None:
+    orders, pull = await stranded(pool, tmp_path)
+    [run] = await orders.runs()
+    orders.jobs.break_off(run.subject)
+    await orders.wait(1)
+    assert [(run.state, run.attempt) for run in await orders.runs()] == [("waiting", 1)]
+    await orders.wait(11)
+    assert [run.state for run in await orders.runs()] == ["done"]
+    assert pull.checks[pull.head, "tidemill"].state is CheckState.PASSED
+
+
+async def test_a_review_whose_workflow_always_breaks_is_given_up_and_its_check_says_so(
+    pool: Pool, tmp_path: Path
+) -> None:
+    orders, pull = await stranded(pool, tmp_path)
+    async with pool.connection() as connection:
+        await connection.execute("UPDATE pull_request_runs SET attempt = %s", (MOST_ATTEMPTS - 1,))
+    [run] = await orders.runs()
+    orders.jobs.break_off(run.subject)
+    await orders.wait(1)
+    [run] = await orders.runs()
+    assert (run.state, "could not record why" in (run.reason or "")) == ("failed", True)
+    assert pull.checks[pull.head, "tidemill"].state is CheckState.FAILED
+    assert "could not be made" in own_comments(pull)[0] or "could not record why" in own_comments(pull)[0]
