@@ -1,7 +1,6 @@
 """What the engines find in a change, with the real programs."""
 
 import asyncio
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -201,17 +200,9 @@ async def test_a_program_that_fails_is_an_error_that_names_the_engine(
     assert engine.name in str(caught.value)
 
 
-def cpu_seconds() -> float:
-    """Of this process and those that it has waited for: what a machine with other work does not change."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
-
-
-async def test_a_review_without_a_model_takes_seconds_and_is_whole() -> None:
+async def test_a_review_without_a_model_is_whole() -> None:
     files = {f"app/m{number}.py": SOURCE * 20 for number in range(10)}
-    started = cpu_seconds()
     result = await review_without_model(change_of(files), default_engines(), ReviewSettings())
-    assert cpu_seconds() - started < 8
     assert result.state is ReviewState.DONE
     assert (
         set(result.engines)

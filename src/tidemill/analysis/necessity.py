@@ -10,16 +10,18 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tidemill.analysis.hunk_features import hunk_features
-from tidemill.analysis.necessity_training import Fitted
 from tidemill.analysis.paths import PathKind, kind_of
 from tidemill.analysis.syntax import Language, language_of
 from tidemill.core.change import FileDiff, Hunk
 from tidemill.core.errors import InvalidInput
 from tidemill.core.finding import Finding, Necessity, Severity
 from tidemill.core.json import Json, JsonObject
+
+if TYPE_CHECKING:  # numpy, which fitting needs and scoring does not, is heavy
+    from tidemill.analysis.necessity_training import Fitted
 
 FORMAT = 1
 BY_HAND: Mapping[str, float] = {
@@ -64,7 +66,7 @@ class NecessityModel:
         return self.fitted.get(name, self.by_hand.get(name, 0.0))
 
 
-def made_model(fitted: Fitted, trained: Mapping[str, Json], by_hand: Mapping[str, float] = BY_HAND) -> NecessityModel:
+def made_model(fitted: "Fitted", trained: Mapping[str, Json], by_hand: Mapping[str, float] = BY_HAND) -> NecessityModel:
     """A model of fitted weights; those by hand only for what was not fitted."""
     weights = {name: round(weight, 4) for name, weight in fitted.weights.items()}
     rest = {name: weight for name, weight in by_hand.items() if name not in weights}

@@ -12,7 +12,6 @@ from tidemill.review.gates.code import with_places
 from tidemill.review.gates.complexity import FunctionsMeasured, judge_complexity
 from tidemill.review.gates.coverage import CoverageReport, judge_coverage
 from tidemill.review.gates.dependencies import Inventory, judge_dependencies
-from tidemill.review.gates.duplication import judge_duplication
 
 NO_REPORT = "no coverage report was given"
 NO_ADVISORIES = "no file of advisories was given"
@@ -57,6 +56,8 @@ def judge(
         required = GateName.COVERAGE in asked.required
         gates.append(judge_coverage(diff, inputs.coverage, asked.coverage, required=required))
     if asked.duplication is not None:
+        from tidemill.review.gates.duplication import judge_duplication  # noqa: PLC0415 - numpy, which is heavy
+
         required = GateName.DUPLICATION in asked.required
         gates.append(
             judge_duplication(
