@@ -2,7 +2,7 @@
 
 from tidemill.core.finding import Finding, Severity, Suggestion
 from tidemill.core.pull_request import ForgeKind, Position
-from tidemill.review.markdown import code_span, escape
+from tidemill.review.markdown import code_span, escape, without_commands
 from tidemill.review.pull_request_text import trace_lines
 from tidemill.review.suggestion_text import offered
 from tidemill.review.wording import word
@@ -76,6 +76,8 @@ def _head(suggestion: Suggestion, position: Position, forge: ForgeKind, *, crlf:
         return None
     if forge is not ForgeKind.GITLAB:
         return "suggestion"
+    if without_commands(suggestion.text) != suggestion.text:
+        return None  # GitLab could take a line of the block for a command to itself
     mixed = crlf and "\n" in suggestion.text  # GitLab ends the last line as it was, and those before it in LF
     return None if mixed or above > _MOST_GITLAB_LINES else f"suggestion:-{above}+0"
 
@@ -100,7 +102,8 @@ def _numbers(suggestion: Suggestion) -> str:
 
 def _block(head: str, suggestion: Suggestion) -> list[str]:
     fence = "`" * max(3, _longest_run(suggestion.text) + 1)
-    return [f"{fence}{head}", *([suggestion.text] if suggestion.text else []), fence]
+    text = without_commands(suggestion.text) if head == "text" else suggestion.text
+    return [f"{fence}{head}", *([text] if text else []), fence]
 
 
 def _longest_run(text: str) -> int:
