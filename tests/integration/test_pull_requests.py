@@ -238,6 +238,25 @@ async def test_a_fork_whose_commits_take_no_check_is_reviewed_all_the_same(
     assert caplog.text.count("was not written") == 2
 
 
+async def test_a_comment_stays_with_its_line_among_equal_ones_and_in_a_renamed_file(orders: PullRequests) -> None:
+    text = b"def load(text):\n    return eval(text)\n\n\ndef other(text):\n    return eval(text)\n"
+    pull = await orders.open({"orders/extra.py": text})
+    assert [said.start for said in pull.comments if said.path] == [2, 6]
+    mended = b"import ast\n\n\ndef load(text):\n    return int(text)\n\n\ndef other(text):\n    return eval(text)\n"
+    await orders.site.push(pull, {"orders/extra.py": mended})
+    assert list(pull.resolved.values()) == [True, False]
+    await orders.site.push(pull, {"orders/extra.py": None, "orders/new.py": mended})
+    assert (len(own_comments(pull, inline=True)), list(pull.resolved.values())) == (2, [True, False])
+    assert [(row.feedback.outcome, row.line) for row in await feedback(orders)] == [(Outcome.FIXED, 2)]
+    await orders.site.merge(pull)
+    [_, last] = await feedback(orders)
+    assert (last.feedback.outcome, last.path, last.feedback.code_after) == (
+        Outcome.IGNORED,
+        "orders/new.py",
+        "    return eval(text)",
+    )
+
+
 async def test_what_people_settled_is_not_said_again(orders: PullRequests) -> None:
     pull = await orders.open(dict(TWO))
     first, second = (said for said in pull.comments if said.path)

@@ -30,7 +30,7 @@ class PlacedComment:
         id: its row.
         pull_request_id: the row of the pull request.
         review_id: the review that found what it says.
-        head: the commit that it was written on.
+        head: the commit that it was written on, or the one that has since given its file another name.
         finding: what it says.
         inference_id: the inference that made it, where a model did.
         comment: the forge's id of the comment.

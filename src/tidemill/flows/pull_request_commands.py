@@ -18,6 +18,7 @@ from tidemill.core.review import ReviewState
 from tidemill.core.review_policy import ReviewPolicy
 from tidemill.flows.pull_request_outcomes import feedback_of
 from tidemill.flows.pull_request_parts import PullRequestParts, Record, Work, settled
+from tidemill.flows.pull_request_recognition import Recognition
 from tidemill.flows.repository_policy import policy_of
 from tidemill.flows.review_run import stored_change
 from tidemill.review.commands import Command, CommandName, command_in
@@ -141,7 +142,7 @@ class Commands:
         if placed is None:
             return word(language, "fix_unknown")
         change, diff = await self._reviewed(scene.pull_request)
-        finding = await self._finding_now(placed, scene.pull_request, diff)
+        finding = await self._finding_now(placed, scene.pull_request, change, diff)
         if finding is None:
             return word(language, "fix_gone", head=commit_span(scene.pull_request.head))
         suggestion: Any = finding.suggestion
@@ -161,13 +162,16 @@ class Commands:
         crlf = "\r\n" in change.files.get(finding.path, "")
         return "\n".join(suggestion_lines(suggestion, language, position, self._work.forge.kind, crlf=crlf))
 
-    async def _finding_now(self, placed: PlacedComment, pull_request: PullRequest, diff: Diff) -> Finding | None:
+    async def _finding_now(
+        self, placed: PlacedComment, pull_request: PullRequest, change: ChangeSet, diff: Diff
+    ) -> Finding | None:
         """A placed finding where the newest commit has it, or `None` where it is gone.
 
         A model need not say again what it has said: there the line counts.
         """
         run = await self._review_of(pull_request)
-        for finding in [] if run is None else await self._parts.review_rows.findings(run.id):
+        found = [] if run is None else await self._parts.review_rows.findings(run.id)
+        for finding in await Recognition(self._parts, self._work).of(found, pull_request, change, diff):
             if finding.fingerprint == placed.finding.fingerprint:
                 return finding
         if run is not None and placed.finding.engine != MODEL:

@@ -74,6 +74,14 @@ class Outcomes:
 
     async def _fate(self, placed: PlacedComment, now: PullRequest, change: ChangeSet | None) -> Fate | None:
         """What became of a comment's lines; `None` where the commit that it was written on is gone."""
+        texts = await self.texts(placed, now, change)
+        return None if texts is None else fate_of(placed.finding, *texts)
+
+    async def texts(
+        self, placed: PlacedComment, now: PullRequest, change: ChangeSet | None
+    ) -> tuple[str, str | None] | None:
+        """A comment's file as it was written on and as it is now, `None` for the latter where it is gone; `None` where
+        the commit that it was written on is gone."""
         path = placed.finding.path
         before = await self._file(now, path, placed.head)
         if before is None:
@@ -81,7 +89,7 @@ class Outcomes:
         after = change.files.get(path) if change is not None else None
         if after is None:
             after = await self._file(now, path, now.head)
-        return fate_of(placed.finding, before, after)
+        return before, after
 
     async def _file(self, pull_request: PullRequest, path: str, commit: str) -> str | None:
         """A file's text at a commit; `None` where either is not there any more."""

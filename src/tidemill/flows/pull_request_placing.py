@@ -153,6 +153,8 @@ class Placing:
             await self._keep(finding, comment, head)
         for turned in plan.turn:
             await self._parts.placed.turn(turned.placed.id, turned.state)
+        for placed, finding in plan.moved:
+            await self._parts.placed.move(placed.id, with_suggestion_of(placed.finding, finding), head)
 
     async def _settle(
         self, plan: Placement, reviewed: Reviewed, comments: Sequence[ForgeComment], written: _Written
@@ -222,6 +224,15 @@ class Placing:
 
     def _marked(self, text: str, kind: str, name: str, language: str) -> str:
         return with_mark(text, kind, name, limit=self._work.forge.comment_limit, note=word(language, "cut"))
+
+
+def with_suggestion_of(placed: Finding, finding: Finding) -> Finding:
+    """A finding with the lines that its comment offers: whether they were applied is told by them."""
+    if placed.suggestion is None:
+        return replace(finding, suggestion=None)
+    shift = finding.line - placed.line
+    start, end = placed.suggestion.start + shift, placed.suggestion.end + shift
+    return replace(finding, suggestion=replace(placed.suggestion, start=start, end=end))
 
 
 def inference_of(finding: Finding) -> UUID | None:

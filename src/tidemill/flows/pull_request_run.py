@@ -38,6 +38,7 @@ from tidemill.flows.pull_request_parts import (
 )
 from tidemill.flows.pull_request_placing import Placing, Reviewed
 from tidemill.flows.pull_request_recognition import Recognition
+from tidemill.flows.pull_request_recognition import Recognition
 from tidemill.flows.repository_policy import guidelines_of, policy_of
 from tidemill.flows.review_run import stored_change
 from tidemill.flows.surroundings import surrounded
@@ -268,6 +269,9 @@ class PullRequestRun:
             result = result_from_json(row.result)
             notes = tuple(note for note in result.notes if note not in policy.notes)  # the summary has a list of those
             result = replace(result, findings=sift(result.findings, policy).findings, notes=notes)
+            same = await Recognition(parts, work).of((*result.findings, *result.folded), now, change, diff)
+            count = len(result.findings)
+            result = replace(result, findings=same[:count], folded=same[count:])
             same = await Recognition(parts, work).of((*result.findings, *result.folded), now, change, diff)
             count = len(result.findings)
             result = replace(result, findings=same[:count], folded=same[count:])

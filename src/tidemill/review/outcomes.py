@@ -9,7 +9,7 @@ from difflib import SequenceMatcher
 from tidemill.core.feedback import Outcome
 from tidemill.core.finding import Finding
 from tidemill.core.placed_comment import PlacedState
-from tidemill.review.placing import lines_of
+from tidemill.review.placing import even, lines_of
 
 _MOST_LINES = 4_000
 """Of a file. Of a longer one only the equal beginning and end are matched: the matcher's time grows with the square."""
@@ -46,6 +46,16 @@ def fate_of(finding: Finding, before: str, after: str | None) -> Fate:
     now = new[first:last]
     applied = suggestion is not None and now == (suggestion.text.split("\n") if suggestion.text else [])
     return Fate("\n".join(lines), "\n".join(now), changed=now != lines, applied=applied and now != lines)
+
+
+def line_now(line: int, before: str, after: str | None) -> int | None:
+    """Where a line (1-based) stands now, whatever its spacing; `None` where it is gone."""
+    if after is None:
+        return None
+    old, new = lines_of(before), lines_of(after)
+    first, last = lines_now(old, new, line, line)
+    same = last == first + 1 and line <= len(old) and even(new[first]) == even(old[line - 1])
+    return first + 1 if same else None
 
 
 def lines_now(old: list[str], new: list[str], start: int, end: int) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tidemill.analysis.secrets import mask
-from tidemill.core.change import ChangeSet, Diff
+from tidemill.core.change import ChangeKind, ChangeSet, Diff
 from tidemill.core.finding import Finding
 from tidemill.core.placed_comment import PlacedComment, PlacedState
 from tidemill.core.pull_request import ForgeComment, Position
@@ -62,6 +62,7 @@ class Placement:
     Attributes:
         adopt: findings whose comment stands there without a row: what a killed step had written.
         turn: placed comments whose state is to be noted: a person resolved or deleted them.
+        moved: placed comments whose file has another name now, each with its finding there.
         fixed: placed comments whose finding is gone; their threads are to be resolved.
         inline: comments to be written, most important first.
         folded: findings for the folded list, most important first.
@@ -71,6 +72,7 @@ class Placement:
 
     adopt: tuple[tuple[Finding, ForgeComment], ...] = ()
     turn: tuple[Turned, ...] = ()
+    moved: tuple[tuple[PlacedComment, Finding], ...] = ()
     fixed: tuple[PlacedComment, ...] = ()
     inline: tuple[Inline, ...] = ()
     folded: tuple[Folded, ...] = ()
@@ -105,7 +107,7 @@ def place_findings(
     """Plans what is written.
 
     Args:
-        findings: of the review of this head.
+        findings: of the review of this head, under the fingerprints that `recognized` gives them.
         set_aside: what the review itself left for the folded list.
         change: what was reviewed.
         diff: the same, parsed.
@@ -139,6 +141,11 @@ def place_findings(
     return Placement(
         adopt=adopt,
         turn=turned,
+        moved=tuple(
+            (row, finding)
+            for row in standing.placed
+            if (finding := now.get(row.finding.fingerprint)) is not None and finding.path != row.finding.path
+        ),
         fixed=fixed,
         inline=tuple(inline),
         folded=tuple(sorted(folded, key=lambda one: rank(one.finding))),
@@ -159,12 +166,14 @@ def is_gone(finding: Finding, change: ChangeSet, diff: Diff, engines: Mapping[st
     silence: there the line has to be gone.
     """
     changed = {file.path for file in diff.files}
-    if finding.path not in changed:
+    renamed = {file.old_path: file.path for file in diff.files if file.kind is ChangeKind.RENAMED}
+    path, *others = (renamed.get(one, one) for one in (finding.path, *(step.path for step in finding.trace)))
+    if path not in changed:
         return True  # the file is no longer part of the change
     read = changed - set(engines[finding.engine]) if finding.engine in engines else set[str]()
-    if finding.engine != MODEL and {finding.path, *(step.path for step in finding.trace)} <= read:
+    if finding.engine != MODEL and {path, *others} <= read:
         return True
-    source = change.files.get(finding.path)
+    source = change.files.get(path)
     wanted = "".join(finding.quote.split())
     if source is None or not wanted:
         return False

@@ -60,6 +60,13 @@ class PlacedCommentRepository:
         """Notes how a comment stands now."""
         await self._execute("UPDATE placed_comments SET state = %s WHERE id = %s", (state, placed_id))
 
+    async def move(self, placed_id: UUID, finding: Finding, head: str) -> None:
+        """Notes in which file, under a new name, a comment's lines stand from a commit on."""
+        await self._execute(
+            "UPDATE placed_comments SET finding = %s, head = %s WHERE id = %s",
+            (json.dumps(asdict(finding)), head, placed_id),
+        )
+
     async def add_feedback(self, rows: Iterable[Feedback]) -> int:
         """Writes outcomes; one that is there from the same source stays. Returns how many were new."""
         new = 0
