@@ -103,3 +103,20 @@ async def test_what_was_ignored_is_not_annotated_and_fails_no_gate(pool: Pool, t
     check = pull.checks[pull.head, "tidemill"]
     assert (check.state, len(check.annotations)) == (CheckState.PASSED, 1)
     assert "ignored them: 1" in check.summary
+
+
+async def test_a_login_that_was_forgotten_stands_nowhere_in_the_feedback(pool: Pool, tmp_path: Path) -> None:
+    orders = PullRequests(pool, tmp_path)
+    pull = await orders.open(dict(TWO))
+    first = next(said for said in pull.comments if said.path)
+    for _ in range(2):
+        event = ForgeEvent(EventKind.REACTED, KEY, "maintainer", comment=str(first.id), reaction="+1", award="7")
+        await orders.deliver(event)
+    await orders.site.react(pull, first.id, "maintainer", "-1")
+    await orders.site.say(pull, "maintainer", "/tidemill ignore", reply_to=first.id)
+    rows = [row async for row in orders.placed.all_feedback(since=None)]
+    assert {row.feedback.outcome.value for row in rows} == {"thumbs_up", "thumbs_down", "muted"}
+    assert len(rows) == 3
+    assert not [row for row in rows if "maintainer" in row.feedback.source]
+    assert await orders.rows.forget_login("scripted", "maintainer") > 0
+    assert not [row async for row in orders.placed.all_feedback(since=None) if "maintainer" in str(row)]

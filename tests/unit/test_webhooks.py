@@ -157,10 +157,10 @@ def test_each_note_of_gitlab_is_read(attributes: Any, kind: EventKind, more: Any
 
 
 def test_a_reaction_on_gitlab_is_read() -> None:
-    award = {"name": "thumbsdown", "awardable_type": "Note", "awardable_id": 41}
+    award = {"id": 9, "name": "thumbsdown", "awardable_type": "Note", "awardable_id": 41}
     payload = {**LAB, "object_kind": "emoji", "event_type": "award", "object_attributes": award}
     found = read_event(ForgeKind.GITLAB, "hub", "Emoji Hook", {**payload, "merge_request": REQUEST})
-    assert_event(found, EventKind.REACTED, "acme/web/shop", {"comment": "41", "reaction": "-1"})
+    assert_event(found, EventKind.REACTED, "acme/web/shop", {"comment": "41", "reaction": "-1", "award": "9"})
 
 
 @pytest.mark.parametrize(

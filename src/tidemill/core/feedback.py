@@ -40,8 +40,8 @@ class Feedback:
         id: of the row.
         placed_id: the comment.
         outcome: what became of it.
-        source: what tells so: `merge:<commit>`, `push:<commit>`, `comment:<id>`, `reactions:<count>`. The same outcome
-            from the same source is stored once.
+        source: what tells so: `merge:<commit>`, `push:<commit>`, `comment:<id>`, `reaction:<id>`,
+            `reactions:<count>`; nobody's login. The same outcome from the same source is stored once.
         at: when it was seen.
         login: whose doing it was on the forge, where it says so.
         code_before: the lines that the comment is about, as they were; `None` where they may not be kept.

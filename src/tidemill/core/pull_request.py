@@ -117,6 +117,7 @@ class ForgeEvent:
         thread: the forge's id of the thread.
         body: the text of the comment.
         reaction: `+1`, `-1`, or another name that the forge gives.
+        award: the forge's id of the reaction.
         target: the branch that the pull request is now to be merged into, where the event says that this changed.
         installation: GitHub's id of the App's installation.
     """
@@ -132,6 +133,7 @@ class ForgeEvent:
     thread: str | None = None
     body: str = ""
     reaction: str | None = None
+    award: str | None = None
     installation: int | None = None
     target: str | None = None
 

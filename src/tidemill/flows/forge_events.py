@@ -105,7 +105,7 @@ class ForgeEventFlow:
             return []  # a program that answers a program, or itself, never ends
         if said and command_in(event.body) is not None:
             return await self._command(event, delivery)
-        await self._note(event)
+        await self._note(event, delivery)
         return []
 
     async def _claim(self, event: ForgeEvent, kind: RunKind, cause: str) -> list[str]:
@@ -128,7 +128,7 @@ class ForgeEventFlow:
         )
         return [] if run is None else [str(run.id)]
 
-    async def _note(self, event: ForgeEvent) -> None:
+    async def _note(self, event: ForgeEvent, delivery: UUID) -> None:
         """Brings the row of the comment that it is about up to date, and its outcomes."""
         placed = await self._placed(event)
         if placed is None:
@@ -144,7 +144,7 @@ class ForgeEventFlow:
             case EventKind.REPLIED | EventKind.COMMENTED if event.comment != placed.comment:
                 await self._add(placed, Outcome.REPLIED, f"comment:{event.comment}", event)
             case EventKind.REACTED if event.reaction in _THUMBS:
-                await self._add(placed, _THUMBS[event.reaction], f"reaction:{event.actor}", event)
+                await self._add(placed, _THUMBS[event.reaction], f"reaction:{event.award or delivery}", event)
             case _:
                 pass
 

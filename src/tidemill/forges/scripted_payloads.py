@@ -130,6 +130,7 @@ def _gitlab(one: Occurrence) -> Payload | None:
     if one.kind is EventKind.REACTED:
         names = {"+1": "thumbsup", "-1": "thumbsdown"}
         award = {
+            "id": one.award,
             "name": names.get(one.reaction or "", one.reaction),
             "awardable_type": "Note",
             "awardable_id": said.id,

@@ -103,6 +103,7 @@ class Occurrence:
     actor: str
     comment: ScriptedComment | None = None
     reaction: str | None = None
+    award: int | None = None
     before: str | None = None
     target: str | None = None
 
@@ -119,6 +120,7 @@ class Occurrence:
             thread=None if said is None else said.thread,
             body="" if said is None else said.body,
             reaction=self.reaction,
+            award=None if self.award is None else str(self.award),
             target=self.target,
         )
 
@@ -276,7 +278,7 @@ class ScriptedSite:
         """Adds a reaction, such as `+1`."""
         said = self.comment(pull, comment_id)
         said.reactions.setdefault(name, set()).add(author)
-        await self._tell(Occurrence(EventKind.REACTED, pull, author, said, reaction=name))
+        await self._tell(Occurrence(EventKind.REACTED, pull, author, said, reaction=name, award=self._new_id()))
 
     async def resolve(self, pull: ScriptedPull, thread: str, actor: str, *, resolved: bool = True) -> None:
         """Resolves a thread, or takes that back."""

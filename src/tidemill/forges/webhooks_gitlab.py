@@ -100,6 +100,7 @@ def _emoji(forge: str, fields: Fields, award: Fields) -> ForgeEvent:
         comment=award.id("awardable_id") if on_note else None,
         thread=fields.part("note").id("discussion_id"),
         reaction=REACTIONS.get(name, name),
+        award=award.id("id"),
     )
 
 
