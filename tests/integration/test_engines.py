@@ -148,6 +148,15 @@ async def test_a_fingerprint_stays_as_lines_move_and_tells_equal_lines_apart() -
     assert await prints("# moved\n\nif 1:\n    print(a)\nx = 1\n\n\nprint(a)\n") == first
 
 
+async def test_no_name_and_no_long_line_keeps_bandit_from_a_file_without_a_word() -> None:
+    names = ["app.git.py", "CVSclient.py", ".svn.py", "a.tox.py", "x.eggs.py", ".git/hooks.py"]
+    assert len((await BanditEngine().read(dict.fromkeys(names, SOURCE))).remarks) == len(names)
+    reading = await BanditEngine().read({"long.py": "x = 1" + "+1" * 1500 + "\neval(x)\n", "broken.py": "x = (\n"})
+    assert reading.notes == ("bandit did not read long.py: exception while scanning file.",)
+    result = await run(BanditEngine(), change_of({"long.py": "x = 1" + "+1" * 1500 + "\n"}))
+    assert "did not read long.py" in result.notes[0]
+
+
 @pytest.mark.parametrize("path", ["../out.py", "/etc/cron.d/x.py", "a/../../b.py", "C:/x.py", "a/..\\..\\b.py"])
 async def test_a_file_whose_path_leads_out_is_left_out_and_the_others_are_judged(path: str) -> None:
     names = {path: "x\n", "a.py": SOURCE}

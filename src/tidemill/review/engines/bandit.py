@@ -1,8 +1,9 @@
 """bandit: security defects in Python files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tidemill.analysis.paths import kind_of
@@ -46,13 +47,22 @@ class BanditEngine(FileEngine):
 
     async def _read(self, files: Mapping[str, str]) -> Reading:
         paths = list(files)
-        report = await run_on_copies(self._program, files)
+        names = {path: f"module{PurePosixPath(path).suffix}" for path in paths}  # it passes over `app.git.py` by itself
+        report = await run_on_copies(replace(self._program, names=names), files)
         found = rows(self.name, report, key="results")
         failed = rows(self.name, report, key="errors")
         return Reading(
             tuple(_remark(row, origin(row["filename"], paths)) for row in found),
+            tuple(_notes(failed, paths)),
             unread=frozenset(origin(row["filename"], paths) for row in failed),
         )
+
+
+def _notes(errors: Sequence[Mapping[str, Any]], paths: Sequence[str]) -> Iterator[str]:
+    """The files that it failed at. One that does not parse is ruff's to tell."""
+    for row in errors:
+        if not str(row["reason"]).startswith("syntax error"):
+            yield f"bandit did not read {origin(row['filename'], paths)}: {row['reason']}."
 
 
 def _remark(row: Mapping[str, Any], path: str) -> Remark:
