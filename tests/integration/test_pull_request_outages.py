@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -99,3 +100,17 @@ async def test_a_review_whose_workflow_always_breaks_is_given_up_and_its_check_s
     assert (run.state, "could not record why" in (run.reason or "")) == ("failed", True)
     assert pull.checks[pull.head, "tidemill"].state is CheckState.FAILED
     assert "could not be made" in own_comments(pull)[0] or "could not record why" in own_comments(pull)[0]
+
+
+async def test_a_review_of_a_pull_request_gets_no_second_workflow_while_it_waits(pool: Pool, tmp_path: Path) -> None:
+    orders, pull = await stranded(pool, tmp_path)
+    [run] = await orders.runs()
+    review = await orders.reviews.get(run.id)
+    assert review is not None
+    assert review.state == "queued"
+    orders.now += timedelta(seconds=60)
+    await orders.parts.reviews.settle()
+    assert not [workflow for workflow in orders.jobs.results if workflow.startswith("review:")]
+    await orders.wait(1)
+    assert [run.state for run in await orders.runs()] == ["done"]
+    assert len(own_comments(pull, inline=True)) == 2
