@@ -11,10 +11,11 @@ A pattern is a text of Semgrep's; where it names `$SINK` or `$SOURCE`, that part
 `code` (such a text, or several), `where` (a regular expression for each metavariable), `not`, `inside`, `not-inside`.
 Or it is a mapping of Semgrep's own. Lists in lists are one list, so that YAML's aliases can be put together. `shared`
 holds what several rules have in common; `needs` what every file holds that takes anything from `shared.request`.
+A rule's own `needs`, one regular expression or several, must all occur in a file, or Semgrep is not asked about it.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -34,7 +35,6 @@ FILES: Mapping[Language, str] = {
     Language.GO: "go",
 }
 _ANALYZERS: Mapping[str, tuple[str, ...]] = {"javascript": ("javascript", "typescript")}
-OUTSIDE = "outside"
 _FOCUS = ("$SINK", "$SOURCE")
 
 
@@ -42,7 +42,8 @@ _FOCUS = ("$SINK", "$SOURCE")
 class Rule:
     """One rule: what findings of it say, and its definition, as Semgrep reads it.
 
-    `follows` tells that it follows data from a source to a sink.
+    `follows` tells that it follows data from a source to a sink. `needs` all occur in every file in which it can find
+    anything.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Rule:
     cwe: int
     confidence: float
     follows: bool
+    needs: tuple[re.Pattern[str], ...]
     definition: Mapping[str, Any]
 
 
@@ -69,25 +71,35 @@ def rules_of(languages: frozenset[Language]) -> Mapping[str, Rule]:
     for name, text in {FILES[language]: rules_text(language) for language in sorted(languages)}.items():
         document = yaml.safe_load(text)
         entries = [document["shared"][entry] for entry in ("request", "page") if entry in document["shared"]]
-        for short in document["rules"]:
+        for number, short in enumerate(document["rules"]):
             sources = short.get("sources", [])
             outside = bool(sources) and all(any(part is entry for entry in entries) for part in sources)
-            found[short["id"]] = _rule(short, _ANALYZERS.get(name, (name,)), outside=outside)
+            needs = [*([document["needs"]] if outside else []), *_several(short.get("needs"))]
+            found[short["id"]] = _rule(short, _ANALYZERS.get(name, (name,)), number, needs)
     return found
 
 
-@cache
-def takes_from_outside(language: Language) -> re.Pattern[str]:
-    """What occurs in every file that holds a source of a rule which begins at a request."""
-    return re.compile(yaml.safe_load(rules_text(language))["needs"])
-
-
 def copy_stem(text: str, language: Language) -> str:
-    """The name, without its suffix, under which Semgrep reads a file: rules that begin at a request read `outside`."""
-    return OUTSIDE if takes_from_outside(language).search(text) else "code"
+    """The name, without its suffix, under which Semgrep reads a file: it tells which rules can find anything in it."""
+    occurs: dict[re.Pattern[str], bool] = {}
+
+    def fits(rule: Rule) -> bool:
+        for one in rule.needs:
+            if one not in occurs:
+                occurs[one] = one.search(text) is not None
+            if not occurs[one]:
+                return False
+        return bool(rule.needs)
+
+    numbered = enumerate(rules_of(frozenset([language])).values())
+    return ".".join(["code", *(_mark(number) for number, rule in numbered if fits(rule))])
 
 
-def _rule(short: Mapping[str, Any], analyzers: tuple[str, ...], *, outside: bool) -> Rule:
+def _mark(number: int) -> str:
+    return f"n{number}"
+
+
+def _rule(short: Mapping[str, Any], analyzers: tuple[str, ...], number: int, needs: Sequence[str]) -> Rule:
     return Rule(
         id=short["id"],
         title=short["title"],
@@ -97,7 +109,11 @@ def _rule(short: Mapping[str, Any], analyzers: tuple[str, ...], *, outside: bool
         cwe=int(short["cwe"]),
         confidence=float(short["confidence"]),
         follows="sinks" in short,
-        definition={**definition(short, analyzers), **({"paths": {"include": [f"{OUTSIDE}.*"]}} if outside else {})},
+        needs=tuple(re.compile(one) for one in needs),
+        definition={
+            **definition(short, analyzers),
+            **({"paths": {"include": [f"*.{_mark(number)}.*"]}} if needs else {}),
+        },
     )
 
 
