@@ -48,9 +48,13 @@ LIMITED: LiteralString = (
 )
 
 NAMED_IN_DELIVERY: LiteralString = (
-    "payload IS NOT NULL AND position(convert_to((SELECT email FROM users WHERE id = %(user)s), 'UTF8') IN payload) > 0"
+    "payload IS NOT NULL AND EXISTS (SELECT 1 FROM (SELECT convert_to(email, 'UTF8') AS email FROM users "
+    "WHERE id = %(user)s) AS their WHERE position(their.email IN payload) > 0 AND encode(payload, 'escape') ~ "
+    r"(E'(^|[^a-zA-Z0-9._%%+-]|\\\\\\\\[bfnrt])' || regexp_replace(encode(their.email, 'escape'), '([^a-zA-Z0-9])', "
+    r"E'\\\\\\1', 'g') || E'($|[^a-zA-Z0-9.-]|\\.($|[^a-zA-Z0-9]))'))"
 )
-"""A forge's people are not Tidemill's: an address that stands in a delivery is all that connects the two."""
+"""A forge's people are not Tidemill's: an address that stands in a delivery is all that connects the two. It has to
+stand there whole: `lan@acme.example` holds `n@acme.example`, and is somebody else's."""
 
 EXPORTS: Mapping[str, LiteralString] = {
     "profile": "SELECT id, email, name, role, access_level, department_id, oidc_issuer, oidc_subject, created_at, "
@@ -82,8 +86,7 @@ EXPORTS: Mapping[str, LiteralString] = {
     "AS lines FROM batches AS b WHERE b.owner_id = ANY(%(owners)s) ORDER BY b.id",
     "prompts": "SELECT * FROM prompts WHERE actor_id = ANY(%(owners)s) ORDER BY name, language, version",
     "guardrail_events": "SELECT * FROM guardrail_events WHERE owner_id = ANY(%(owners)s) ORDER BY id",
-    "deliveries": "SELECT id, forge, delivery, event, actor, convert_from(payload, 'UTF8') AS payload, received_at "
-    f"FROM deliveries WHERE {NAMED_IN_DELIVERY} ORDER BY id",
+    "deliveries": f"SELECT id, event, received_at FROM deliveries WHERE {NAMED_IN_DELIVERY} ORDER BY id",
     "budgets": f"SELECT b.*, (SELECT json_agg(s ORDER BY s.period_start) FROM budget_spending AS s "
     f"WHERE s.budget_id = b.id) AS spending FROM budgets AS b WHERE {LIMITED} ORDER BY b.id",
     "rate_limits": f"SELECT * FROM rate_limits WHERE {LIMITED} ORDER BY id",
@@ -113,7 +116,10 @@ TEXTS: Sequence[Erase] = (
         "guardrail_events",
         f"DELETE FROM guardrail_events WHERE owner_id = ANY(%(owners)s) OR inference_id IN ({INFERENCES})",
     ),
-    ("delivery_payloads", f"UPDATE deliveries SET payload = NULL, actor = '' WHERE {NAMED_IN_DELIVERY}"),
+    (
+        "delivery_payloads",
+        f"UPDATE deliveries SET payload = NULL, actor = '' WHERE state <> 'received' AND {NAMED_IN_DELIVERY}",
+    ),
     ("inference_texts", f"DELETE FROM inference_texts WHERE inference_id IN ({INFERENCES})"),
     (  # after the texts, of which none can get any from then on
         "text_fingerprints",
