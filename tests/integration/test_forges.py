@@ -11,7 +11,16 @@ from joserfc.jwk import RSAKey
 from tests.support.scripted_forge import CHANGED, PROJECT, Scripted, scripted
 from tidemill.analysis.diff import parse_diff
 from tidemill.core.change import ChangeKind
-from tidemill.core.errors import Conflict, NotAuthenticated, NotFound, NotPermitted, TooManyRequests, Unavailable
+from tidemill.core.errors import (
+    Conflict,
+    InvalidInput,
+    NotAuthenticated,
+    NotFound,
+    NotPermitted,
+    TooManyRequests,
+    Unavailable,
+)
+from tidemill.core.finding import Finding, Severity, Suggestion
 from tidemill.core.pull_request import (
     Annotation,
     AnnotationLevel,
@@ -23,6 +32,7 @@ from tidemill.core.pull_request import (
 )
 from tidemill.forges.port import Refused
 from tidemill.forges.scripted import Fault
+from tidemill.review.finding_text import finding_text
 from tidemill.settings import ReviewSettings
 
 LIMITS = ReviewSettings()
@@ -320,6 +330,23 @@ async def test_another_programs_check_run_of_the_same_name_is_left_alone(tmp_pat
         await here.forge.put_check(here.key(pull), Check("tidemill", pull.head, CheckState.PASSED, "Fine", ""))
         assert here.server.served.runs[9] == other
         assert pull.checks[pull.head, "tidemill"].state is CheckState.PASSED
+
+
+async def test_a_suggestion_of_several_lines_takes_the_place_of_just_these(here: Scripted) -> None:
+    pull = await here.opened()
+    read = await here.forge.pull_request(here.key(pull))
+    change, position = await here.forge.change(read, LIMITS), Position("shop/cart.py", 1, 3)
+    mended = Suggestion(1, 3, "one = 1\ntwo = 2", ("applies", "parses"))
+    finding = Finding("bandit", "B307", "shop/cart.py", 2, Severity.HIGH, "t", "m", "q", "f", suggestion=mended)
+    body = finding_text(finding, "en", position, here.forge.kind)
+    made = await here.forge.comment_inline(read, position, body, change=change)
+    if here.forge.kind is ForgeKind.GITEA:
+        with pytest.raises(InvalidInput, match="suggests nothing"):
+            await here.site.apply_suggestion(pull, int(made.id), "author")
+        return
+    await here.site.apply_suggestion(pull, int(made.id), "author")
+    text = await here.forge.file(read, "shop/cart.py", pull.head)
+    assert (text or b"").decode().split("\n") == ["one = 1", "two = 2", *CHANGED.split("\n")[3:]]
 
 
 async def test_a_range_of_lines_is_commented_on_where_the_forge_can(here: Scripted) -> None:
