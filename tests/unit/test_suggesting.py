@@ -13,7 +13,7 @@ from tidemill.core.execution import Ending, Execution
 from tidemill.core.finding import Finding, Severity, Suggestion
 from tidemill.core.pull_request import ForgeKind, Position
 from tidemill.core.review_policy import ReviewPolicy
-from tidemill.review.engines import RuffEngine, SecretsEngine
+from tidemill.review.engines import Reading, RuffEngine, SecretsEngine
 from tidemill.review.finding_text import finding_text
 from tidemill.review.offline import review_without_model
 from tidemill.review.refiner import Refined, own_fix, read_replacement, replaceable
@@ -160,6 +160,15 @@ WHOLE = "--- /dev/null\n+++ b/s.py\n@@ -0,0 +1,5 @@\n" + "".join(f"+{line}\n" fo
 CHANGE = ChangeSet("t", None, "a" * 40, WHOLE, {"s.py": BAD})
 
 
+class BlindEngine(RuffEngine):
+    """Finds nothing in a second text, which it does not read to its end."""
+
+    async def read(self, files: Mapping[str, str]) -> Reading:
+        if files["s.py"] == BAD:
+            return await super().read(files)
+        return Reading(unread=frozenset(files))
+
+
 class ScriptedExecutor:
     """Ends as it was told, and remembers what it ran."""
 
@@ -210,6 +219,9 @@ async def test_the_engine_is_asked_whether_its_finding_is_gone() -> None:
     assert done.applied.verified == ("applies", "parses", "clears")
     still = await tried(Replacement(1, 1, ("import os  # kept",)))
     assert still.refused == "ruff still finds F401 with it"
+    diff = parse_diff(CHANGE.diff)
+    unread = await Trying([BlindEngine()]).tried(CHANGE, diff, finding(), REMOVED, ReviewPolicy())
+    assert unread.refused == "ruff does not read the whole file with it"
 
 
 async def test_what_brings_a_new_finding_is_not_offered() -> None:

@@ -133,11 +133,11 @@ class Trying:
             engine = self._engines[name]
             if not engine.reads(finding.path):
                 continue
-            before, after = [
-                Counter(remark.rule for remark in (await engine.read({finding.path: text})).remarks)
-                for text in (source, applied.text)
-            ]
+            readings = [await engine.read({finding.path: text}) for text in (source, applied.text)]
+            before, after = [Counter(remark.rule for remark in reading.remarks) for reading in readings]
             if name == finding.engine:
+                if finding.path in readings[1].unread:
+                    raise Unfit(f"{name} does not read the whole file with it")
                 if after[finding.rule] >= before[finding.rule]:
                     raise Unfit(f"{name} still finds {finding.rule} with it")
                 cleared = True
