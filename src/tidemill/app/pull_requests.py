@@ -79,6 +79,7 @@ def pull_requests_of(
         observe_comments=metrics.observe_comments,
         classify=classify,
         limits=limits,
+        allows=lambda project: settings.forges[project.forge].allows(project.path),
         gates=extras.gates,
         mender=extras.mender,
         answerer=extras.answerer,

@@ -3,6 +3,7 @@
 GitLab's merge requests are pull requests here; a `thread` is what GitHub calls a review thread and GitLab a discussion.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +17,14 @@ class ForgeKind(StrEnum):
     GITLAB = "gitlab"
     GITEA = "gitea"
     SCRIPTED = "scripted"
+
+
+_PATH = re.compile(r"[\w.-]+(?:/[\w.-]+)+", re.ASCII)
+
+
+def is_project_path(text: str) -> bool:
+    """Whether a text is a project's path, and stands for no other: in an address `acme/../evil` leads to `evil`."""
+    return _PATH.fullmatch(text) is not None and not {".", ".."} & set(text.split("/"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from tidemill.core.clock import Clock
 from tidemill.core.errors import NotFound, NotPermitted, TidemillError
 from tidemill.core.finding import Finding, Suggestion
 from tidemill.core.gate import GateReport
-from tidemill.core.pull_request import PullRequest, PullRequestKey
+from tidemill.core.pull_request import Project, PullRequest, PullRequestKey, is_project_path
 from tidemill.core.review_policy import ReviewPolicy
 from tidemill.flows.review import ReviewFlow
 from tidemill.flows.review_run import PAUSES as OUTAGE_PAUSES
@@ -88,6 +88,7 @@ class PullRequestParts:
         observe: is told the kind of a run and the state in which it ended.
         observe_comments: is told what became of comments to be written, and of how many.
         classify: says how sensitive code is; `limits` whether it may be kept then.
+        allows: says whether a project's pull requests are looked at.
         gates: holds changes against thresholds; `None` where there are none.
         mender: mends findings; `None` where no model is there for it.
         answerer: answers questions; `None` likewise.
@@ -107,15 +108,20 @@ class PullRequestParts:
     observe_comments: Callable[[str, int], None]
     classify: Classify
     limits: UseLimits
+    allows: Callable[[Project], bool] = lambda project: is_project_path(project.path)
     gates: Gates | None = None
     mender: Mender | None = None
     answerer: Answerer | None = None
 
     def forge(self, key: PullRequestKey) -> Forge:
-        """The forge of a pull request, or `NotFound`."""
+        """The forge of a pull request; `NotFound` where there is none, or it is to look at other projects alone."""
         found = self.forges.get(key.project.forge)
         if found is None:
             raise NotFound(f"There is no forge {key.project.forge} in the settings any more (`forges`).")
+        if not self.allows(key.project):
+            raise NotFound(
+                f"{key.project.path!r} is none of the projects that `forges.{key.project.forge}.projects` names."
+            )
         return found
 
 

@@ -143,11 +143,11 @@ class GitHub:
 
     async def pull_request(self, key: PullRequestKey) -> PullRequest:
         """See `Forge.pull_request`."""
-        sign, path = self._sign(key), key.project.path
-        pull = await self._rest.one(_Pull, sign, "GET", f"/repos/{path}/pulls/{key.number}")
-        compared = f"/repos/{path}/compare/{pull.base.sha}...{pull.head.sha}?per_page=1"
+        sign, path = self._sign(key), _repo(key)
+        pull = await self._rest.one(_Pull, sign, "GET", f"{path}/pulls/{key.number}")
+        compared = f"{path}/compare/{pull.base.sha}...{pull.head.sha}?per_page=1"
         comparison = await self._rest.one(_Comparison, sign, "GET", compared)
-        branch = f"/repos/{path}/branches/{quote(pull.base.ref, safe='')}"
+        branch = f"{path}/branches/{quote(pull.base.ref, safe='')}"
         try:
             tip = (await self._rest.one(_Branch, sign, "GET", branch)).commit.sha
         except NotFound:
@@ -165,7 +165,7 @@ class GitHub:
             target_head=tip,
             to_default=pull.base.repo is not None and pull.base.ref == pull.base.repo.default_branch,
             source=pull.head.ref,
-            fork=pull.head.repo is None or pull.head.repo.full_name.lower() != path.lower(),
+            fork=pull.head.repo is None or pull.head.repo.full_name.lower() != key.project.path.lower(),
             draft=pull.draft,
             url=pull.html_url,
             merge_commit=pull.merge_commit_sha if pull.merged else None,
@@ -174,7 +174,7 @@ class GitHub:
 
     async def head(self, key: PullRequestKey) -> str:
         """The newest commit of a pull request."""
-        path = f"/repos/{key.project.path}/pulls/{key.number}"
+        path = f"{_repo(key)}/pulls/{key.number}"
         return (await self._rest.one(_Pull, self._sign(key), "GET", path)).head.sha
 
     async def change(self, pull_request: PullRequest, limits: ReviewSettings) -> ChangeSet:
@@ -195,14 +195,14 @@ class GitHub:
 
     async def comment(self, key: PullRequestKey, body: str) -> ForgeComment:
         """See `Forge.comment`."""
-        path = f"/repos/{key.project.path}/issues/{key.number}/comments"
+        path = f"{_repo(key)}/issues/{key.number}/comments"
         made = await self._rest.one(_Written, self._sign(key), "POST", path, {"body": body})
         return _own(made, body)
 
     async def edit(self, key: PullRequestKey, comment: ForgeComment, body: str) -> None:
         """See `Forge.edit`."""
         kind = "issues" if comment.thread is None else "pulls"
-        path = f"/repos/{key.project.path}/{kind}/comments/{comment.id}"
+        path = f"{_repo(key)}/{kind}/comments/{comment.id}"
         await self._rest.do(self._sign(key), "PATCH", path, {"body": body})
 
     async def comment_inline(
@@ -220,7 +220,7 @@ class GitHub:
         }
         if position.start != position.end:
             said |= {"start_line": position.start, "start_side": "RIGHT"}
-        path = f"/repos/{key.project.path}/pulls/{key.number}/comments"
+        path = f"{_repo(key)}/pulls/{key.number}/comments"
         made = await self._rest.one(_Written, self._sign(key), "POST", path, said)
         return _own(made, body, thread=str(made.id), position=position)
 
@@ -228,7 +228,7 @@ class GitHub:
         """See `Forge.reply`."""
         if to.thread is None:
             return await self.comment(key, body)
-        path = f"/repos/{key.project.path}/pulls/{key.number}/comments/{to.thread}/replies"
+        path = f"{_repo(key)}/pulls/{key.number}/comments/{to.thread}/replies"
         made = await self._rest.one(_Written, self._sign(key), "POST", path, {"body": body})
         return _own(made, body, thread=to.thread, position=to.position, reply_to=to.thread, path=to.path)
 
@@ -249,12 +249,12 @@ class GitHub:
         }
         if check.link is not None:
             status["target_url"] = check.link
-        await self._rest.do(self._sign(key), "POST", f"/repos/{key.project.path}/statuses/{check.commit}", status)
+        await self._rest.do(self._sign(key), "POST", f"{_repo(key)}/statuses/{check.commit}", status)
         return True
 
     async def may_write(self, key: PullRequestKey, login: str) -> bool:
         """See `Forge.may_write`."""
-        path = f"/repos/{key.project.path}/collaborators/{quote(login, safe='')}/permission"
+        path = f"{_repo(key)}/collaborators/{quote(login, safe='')}/permission"
         try:
             return (await self._rest.one(_Permission, self._sign(key), "GET", path)).permission in _WRITERS
         except NotFound:
@@ -262,9 +262,9 @@ class GitHub:
 
     async def _put_run(self, key: PullRequestKey, check: Check) -> None:
         """Annotations can only be added to a run. So one that has some, or has ended, is followed by a new one."""
-        runs = f"/repos/{key.project.path}/check-runs"
+        runs = f"{_repo(key)}/check-runs"
         sign = self._sign(key)
-        wanted = f"/repos/{key.project.path}/commits/{check.commit}/check-runs?check_name={quote(check.name, safe='')}"
+        wanted = f"{_repo(key)}/commits/{check.commit}/check-runs?check_name={quote(check.name, safe='')}"
         found = (await self._rest.one(_Runs, sign, "GET", wanted)).check_runs
         own = [run for run in found if run.external_id == EXTERNAL_ID]  # another App's can't be changed
         usable = (run for run in own if run.status != "completed" and not run.output.annotations_count)
@@ -299,6 +299,10 @@ class GitHub:
     async def _git_header(self, project: str) -> str:
         pair = f"x-access-token:{await self._tokens.token(project)}"
         return f"Authorization: Basic {base64.b64encode(pair.encode()).decode()}"
+
+
+def _repo(key: PullRequestKey) -> str:
+    return f"/repos/{quote(key.project.path)}"
 
 
 def _own(

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Protocol
+from urllib.parse import quote
 
 from joserfc import jwt
 from joserfc.errors import JoseError
@@ -82,7 +83,7 @@ class AppTokens:
         async with self._lock:
             installation = self._installations.get(project)
             if installation is None:
-                found = await self._rest.one(_Installation, self.sign, "GET", f"/repos/{project}/installation")
+                found = await self._rest.one(_Installation, self.sign, "GET", f"/repos/{quote(project)}/installation")
                 installation = self._installations[project] = found.id
             kept = self._tokens.get(installation)
             if kept is None or kept[1] - SPARE <= self._clock():

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
+from tidemill.core.pull_request import is_project_path
 from tidemill.settings.section import Section, http_url
 
 PUBLIC_SITES = {"github": "https://github.com", "gitlab": "https://gitlab.com"}
@@ -87,6 +88,8 @@ class ForgeSettings(Section):
 
     def allows(self, project: str) -> bool:
         """Whether a project's pull requests are looked at. Case does not matter, as on forges."""
+        if not is_project_path(project):
+            return False
         return not self.projects or any(fnmatchcase(project.lower(), pattern.lower()) for pattern in self.projects)
 
 
