@@ -111,6 +111,29 @@ async def test_a_source_in_one_file_that_reaches_a_sink_in_another_is_told_with_
     ]
 
 
+async def test_a_new_source_that_reaches_a_sink_in_an_unchanged_file_is_told_where_it_was_written() -> None:
+    old = {"shop/web.py": HELPERS["shop/web.py"]}
+    new = {"shop/web.py": HELPERS["shop/web.py"].replace("'fixed'", "request.args['name']")}
+    around = {"shop/db.py": HELPERS["shop/db.py"]}
+    diff = diff_of("shop/web.py", old["shop/web.py"], new["shop/web.py"])
+    engine = FlowEngine()
+    result = await engine.run(ChangeSet("t", None, None, diff, new, old, around), parse_diff(diff))
+    assert [(one.path, one.line, one.details["sink"]) for one in result.findings] == [
+        ("shop/web.py", 5, "shop/db.py:2")
+    ]
+    same = await engine.run(ChangeSet("t", None, None, diff, new, new, around), parse_diff(diff))
+    assert same.findings == ()
+
+
+async def test_of_two_sources_into_one_unchanged_sink_the_new_one_is_told() -> None:
+    first = HELPERS["shop/web.py"].replace("'fixed'", "request.args['name']")
+    both = first.replace("def view", "def early(db, request):\n    find(db, request.form['other'])\n\n\ndef view")
+    diff = diff_of("shop/web.py", first, both)
+    sides = {"shop/web.py": both}, {"shop/web.py": first}, {"shop/db.py": HELPERS["shop/db.py"]}
+    result = await FlowEngine().run(ChangeSet("t", None, None, diff, *sides), parse_diff(diff))
+    assert [(one.path, one.line) for one in result.findings] == [("shop/web.py", 5)]
+
+
 async def test_a_function_nested_too_deeply_is_noted_and_hides_nothing_of_the_others() -> None:
     new = {
         **dict(HELPERS, **{"shop/web.py": HELPERS["shop/web.py"].replace("'fixed'", "request.args['name']")}),

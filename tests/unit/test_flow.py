@@ -23,3 +23,100 @@ def view(request):
     return ask("https://a.example", request.args["u"])
 """
     assert await found({"a.py": text}) == [("python-ssrf", "a.py", 5)]
+
+
+SINKS = """\
+import subprocess
+
+import requests
+from subprocess import Popen
+
+
+def shell(command):
+    subprocess.run(command, shell=True)
+
+
+def listed(command):
+    Popen(["sh", "-c", command])
+
+
+def asked(url):
+    with requests.Session() as session:
+        return session.get(url)
+
+
+def plain(command):
+    subprocess.run(["git", "log", command])
+
+
+def queued(task, name):
+    task.execute(name)
+"""
+
+
+async def test_shells_and_sessions_are_sinks_in_other_files_too_and_plain_commands_and_tasks_are_not() -> None:
+    calls = ("shell", "listed", "asked", "plain")
+    web = "from flask import request\nfrom pkg.tools import *\nfrom pkg import tools\n\n\ndef view(task):\n"
+    web += "".join(f'    tools.{name}(request.args["a"])\n' for name in calls)
+    web += '    tools.queued(task, request.args["a"])\n'
+    assert await found({"pkg/tools.py": SINKS, "pkg/web.py": web}) == [
+        ("python-command-injection", "pkg/tools.py", 8),
+        ("python-command-injection", "pkg/tools.py", 12),
+        ("python-ssrf", "pkg/tools.py", 17),
+    ]
+
+
+async def test_a_name_alone_makes_nothing_harmless() -> None:
+    text = """\
+import os
+
+
+def cleanup(x):
+    return x
+
+
+def run(command):
+    os.system(command)
+
+
+def view(request):
+    run(cleanup(request.args["a"]))
+
+
+def view_number(request):
+    run(int(request.args["a"]))
+"""
+    assert await found({"a.py": text}) == [("python-command-injection", "a.py", 9)]
+
+
+async def test_parameters_of_a_route_come_from_outside_where_their_type_lets_them() -> None:
+    text = """\
+import os
+
+
+def run(command):
+    os.system(command)
+
+
+@app.route("/a/<name>")
+def a(name):
+    run(name)
+
+
+@api.get("/b/{name}")
+async def b(name: str, limit: int):
+    run(name)
+
+
+@api.get("/c")
+def c(limit: int, service=Depends(served)):
+    run(limit)
+    run(service)
+
+
+@cached("/d")
+def d(name):
+    run(name)
+"""
+    reading = await FlowEngine().read({"a.py": text})
+    assert [(one.trace[0].line, one.line) for one in reading.remarks] == [(9, 5), (14, 5)]

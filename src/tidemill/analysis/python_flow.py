@@ -25,18 +25,39 @@ _LONGEST = 10
 
 
 @dataclass(frozen=True, slots=True)
+class Sink:
+    """A call that does harm with one of its arguments.
+
+    Attributes:
+        kind: what is found.
+        name: matches the whole name of the function, as it is written or as `import` gives it.
+        position: of the argument, from 0.
+        arguments: matches the beginning of the code of all arguments, where not every such call does harm.
+    """
+
+    kind: str
+    name: re.Pattern[str]
+    position: int = 0
+    arguments: re.Pattern[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FlowRules:
     """What is a source, what makes harmless, and what is a sink.
 
     Attributes:
         sources: matches the code of an expression that comes from outside.
+        routes: matches the decorator of a function whose parameters come from outside.
+        trusted: matches the code of a parameter, with its type and default, that comes from elsewhere even so.
         harmless: matches the name of a function whose result can do no harm.
-        sinks: for each kind, what matches a called function's name, and the position of the argument that does harm.
+        sinks: the calls that do harm.
     """
 
     sources: re.Pattern[str]
+    routes: re.Pattern[str]
+    trusted: re.Pattern[str]
     harmless: re.Pattern[str]
-    sinks: Sequence[tuple[str, re.Pattern[str], int]]
+    sinks: Sequence[Sink]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +120,12 @@ def flows_between(
     """The ways of data from a source in one function to a sink in another, in these files together.
 
     Ways within one function are not among them. Files that do not parse whole are read as far as they do. Where the
-    functions begin that are nested too deeply to be followed is added to `unread`; files that do not parse whole, or are
-    larger than `LARGEST`, are added to `broken`.
+    functions begin that are nested too deeply to be followed is added to `unread`; files that do not parse whole, or
+    are larger than `LARGEST`, are added to `broken`.
     """
     unread = set() if unread is None else unread
     broken = set() if broken is None else broken
-    if not any(rules.sources.search(text) for text in files.values()):
+    if not any(rules.sources.search(text) or rules.routes.search(text) for text in files.values()):
         return []
     modules = [_module(path, text) for path, text in files.items() if len(text) <= LARGEST]
     broken |= {module.path for module in modules if not module.parses} | files.keys() - {one.path for one in modules}
@@ -170,6 +191,20 @@ def _parameters(function: Node, *, method: bool) -> Iterator[str]:
     yield from names[1:] if method and names[:1] in (["self"], ["cls"]) else names
 
 
+def _from_route(function: Node, rules: FlowRules) -> Iterator[str]:
+    """The parameters that a route fills with what a client sends."""
+    around = function.parent
+    if around is None or around.type != "decorated_definition":
+        return
+    if not any(child.type == "decorator" and rules.routes.match(_text(child)) for child in around.named_children):
+        return
+    holder = function.child_by_field_name("parameters")
+    for child in holder.named_children if holder else ():
+        if not rules.trusted.match(_text(child)):
+            name = child.child_by_field_name("name") or (child.named_children[0] if child.named_children else child)
+            yield _text(child if child.type == "identifier" else name)
+
+
 def _imported(node: Node, module: str) -> Iterator[tuple[str, str]]:
     """The names that an import gives, each with what it stands for."""
     if node.type not in ("import_statement", "import_from_statement"):
@@ -212,6 +247,9 @@ class _Body:
         self._values: dict[str, _Values] = {
             name: {index: (at,)} for index, name in enumerate(function.parameters) if name
         }
+        for name in _from_route(function.node, rules):
+            if name in self._values:
+                self._values[name][None] = (at,)
 
     def read(self) -> list[Flow]:
         """Adds to the function's summary; returns the flows that end in another function or come from one."""
@@ -234,7 +272,9 @@ class _Body:
                 waiting += reversed(node.named_children)
 
     def _take(self, node: Node) -> None:
-        if node.type in ("assignment", "augmented_assignment", "named_expression"):
+        if node.type == "as_pattern" and node.named_children[0].type == "call":
+            self._made[_text(node.named_children[-1])] = _head(node.named_children[0])
+        elif node.type in ("assignment", "augmented_assignment", "named_expression"):
             self._assign(node)
         elif node.type == "while_statement":
             self._loops = True
@@ -299,9 +339,14 @@ class _Body:
         if self._rules.harmless.fullmatch(name):
             return {}
         at = self._place(node)
-        for kind, pattern, position in self._rules.sinks:
-            if pattern.fullmatch(name) and position < len(values):
-                self._sink(kind, values[position][1], (at,))
+        names, given = {name, self._known_as(name)}, node.child_by_field_name("arguments")
+        for sink in self._rules.sinks:
+            if (
+                sink.position < len(values)
+                and any(sink.name.fullmatch(one) for one in names)
+                and (sink.arguments is None or (given is not None and sink.arguments.match(_text(given))))
+            ):
+                self._sink(sink.kind, values[sink.position][1], (at,))
         targets = self._targets(name)
         if not targets:
             inner = self._value(callee.child_by_field_name("object")) if callee and callee.type == "attribute" else {}
@@ -345,6 +390,13 @@ class _Body:
         node = self._function.node
         inside = place.path == self._function.path and node.start_point[0] < place.line <= node.end_point[0] + 1
         return (place.path, node.start_point[0]) if inside else (place.path, -1)
+
+    def _known_as(self, name: str) -> str:
+        """A name as `import` gives it: of a class's own method where the object was made here."""
+        first, _, rest = name.partition(".")
+        if first in self._made and rest:
+            return self._known_as(f"{self._made[first]}.{rest}")
+        return self._module.names.get(first, first) + (f".{rest}" if rest else "")
 
     def _targets(self, name: str) -> Sequence[_Function]:
         """The functions that a call may mean; one of several of the same name only where the module tells which."""

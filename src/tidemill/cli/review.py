@@ -75,8 +75,8 @@ def review(
     settings = load_settings()
     change = asyncio.run(read_change(repo, revision, staged=staged, limits=settings.review))
     policy = asyncio.run(local_policy(repo, change))
+    change = asyncio.run(surrounded_locally(change, repo))
     if model:
-        change = asyncio.run(surrounded_locally(change, repo))
         told = asyncio.run(base_files(repo, change))
         with hub(settings) as client:
             result = review_on_hub(client, change, told, quiet=output is not Format.TEXT or as_json)

@@ -49,8 +49,8 @@ def introduced(
 ) -> list[Remark]:
     """The new side's remarks without one for each equal remark of the old side, each on the line where it belongs.
 
-    Two are equal when rule, path and the line's text without its spacing are. Of several equal ones those on lines
-    that did not change are taken for the old ones.
+    Two are equal when rule, path and the line's text without its spacing are. Of several equal ones those that no
+    changed line touches are taken for the old ones.
 
     Args:
         new: the remarks of the new side that `candidates` chose, and all others equal to them.
@@ -62,7 +62,8 @@ def introduced(
     texts, olds = _texts(files), _texts(before)
     counts = Counter(_key(remark, olds) for remark in old)
     brought: list[Remark] = []
-    for remark in sorted(new, key=lambda one: (one.line in changed.get(one.path, ()), one.path, one.line, one.rule)):
+    ordered = sorted(new, key=lambda one: (touched(one, changed) is not None, one.path, one.line, one.rule))
+    for remark in ordered:
         key = _key(remark, texts)
         if counts[key]:
             counts[key] -= 1

@@ -108,22 +108,29 @@ class FileEngine(ABC):
         notes += _unknown(self.name, missing)
         if not files:
             return EngineResult((), notes, tuple(sorted(missing)))
-        new = await self.read(files)
+        around = self._around(change)
+        texts = {**around, **files}
+        new = await self.read(texts)
         changed = {file.path: file.changed_lines for file in wanted}
-        before = {path: change.before[path] for path in files if path in change.before}
+        before = {**around, **{path: change.before[path] for path in files if path in change.before}}
         maybe = candidates(new.remarks, changed, before)
         suspects = {remark.path for remark in maybe}
         old = await self.read(
             {path: text for path, text in before.items() if path in suspects or (suspects and self.together)}
         )
         brought = introduced(
-            [remark for remark in new.remarks if remark.path in suspects], old.remarks, files, before, changed
+            [remark for remark in new.remarks if remark.path in suspects], old.remarks, texts, before, changed
         )
-        findings = place_on(self.name, brought, quoted(brought, files, added_lines(diff.files)))
+        findings = place_on(self.name, brought, quoted(brought, texts, added_lines(diff.files)))
         placed = {(one.rule, one.path) for one in brought}
         rest = [remark for remark in new.remarks if (remark.rule, remark.path) not in placed]
         said = (*notes, *new.notes, *self.unplaced(rest))
-        return EngineResult(tuple(findings), said, tuple(sorted(missing | new.unread)))
+        return EngineResult(tuple(findings), said, tuple(sorted(missing | (new.unread & files.keys()))))
+
+    def _around(self, change: ChangeSet) -> dict[str, str]:
+        """The files around the change, the same on both sides, where what is found in a file hangs on the others."""
+        wanted = change.around.items() if self.together else ()
+        return {path: text for path, text in wanted if self.reads(path) and is_inside(path)}
 
 
 def _is_read(file: FileDiff) -> bool:
