@@ -12,6 +12,7 @@ from tidemill.core.errors import Configuration
 from tidemill.core.feedback import Outcome
 from tidemill.core.pull_request import CheckState, EventKind, ForgeEvent, Project, PullRequestKey
 from tidemill.flows.pull_request_gates import PulledGates
+from tidemill.flows.review_run import stored_change
 from tidemill.forges.scripted import Fault, ScriptedForge
 from tidemill.jobs.direct import Interrupted
 from tidemill.review.engines import EngineFailed, EngineResult
@@ -45,6 +46,22 @@ async def test_each_finding_is_said_once_on_its_line_and_the_summary_is_kept_up_
     assert len(own_comments(pull, inline=True)) == 2
     assert [run.state for run in await orders.runs()] == ["done"] * 3
     assert pull.checks[pull.head, "tidemill"].state is CheckState.PASSED
+
+
+@pytest.mark.parametrize(("number", "told"), [(12, "Totals are wrong\n\nAdd the tax."), (13, "")])
+async def test_a_review_is_told_the_issue_that_its_pull_request_closes(
+    orders: PullRequests, number: int, told: str
+) -> None:
+    project = await orders.site.add_project(PROJECT, BUNDLE)
+    project.issues[12] = ("Totals are wrong", "Add the tax.")
+    tip = await project.repository.commit_of("refs/heads/main")
+    await project.repository.commit("work", TWO, message="Work", author="author", at=NOON, parent=tip)
+    await orders.site.open(PROJECT, "work", body=f"Closes #{number}")
+    [run] = await orders.runs()
+    review = await orders.reviews.get(run.id)
+    assert review is not None
+    _, _, brief = stored_change(await orders.blobs.get(review.change_digest))
+    assert (run.state, brief.stated.issue) == ("done", told)
 
 
 async def test_ten_deliveries_of_one_event_make_one_review(orders: PullRequests) -> None:

@@ -22,6 +22,7 @@ from tidemill.core.pull_request import ForgeComment, PullRequest, PullRequestSta
 from tidemill.core.review import ReviewState
 from tidemill.core.review_brief import EarlierComment, EarlierState, ReviewBrief, Stated, brief_from_json, brief_json
 from tidemill.core.review_policy import ReviewPolicy
+from tidemill.flows.closed_issue import closed_issue
 from tidemill.flows.pull_request_commands import Commands
 from tidemill.flows.pull_request_outcomes import Outcomes
 from tidemill.flows.pull_request_parts import (
@@ -37,7 +38,6 @@ from tidemill.flows.pull_request_parts import (
     wait_after,
 )
 from tidemill.flows.pull_request_placing import Placing, Reviewed
-from tidemill.flows.pull_request_recognition import Recognition
 from tidemill.flows.pull_request_recognition import Recognition
 from tidemill.flows.repository_policy import guidelines_of, policy_of
 from tidemill.flows.review_run import stored_change
@@ -231,7 +231,7 @@ class PullRequestRun:
         quotes = {one.finding.fingerprint: one.finding.quote for one in await parts.placed.of(work.row.id)}
         brief = ReviewBrief(
             policy=policy,
-            stated=Stated(now.title, now.body),
+            stated=Stated(now.title, now.body, await closed_issue(work.forge, now)),
             earlier=earlier_comments(await work.forge.comments(work.key), quotes),
             guidelines=await guidelines_of(work.forge, now, policy, paths),
         )
@@ -269,9 +269,6 @@ class PullRequestRun:
             result = result_from_json(row.result)
             notes = tuple(note for note in result.notes if note not in policy.notes)  # the summary has a list of those
             result = replace(result, findings=sift(result.findings, policy).findings, notes=notes)
-            same = await Recognition(parts, work).of((*result.findings, *result.folded), now, change, diff)
-            count = len(result.findings)
-            result = replace(result, findings=same[:count], folded=same[count:])
             same = await Recognition(parts, work).of((*result.findings, *result.folded), now, change, diff)
             count = len(result.findings)
             result = replace(result, findings=same[:count], folded=same[count:])

@@ -102,6 +102,12 @@ class _Reaction(BaseModel):
     content: str
 
 
+class _Issue(BaseModel):
+    title: str
+    body: str | None = None
+    pull_request: object = None
+
+
 class _Permission(BaseModel):
     permission: str
 
@@ -164,6 +170,13 @@ class Gitea:
     async def files_naming(self, pull_request: PullRequest, names: Sequence[str], *, most: int) -> Mapping[str, str]:
         """See `Forge.files_naming`."""
         return await self._changes.files_naming(pull_request, names, most=most)
+
+    async def issue(self, key: PullRequestKey, number: int) -> str:
+        """See `IssueReading`."""
+        found = await self._rest.one(_Issue, self.sign, "GET", f"{_repo(key)}/issues/{number}")
+        if found.pull_request is not None:
+            raise NotFound(f"{number} of {key.project.path} is a pull request, and no issue.")
+        return f"{found.title}\n\n{found.body or ''}".strip()
 
     async def comments(self, key: PullRequestKey) -> Sequence[ForgeComment]:
         """See `Forge.comments`. Reactions are read of Tidemill's own comments alone: each costs a request."""

@@ -10,7 +10,7 @@ Every method may raise:
 """
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from tidemill.core.change import ChangeSet
 from tidemill.core.errors import InvalidInput
@@ -95,4 +95,13 @@ class Forge(Protocol):
 
     async def may_write(self, key: PullRequestKey, login: str) -> bool:
         """Whether a person may push to the repository: whose commands Tidemill obeys."""
+        ...
+
+
+@runtime_checkable
+class IssueReading(Protocol):
+    """A forge whose issues can be read, too."""
+
+    async def issue(self, key: PullRequestKey, number: int) -> str:
+        """Title and text of an issue of the pull request's project; `NotFound` where the number is no issue's."""
         ...

@@ -110,6 +110,11 @@ class ScriptedForge:
         git = Git(self.site.project(pull_request.key.project.path).repository.folder)
         return await GitCodeIndex(git, pull_request.head).files_naming(names, most=most)
 
+    async def issue(self, key: PullRequestKey, number: int) -> str:
+        """See `IssueReading`."""
+        await self._meet("issue")
+        return "\n\n".join(self.site.issue(key.project.path, number))
+
     async def comments(self, key: PullRequestKey) -> Sequence[ForgeComment]:
         """See `Forge.comments`."""
         await self._meet("comments")

@@ -33,6 +33,7 @@ class GiteaRoutes:
             Route(repo + "/pulls/{number:int}", self.pull),
             Route(repo + "/issues/{number:int}/comments", self.comments),
             Route(repo + "/issues/{number:int}/comments", self.comment, methods=["POST"]),
+            Route(repo + "/issues/{number:int}", self.issue),
             Route(repo + "/issues/comments/{comment:int}/reactions", self.reactions),
             Route(repo + "/issues/comments/{comment:int}", self.edit, methods=["PATCH"]),
             Route(repo + "/statuses/{sha}", self.status, methods=["POST"]),
@@ -53,6 +54,16 @@ class GiteaRoutes:
         self.login(request)
         project = self._served.site.project(request.path_params["project"])
         return JSONResponse({"full_name": project.path, "permissions": {"pull": True, "push": True, "admin": False}})
+
+    async def issue(self, request: Request) -> Response:
+        """An issue, or a pull request in an issue's form."""
+        self.login(request)
+        number = request.path_params["number"]
+        project = self._served.site.project(request.path_params["project"])
+        if number in project.pulls:
+            return JSONResponse({"title": project.pulls[number].title, "body": None, "pull_request": {}})
+        title, body = self._served.site.issue(project.path, number)
+        return JSONResponse({"title": title, "body": body})
 
     async def pull(self, request: Request) -> Response:
         """A pull request."""

@@ -46,6 +46,7 @@ class GitHubRoutes:
             Route(repo + "/compare/{base}...{head}", self.compare),
             Route(repo + "/branches/{branch:path}", self.branch),
             Route(repo + "/issues/{number:int}/comments", self.comment, methods=["POST"]),
+            Route(repo + "/issues/{number:int}", self.issue),
             Route(repo + "/issues/comments/{comment:int}", self.edit, methods=["PATCH"]),
             Route(repo + "/pulls/comments/{comment:int}", self.edit, methods=["PATCH"]),
             Route(repo + "/commits/{sha}/check-runs", self.runs),
@@ -97,6 +98,16 @@ class GitHubRoutes:
         self.login(request)
         project = self._served.site.project(request.path_params["project"])
         return JSONResponse({"full_name": project.path, "permissions": {"pull": True, "push": True, "admin": False}})
+
+    async def issue(self, request: Request) -> Response:
+        """An issue, or a pull request in an issue's form."""
+        self.login(request)
+        number = request.path_params["number"]
+        project = self._served.site.project(request.path_params["project"])
+        if number in project.pulls:
+            return JSONResponse({"title": project.pulls[number].title, "body": None, "pull_request": {}})
+        title, body = self._served.site.issue(project.path, number)
+        return JSONResponse({"title": title, "body": body})
 
     async def pull(self, request: Request) -> Response:
         """A pull request."""

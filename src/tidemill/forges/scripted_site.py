@@ -85,13 +85,14 @@ class ScriptedPull:
 
 @dataclass(slots=True)
 class ScriptedProject:
-    """One repository, and who may push to it."""
+    """One repository, who may push to it, and its issues by number, each with title and text."""
 
     path: str
     repository: ScriptedRepository
     writers: set[str]
     default: str = "main"
     pulls: dict[int, ScriptedPull] = field(default_factory=dict)
+    issues: dict[int, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +164,13 @@ class ScriptedSite:
         if number not in pulls:
             raise NotFound(f"The scripted project {path} has no pull request {number}.")
         return pulls[number]
+
+    def issue(self, path: str, number: int) -> tuple[str, str]:
+        """Title and text of the issue of a number, or `NotFound`."""
+        issues = self.project(path).issues
+        if number not in issues:
+            raise NotFound(f"The scripted project {path} has no issue {number}.")
+        return issues[number]
 
     def comment(self, pull: ScriptedPull, comment_id: int) -> ScriptedComment:
         """The comment of an id, or `NotFound`."""
