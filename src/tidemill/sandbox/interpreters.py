@@ -11,6 +11,7 @@ from tidemill.core.execution import Execution, Interpreter, Program
 from tidemill.sandbox.running import reason_of
 
 SYSTEM = Path("/usr")
+LIBRARIES = ("lib", "lib64", "libexec")
 NOTHING = {Interpreter.PYTHON: ["-I", "-S", "-c", "0"], Interpreter.SHELL: ["-c", ":"], Interpreter.NODE: ["-e", ""]}
 """As good as no program at all."""
 
@@ -61,11 +62,15 @@ def _found(name: str) -> list[Candidate]:
 
 
 def _installed(path: Path) -> Candidate:
-    """An interpreter with the folder that it was installed into, which is the one above its `bin`."""
+    """An interpreter with its `bin` and the folders of libraries beside that.
+
+    Not with all that is beside it: above the `bin` there may be a home, and the hub's data in it.
+    """
     real = path.resolve()
     prefix = real.parent.parent
     inside = prefix == SYSTEM or SYSTEM in prefix.parents
-    return Candidate(real, folders=() if inside else (prefix,))
+    beside = [folder for name in LIBRARIES if (folder := prefix / name).is_dir()]
+    return Candidate(real, folders=() if inside else (real.parent, *beside))
 
 
 def chosen(interpreters: Mapping[Interpreter, Candidate], wanted: Interpreter) -> Candidate:
