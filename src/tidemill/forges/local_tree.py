@@ -50,8 +50,9 @@ async def read_files(git: Git, commit: str, paths: Sequence[str], *, max_bytes: 
         "cat-file", "--batch-check=%(objectname) %(objecttype) %(objectsize)", stdin=os.fsencode(asked)
     )
     chosen: list[tuple[int, str, str]] = []
-    for path, line in zip(named, check.decode("utf-8", "replace").splitlines(), strict=True):
-        fields = line.split(" ")
+    # a line of what is missing repeats the path, with whatever else would end a line or look like fields
+    for path, line in zip(named, check.removesuffix(b"\n").split(b"\n"), strict=True):
+        fields = [] if line.endswith(b" missing") else line.decode("ascii", "replace").split(" ")
         if len(fields) == 3 and fields[1] == "blob" and int(fields[2]) <= max_bytes:
             chosen.append((int(fields[2]), path, fields[0]))
     return await _texts(git, chosen)
