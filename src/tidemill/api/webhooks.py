@@ -1,7 +1,8 @@
 """Deliveries of forges' webhooks. Whoever knows the webhook's secret may send them; nothing else is open to them."""
 
 import asyncio
-from typing import Any, Literal
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
@@ -15,6 +16,9 @@ from tidemill.forges.webhooks import LARGEST_DELIVERY
 READ_SECONDS = 30.0
 """In which a body has to have come: a forge gives up after ten."""
 LARGE_BYTES = 1_000_000
+PACE = 1_000_000
+"""Bytes per second at which a large body has to come, after some seconds of grace."""
+GRACE_SECONDS = 5.0
 
 router = APIRouter(tags=["webhooks"])
 
@@ -49,28 +53,45 @@ async def _take(request: Request, response: Response, forge: str | None) -> Deli
     deliveries = services_of(request).deliveries
     headers = {name.lower(): value for name, value in request.headers.items()}
     sender = deliveries.sender(request.query_params.get("forge") or forge, headers)
-    body = await _body(request, deliveries.large)
-    taken = await deliveries.take(sender, headers, body)
+    with SpooledTemporaryFile(max_size=LARGE_BYTES) as kept:
+        size = await _receive(request, kept, deliveries.arriving)
+        kept.seek(0)
+        if size <= LARGE_BYTES:
+            taken = await deliveries.take(sender, headers, kept.read())
+        else:
+            async with deliveries.large:
+                taken = await deliveries.take(sender, headers, await asyncio.to_thread(kept.read))
     response.status_code = 202 if taken is Taken.QUEUED else 200
     return DeliveryTaken(state=taken)
 
 
-async def _body(request: Request, slots: asyncio.Semaphore) -> bytes:
-    """The raw body, which is what was signed."""
-    kept, large = bytearray(), False
+async def _receive(request: Request, kept: IO[bytes], arriving: asyncio.Semaphore) -> int:
+    """Keeps the raw body, which is what was signed; on the disk where it is large. Returns its bytes.
+
+    Who sends it is known only when it has come. So a large one takes no memory until then, and has to come at a pace:
+    whoever sends slowly would else keep others from sending.
+    """
+    size, large = 0, False
+    began = asyncio.get_running_loop().time()
     try:
-        async with asyncio.timeout(READ_SECONDS):
+        async with asyncio.timeout_at(began + READ_SECONDS) as limit:
             async for part in request.stream():
-                kept += part
-                if len(kept) > LARGEST_DELIVERY:
+                kept.write(part)
+                size += len(part)
+                if size > LARGEST_DELIVERY:
                     raise TooLarge(f"A delivery has at most {LARGEST_DELIVERY:,} bytes.")
-                if len(kept) > LARGE_BYTES and not large:
-                    if slots.locked():
-                        raise TooManyRequests("Several large deliveries are being read. Send it again.", retry_after=5)
-                    large = await slots.acquire()
+                if size > LARGE_BYTES and not large:
+                    if arriving.locked():
+                        raise TooManyRequests("Many large deliveries are coming in. Send it again.", retry_after=5)
+                    large = await arriving.acquire()
+                    since = asyncio.get_running_loop().time() + GRACE_SECONDS
+                if large:
+                    limit.reschedule(min(began + READ_SECONDS, since + (size - LARGE_BYTES) / PACE))
     except TimeoutError:
-        raise InvalidInput(f"The delivery did not come within {READ_SECONDS:g} s.") from None
+        raise InvalidInput(
+            f"The delivery did not come within {READ_SECONDS:g} s, or came at less than {PACE:,} bytes per second."
+        ) from None
     finally:
         if large:
-            slots.release()
-    return bytes(kept)
+            arriving.release()
+    return size

@@ -29,6 +29,7 @@ SETTLING = timedelta(seconds=30)
 """A delivery that waits for longer without a workflow lost it between two writes, and gets it again."""
 MOST_ATTEMPTS = 5
 """How often the work for a delivery may begin."""
+ARRIVING_AT_ONCE = 40
 LARGE_AT_ONCE = 4
 BESIDE_BYTES = 100_000
 """A larger body is read beside the event loop."""
@@ -74,8 +75,8 @@ class Deliveries:
         clock: gives times.
 
     Attributes:
-        large: is held while a large body is read. Who sends it is known only when it has come, and many of them at once
-            must not fill the memory.
+        arriving: is held while a large body comes in, to the disk: who sends it is known only when it has come.
+        large: is held while a large body that has come is in memory, where its signature is checked.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Deliveries:
         self._forges = forges
         self._secrets = secrets
         self._clock = clock
+        self.arriving = asyncio.Semaphore(ARRIVING_AT_ONCE)
         self.large = asyncio.Semaphore(LARGE_AT_ONCE)
 
     def sender(self, wanted: str | None, headers: Mapping[str, str]) -> Sender:
