@@ -1,12 +1,22 @@
 """`tidemill scan`: a whole tree, with the real engines."""
 
+import fcntl
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from tidemill.cli.main import command
+from tidemill.core.errors import InvalidInput
+from tidemill.review.engines.process import remove_leftovers
+from tidemill.review.rule_names import MANIFESTS, engines_for
 
 SINK = """\
 from flask import request
@@ -62,3 +72,66 @@ def test_a_file_alone_can_be_scanned_and_a_path_that_is_not_there_is_named(tree:
     missing = CliRunner().invoke(command("scan"), [str(tree / "nowhere")])
     assert missing.exit_code != 0
     assert "There is no" in str(missing.exception)
+
+
+def test_several_paths_are_scanned_at_once_and_info_is_counted(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.py").write_text("import os\n\nprint(missing)\n")
+    paths = [str(tmp_path / "a"), str(tmp_path / "b" / "x.py")]
+    result = CliRunner().invoke(command("scan"), [*paths, "--rules", "ruff"])
+    assert result.exit_code == 0
+    assert re.findall(r"^. (\w+) +(\S+)  \[ruff (\w+)\]", result.stdout, re.MULTILINE) == [
+        ("high", "a/x.py:3", "F821"),
+        ("high", "b/x.py:3", "F821"),
+    ]
+    assert "2 more of the severity info" in result.stdout
+    assert re.search(r"^Engines: ruff [\d.]+; [\d.]+ s\.$", result.stdout, re.MULTILINE)
+    listed = CliRunner().invoke(command("scan"), [*paths, "--rules", "ruff", "--info"])
+    assert listed.stdout.count("F401") == 2
+
+
+def test_a_name_that_no_rule_has_is_an_error_with_the_nearest() -> None:
+    result = CliRunner().invoke(command("scan"), ["--rules", "python-sql-injektion"])
+    assert isinstance(result.exception, InvalidInput)
+    assert "Did you mean 'python-sql-injection'?" in result.exception.message
+    with pytest.raises(InvalidInput, match="lists the rules"):
+        engines_for(["nonsense"], ["secrets"])
+    assert engines_for(["semgrep:python-ssrf", "B602", "F821"], ["secrets", "semgrep", "flow", "bandit", "ruff"]) == {
+        *("semgrep", "bandit", "ruff")
+    }
+
+
+def test_the_rules_for_manifests_are_those_of_the_page() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "scan.md").read_text("utf-8")
+    part = page.split("## Manifests")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?`) \|", part, re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`([\w-]+)`", row)} == MANIFESTS
+
+
+def test_a_scan_that_is_terminated_leaves_no_copies(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    for number in range(300):
+        (tmp_path / "code" / f"m{number}.py").write_text(SINK * 20)
+    (tmp_path / "tmp").mkdir()
+    scanning = subprocess.Popen(
+        [sys.executable, "-m", "tidemill", "scan", str(tmp_path / "code"), "--rules", "bandit"],
+        env={**os.environ, "TMPDIR": str(tmp_path / "tmp")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while scanning.poll() is None and not list((tmp_path / "tmp").glob("*/lock")):
+        time.sleep(0.05)
+    scanning.send_signal(signal.SIGTERM)
+    assert scanning.wait(30) == 143
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_removed_and_what_is_in_use_stays(tmp_path: Path) -> None:
+    for name in ("tidemill-review-dead", "tidemill-review-alive", "else"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "lock").touch()
+    with (tmp_path / "tidemill-review-alive" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert remove_leftovers(tmp_path) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"tidemill-review-alive", "else"}

@@ -215,7 +215,8 @@ def _summary(result: ReviewResult) -> str:
 def _reading(result: ReviewResult) -> list[str]:
     """What was read, by whom, and why not the rest."""
     engines = ", ".join(f"{name} {version}" for name, version in result.engines.items()) or "none"
-    lines = [f"Engines: {engines}; {_count(len(result.hunks), 'hunk')}, {result.timings.get('total', 0):.1f} s."]
+    hunks = f"{_count(len(result.hunks), 'hunk')}, " if result.hunks else ""
+    lines = [f"Engines: {engines}; {hunks}{result.timings.get('total', 0):.1f} s."]
     asked = [hunk for hunk in result.hunks if hunk.asked]
     if result.deployment:
         prompt = f", prompt {result.deployment.prompt_version}" if result.deployment.prompt_version else ""

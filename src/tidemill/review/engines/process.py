@@ -5,14 +5,16 @@ No file of the change can stand in for a module or a setting, and none decides w
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import re
 import resource
+import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,6 +23,7 @@ from tidemill.review.engines.port import EngineFailed
 
 _KEPT_ENVIRONMENT = ("PATH", "TMPDIR", "SYSTEMROOT", "LANG", "LD_LIBRARY_PATH")
 _LONGEST_NAME = 100
+_PREFIX, _LOCK = "tidemill-review-", "lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +84,16 @@ async def run_on_copies(program: Program, files: Mapping[str, str]) -> Any:
     Raises:
         EngineFailed: an exit code that is not accepted, no JSON, or no end in time.
     """
-    with tempfile.TemporaryDirectory(prefix="tidemill-review-", dir=program.parent) as name:
-        place = Workplace(*(Path(name, part) for part in ("files", "empty", "home", "scratch")))
+    with _private_folder(program.parent) as own:
+        place = Workplace(*(own / part for part in ("files", "empty", "home", "scratch")))
         for folder in (place.files, place.empty, place.home, place.scratch):
             folder.mkdir(mode=0o700)
-        await asyncio.to_thread(_write, place.files, files, program.names)
+        writing = asyncio.ensure_future(asyncio.to_thread(_write, place.files, files, program.names))
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await writing  # nobody can remove a folder that is still written to
+            raise
         code, output, errors = await _run(program, place, len(files))
     if code not in program.accepted:
         raise EngineFailed(f"{program.engine} failed with exit code {code}: {_said(errors)}")
@@ -95,6 +103,39 @@ async def run_on_copies(program: Program, files: Mapping[str, str]) -> Any:
         raise EngineFailed(
             f"{program.engine} did not write the JSON that it should have: {_said(errors or output)}"
         ) from None
+
+
+@contextlib.contextmanager
+def _private_folder(parent: Path | None) -> Iterator[Path]:
+    """A folder that is removed at the end, with a lock by which others see that its process lives."""
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=parent) as name, Path(name, _LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield Path(name)
+
+
+def remove_leftovers(parent: Path | None = None) -> int:
+    """Removes the copies that killed processes of this user left behind; returns how many.
+
+    A process that lives holds a lock on its own; a folder without a lock file is not touched.
+    """
+    removed = 0
+    for folder in Path(parent or tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        try:
+            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+                continue
+            descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
+        except OSError:  # it went in the meantime, or is of another form
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+            removed += 1
+        finally:
+            os.close(descriptor)
+    return removed
 
 
 async def _run(program: Program, place: Workplace, count: int) -> tuple[int | None, bytes, bytes]:
