@@ -120,3 +120,23 @@ def d(name):
 """
     reading = await FlowEngine().read({"a.py": text})
     assert [(one.trace[0].line, one.line) for one in reading.remarks] == [(9, 5), (14, 5)]
+
+
+async def test_a_request_of_the_programs_own_type_is_no_source() -> None:
+    text = """\
+import os
+
+
+def run(command):
+    os.system(command)
+
+
+def search(request: Search):
+    run(request.query)
+
+
+def view(request: Request):
+    run(request.query)
+"""
+    reading = await FlowEngine().read({"a.py": text})
+    assert [one.trace[0].line for one in reading.remarks] == [13]

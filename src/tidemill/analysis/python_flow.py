@@ -47,6 +47,7 @@ class FlowRules:
 
     Attributes:
         sources: matches the code of an expression that comes from outside.
+        requests: occurs in the type of a parameter that stands for what a client sends, where it has a type.
         routes: matches the decorator of a function whose parameters come from outside.
         trusted: matches the code of a parameter, with its type and default, that comes from elsewhere even so.
         harmless: matches the name of a function whose result can do no harm.
@@ -54,6 +55,7 @@ class FlowRules:
     """
 
     sources: re.Pattern[str]
+    requests: re.Pattern[str]
     routes: re.Pattern[str]
     trusted: re.Pattern[str]
     harmless: re.Pattern[str]
@@ -205,6 +207,15 @@ def _from_route(function: Node, rules: FlowRules) -> Iterator[str]:
             yield _text(child if child.type == "identifier" else name)
 
 
+def _of_other_types(function: Node, rules: FlowRules) -> Iterator[str]:
+    """The parameters whose type is none of the frameworks' requests."""
+    holder = function.child_by_field_name("parameters")
+    for child in holder.named_children if holder else ():
+        kind = child.child_by_field_name("type")
+        if kind is not None and not rules.requests.search(_text(kind)):
+            yield _text(child.child_by_field_name("name") or child.named_children[0])
+
+
 def _imported(node: Node, module: str) -> Iterator[tuple[str, str]]:
     """The names that an import gives, each with what it stands for."""
     if node.type not in ("import_statement", "import_from_statement"):
@@ -247,6 +258,7 @@ class _Body:
         self._values: dict[str, _Values] = {
             name: {index: (at,)} for index, name in enumerate(function.parameters) if name
         }
+        self._others = set(_of_other_types(function.node, rules))
         for name in _from_route(function.node, rules):
             if name in self._values:
                 self._values[name][None] = (at,)
@@ -319,7 +331,7 @@ class _Body:
                 continue
             if node.type == "identifier":
                 found = {**self._values.get(_text(node), {}), **found}
-            elif node.type in ("attribute", "subscript", "call") and self._rules.sources.fullmatch(_head(node)):
+            elif node.type in ("attribute", "subscript", "call") and self._is_source(_head(node)):
                 found.setdefault(None, (self._place(node),))
             elif node.type == "call":
                 found = {**self._call(node), **found}
@@ -329,6 +341,10 @@ class _Body:
             else:
                 waiting += reversed(node.named_children)
         return found
+
+    def _is_source(self, code: str) -> bool:
+        """Not where it names a parameter whose type says that it is another kind of `request`."""
+        return self._rules.sources.fullmatch(code) is not None and code.partition(".")[0] not in self._others
 
     def _call(self, node: Node) -> _Values:
         self._asked.add(node.id)

@@ -40,6 +40,9 @@ def _rules() -> FlowRules:
             r"|FILES|COOKIES|META|body|query|query_params|path_params|match_info|get_json|get_data)(?:\.get|\.getlist)?"
             r"|self\.get_(?:query_|body_)?arguments?"
         ),
+        requests=re.compile(
+            r"\b(?:\w*HttpRequest|HTTPRequest|WSGIRequest|ASGIRequest|HTTPConnection|Request|Any|object)\b"
+        ),
         routes=re.compile(
             r"@[\w.]+\.(?:route|get|post|put|patch|delete|head|options|websocket|api_route)\((?=\s*(?:path\s*=\s*)?f?[\"'])"
         ),
