@@ -187,7 +187,9 @@ def command(arguments: list[str]) -> int:
 
 
 def test_a_policy_is_checked_line_by_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert command(["policy", "check", str(tmp_path)]) == 4
+    assert command(["policy", "check", str(tmp_path)]) == 0
+    assert "the defaults hold" in capsys.readouterr().out
+    assert command(["policy", "check", str(tmp_path / "nowhere.yml")]) == 4
     file = tmp_path / ".tidemill.yml"
     file.write_text("max_comments: 3\n")
     capsys.readouterr()

@@ -1,8 +1,10 @@
 """`tidemill forges`: what is set, whether it works, and a scripted forge for demonstrations."""
 
 import asyncio
+import json
 import socket
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -103,12 +105,32 @@ def scripted(
         with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(("127.0.0.1", port))
-            typer.echo(f"A scripted forge listens on http://127.0.0.1:{listener.getsockname()[1]}")
+            address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            typer.echo(how_to_play(address, project, token, secret, webhook, server.actions, empty=source is None))
             config = uvicorn.Config(server.app, log_level="warning", access_log=False)
             await uvicorn.Server(config).serve(sockets=[listener])
 
     with tempfile.TemporaryDirectory(prefix="tidemill-forge-") as folder:
         asyncio.run(serve(Path(folder)))
+
+
+def how_to_play(
+    address: str, project: str, token: str, secret: str, webhook: str | None, actions: Sequence[str], *, empty: bool
+) -> str:
+    """What whoever started the scripted forge needs next: everything of it is made up, so nothing is hidden."""
+    lines = [
+        f"A scripted forge listens on {address}",
+        f"  token           {token}",
+        f"  webhook secret  {secret}",
+        f"  webhooks go to  {webhook or 'nowhere: give --webhook'}",
+        f"  people act by   POST {address}/_control/ACTION, as JSON; ACTION is one of {', '.join(actions)}",
+    ]
+    opened = {"project": project, "source": "BRANCH", "title": "A change"}
+    if empty:
+        added = {"project": project, "source": "/path/to/repository"}
+        lines += ["Add a project:", f"  curl -d '{json.dumps(added)}' {address}/_control/project"]
+    lines += ["Open a pull request from a branch:", f"  curl -d '{json.dumps(opened)}' {address}/_control/open"]
+    return "\n".join(lines)
 
 
 async def _tested(

@@ -25,6 +25,10 @@ def check(
 ) -> None:
     """Say what is wrong with a `.tidemill.yml`, with the lines; exit with 1 when anything is."""
     file = _file(path)
+    if file is None:
+        said = f"There is no {' or '.join(POLICY_FILES)} in {str(path)!r}: the defaults hold."
+        sys.stdout.write(json.dumps({"file": None, "notes": []}, indent=2) + "\n" if as_json else f"{said}\n")
+        return
     try:
         with file.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
@@ -41,12 +45,9 @@ def check(
         raise typer.Exit(1)
 
 
-def _file(path: Path) -> Path:
+def _file(path: Path) -> Path | None:
     if path.is_dir():
-        found = next((path / name for name in POLICY_FILES if (path / name).is_file()), None)
-        if found is None:
-            raise NotFound(f"There is no {' or '.join(POLICY_FILES)} in {str(path)!r}.")
-        return found
+        return next((path / name for name in POLICY_FILES if (path / name).is_file()), None)
     if not path.exists():
         raise NotFound(f"There is no file {str(path)!r}.")
     return path

@@ -227,6 +227,6 @@ def _failure(repo: Path, command: str, code: int, errors: str) -> TidemillError:
             f"`git config --global --add safe.directory {repo}` as the user who runs Tidemill."
         )
     if "not a git repository" in errors or "must be run in a work tree" in errors:
-        return InvalidInput(f"There is no git repository at {repo}.", param="repository")
+        return InvalidInput(f"There is no git repository in {str(repo.absolute())!r}.", param="repository")
     said = errors.splitlines()[-1] if errors else "it said nothing"
     return TidemillError(f"git {command} failed on {repo} (exit code {code}): {said}")

@@ -53,7 +53,7 @@ def _resolve(path: Path, roots: Sequence[Path], refused: NotPermitted) -> Path:
         raise refused
     repository = find_repository(folder)
     if repository is None or not _under(repository, roots):
-        raise InvalidInput(f"There is no git repository at {str(path)!r}.", param="repository")
+        raise InvalidInput(f"There is no git repository in {str(path)!r}.", param="repository")
     homes = _git_folders(repository)
     if not all(_under(place, roots) for place in homes):
         raise refused

@@ -177,8 +177,13 @@ class ScriptedServer:
 
     # What people do.
 
-    async def _control(self, request: Request) -> Response:
-        actions: Mapping[str, Callable[[dict[str, Any]], Awaitable[Any]]] = {
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """What people can do: the last part of a control route."""
+        return tuple(self._actions())
+
+    def _actions(self) -> Mapping[str, Callable[[dict[str, Any]], Awaitable[Any]]]:
+        return {
             "project": self._add_project,
             "branch": self._branch,
             "open": self._open,
@@ -194,6 +199,9 @@ class ScriptedServer:
             "fault": self._fault,
             "redeliver": self._redeliver,
         }
+
+    async def _control(self, request: Request) -> Response:
+        actions = self._actions()
         action = actions.get(request.path_params["action"])
         if action is None:
             raise NotFound(f"There is no such action. There are: {', '.join(actions)}.")

@@ -66,8 +66,12 @@ def read_samples(lines: Iterable[str]) -> list[Sample]:
         if line.strip():
             try:
                 found.append(_sample(json.loads(line)))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise InvalidInput(f"Line {number} is no example ({type(error).__name__}: {error}).") from error
+            except KeyError as error:
+                raise InvalidInput(f"Line {number} is no example: it has no field {error}.") from error
+            except (ValueError, TypeError, AttributeError) as error:
+                raise InvalidInput(
+                    f"Line {number} is no example: it is no JSON object of that form ({error})."
+                ) from error
             except InvalidInput as error:
                 raise InvalidInput(f"Line {number} is no example: {error.message}") from error
     return found
