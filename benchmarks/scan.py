@@ -4,17 +4,23 @@ Two sets. Bandit's own examples (its source distribution's `examples`; BENCH_BAN
 labelled here with the category of what it shows, or with none. A file counts as found when a finding of its category
 is in it. And `tests/data/rules`, labelled line by line: written along the rules, so it shows what each engine knows of
 them and not how common what they miss is.
+
+`python -m benchmarks.scan FOLDER …` scans code as it is, such as packages of site-packages, and prints how many
+findings of high or critical severity there are for a thousand lines. Whether one is a false alarm a person must say;
+in libraries that many people read, most are.
 """
 
 import asyncio
 import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tidemill.analysis.syntax import Language
-from tidemill.core.finding import Category, Finding
+from tidemill.core.finding import Category, Finding, Severity
+from tidemill.forges.local_folder import read_folder
 from tidemill.review.engines import BanditEngine, SemgrepEngine, TreeEngine
 from tidemill.review.offline import tree_engines
 from tidemill.review.rules.catalog import rules_of
@@ -87,6 +93,7 @@ SHOWN: Mapping[Category, Sequence[str]] = {
     Category.SSRF: ["urlopen"],
     Category.DEPENDENCY: ["huggingface_unsafe_download"],
 }
+CODE = {".py", ".js", ".jsx", ".ts", ".tsx", ".java", ".go"}
 CLEAN = ["okay", "mark_safe_secure", "markupsafe_markup_xss_allowed_calls", "long_set", "new_candidates-none"]
 """Files in which nothing is to be found."""
 NO_DEFECT = {Category.CORRECTNESS, Category.MAINTAINABILITY, Category.OTHER}
@@ -163,6 +170,42 @@ def _on_rules() -> None:
     for language in LANGUAGES:
         here = {one for one in wanted if one[0].startswith(f"{language}/")}
         print(f"| {language} | {len(here)} | " + " | ".join(f"{len(here & got)}" for got in found.values()) + " |")
+    for category in sorted({one[2] for one in wanted}):
+        here = {one for one in wanted if one[2] is category}
+        print(
+            f"| {category.value} | {len(here)} | " + " | ".join(f"{len(here & got)}" for got in found.values()) + " |"
+        )
     marked = {(path, line) for path, line, _ in wanted}
     wrong = [len({(path, line) for path, line, _ in got} - marked) for got in found.values()]
     print(f"| found on {lines - len(marked)} other lines | 0 | " + " | ".join(map(str, wrong)) + " |\n")
+
+
+def on_real_code(folders: Sequence[Path]) -> None:
+    """Prints how many severe findings there are in each folder, and for a thousand lines that are not blank."""
+    print("| code | lines | critical | high | for 1,000 lines | by engine |\n| --- | --- | --- | --- | --- | --- |")
+    total_lines, total = 0, list[Finding]()
+    for folder in folders:
+        files = read_folder(folder, exclude=(), max_file_bytes=1_000_000).files
+        read = {path: text for path, text in files.items() if Path(path).suffix in CODE}
+        lines = sum(bool(line.strip()) for text in read.values() for line in text.splitlines())
+        severe = [
+            one
+            for one in asyncio.run(scan(folder.name, read, tree_engines())).findings
+            if one.severity.rank >= Severity.HIGH.rank
+        ]
+        print(_row(folder.name, lines, severe))
+        total_lines, total = total_lines + lines, total + severe
+    print(_row("all", total_lines, total))
+
+
+def _row(name: str, lines: int, severe: Sequence[Finding]) -> str:
+    engines = ", ".join(f"{engine} {count}" for engine, count in Counter(one.engine for one in severe).most_common())
+    counts = Counter(one.severity for one in severe)
+    rate = f"{1000 * len(severe) / max(lines, 1):.2f}"
+    return f"| {name} | {lines:,} | {counts[Severity.CRITICAL]} | {counts[Severity.HIGH]} | {rate} | {engines} |"
+
+
+if __name__ == "__main__":
+    if not sys.argv[1:]:
+        sys.exit("Name the folders: python -m benchmarks.scan FOLDER …")
+    on_real_code([Path(name) for name in sys.argv[1:]])
