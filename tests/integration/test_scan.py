@@ -91,6 +91,13 @@ def test_several_paths_are_scanned_at_once_and_info_is_counted(tmp_path: Path) -
     assert listed.stdout.count("F401") == 2
 
 
+def test_a_weak_hash_is_no_defect_of_an_etag_and_no_severe_one_elsewhere(tmp_path: Path) -> None:
+    lines = ["import hashlib", "", "etag = hashlib.sha1(b'').hexdigest()", "stored = hashlib.sha1(b'').hexdigest()"]
+    (tmp_path / "a.py").write_text("\n".join(lines) + "\n")
+    result = CliRunner().invoke(command("scan"), [str(tmp_path), "--json"])
+    assert [(one["line"], one["severity"]) for one in json.loads(result.stdout)["findings"]] == [(4, "medium")]
+
+
 def test_a_name_that_no_rule_has_is_an_error_with_the_nearest() -> None:
     result = CliRunner().invoke(command("scan"), ["--rules", "python-sql-injektion"])
     assert isinstance(result.exception, InvalidInput)

@@ -1,5 +1,6 @@
 """bandit: security defects in Python files."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -12,8 +13,9 @@ from tidemill.review.engines.files import FileEngine
 from tidemill.review.engines.port import Reading
 from tidemill.review.engines.process import Program, Workplace, origin, python_module, rows, run_on_copies
 from tidemill.review.engines.ruff import PYTHON
-from tidemill.review.placing import Remark
+from tidemill.review.placing import Remark, lines_of
 
+_NAMES = re.compile(r"(?i)\b(?:etag|cache_key)\b[\"'\]]{0,2}\s*=[^=]|set_etag\(")
 _CONFIDENCE = {"high": 0.9, "medium": 0.6, "low": 0.3}
 
 
@@ -51,8 +53,9 @@ class BanditEngine(FileEngine):
         report = await run_on_copies(replace(self._program, names=names), files)
         found = rows(self.name, report, key="results")
         failed = rows(self.name, report, key="errors")
+        remarks = [_remark(row, origin(row["filename"], paths)) for row in found]
         return Reading(
-            tuple(_remark(row, origin(row["filename"], paths)) for row in found),
+            tuple(one for one in remarks if not _guards_nothing(one, lines_of(files[one.path]))),
             tuple(_notes(failed, paths)),
             unread=frozenset(origin(row["filename"], paths) for row in failed),
         )
@@ -63,6 +66,11 @@ def _notes(errors: Sequence[Mapping[str, Any]], paths: Sequence[str]) -> Iterato
     for row in errors:
         if not str(row["reason"]).startswith("syntax error"):
             yield f"bandit did not read {origin(row['filename'], paths)}: {row['reason']}."
+
+
+def _guards_nothing(remark: Remark, lines: Sequence[str]) -> bool:
+    """Whether it is a weak hash for an ETag or a name in a cache."""
+    return remark.rule == "B324" and _NAMES.search(lines[remark.line - 1]) is not None
 
 
 def _remark(row: Mapping[str, Any], path: str) -> Remark:
