@@ -266,6 +266,8 @@ def everything():
     counted.observe_guardrail(found_by_guardrail())
     counted.observe_cache(tier="l1", hit=True)
     counted.observe_review("done")
+    counted.observe_pull_request("review", "done")
+    counted.observe_comments("posted", 2)
     counted.observe_sync("done")
     counted.set_models({"m": 1}, {"m": 0})
     shared = installation.set(providers=2, work={("job", "done"): 1}, resting={("openai", ""): True})
