@@ -145,15 +145,15 @@ async def test_closing_a_stream_closes_its_connection(wire, model):
     stream = model.stream(ASK)
     assert (await anext(stream)).choices[0]["delta"] == {"content": "one"}
     await stream.aclose()
-    await asyncio.wait_for(wire.gone.wait(), 2)
+    await asyncio.wait_for(wire.gone.wait(), 30)
 
 
 async def test_cancelling_a_request_closes_its_connection(wire, model):
     wire.pieces = [...]
     asking = asyncio.create_task(model.complete(ASK))
-    await asyncio.wait_for(wire.asked.wait(), 10)
+    await asyncio.wait_for(wire.asked.wait(), 30)
     asking.cancel()
-    await asyncio.wait_for(wire.gone.wait(), 2)
+    await asyncio.wait_for(wire.gone.wait(), 30)
 
 
 LLAMA_LONG = {"code": 400, "message": "too long", "type": "exceed_context_size_error", "n_prompt_tokens": 9, "n_ctx": 8}

@@ -387,8 +387,8 @@ async def test_a_provider_that_hangs_is_left_after_the_attempts_own_timeout(far,
 
 @pytest.mark.parametrize("wire", WIRES)
 async def test_slow_words_are_no_hang_but_a_slow_whole_answer_is(far, wire):
-    far.script.add({"leaf": "slow", "pause": 0.05, "text": " ".join("abcdefghij")})
-    assert text_of(await far.stream(wire, seconds=0.4)) == "a b c d e f g h i j"
+    far.script.add({"leaf": "slow", "pause": 0.12, "text": " ".join("abcdefghij")})
+    assert text_of(await far.stream(wire, seconds=1.0)) == "a b c d e f g h i j"
     far.script.add({"leaf": "slow", "pause": 5})
     with pytest.raises(Unavailable):
         await far.ask(wire, seconds=0.2)

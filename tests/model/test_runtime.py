@@ -59,7 +59,7 @@ async def model(runtime):
         yield OpenAIHTTP(client, serve)
 
 
-async def until(holds, seconds=10.0):
+async def until(holds, seconds=60.0):
     """Waits for something that happens outside this process."""
     end = time.monotonic() + seconds
     while not holds():
