@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, cast
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 from starlette.requests import ClientDisconnect
 
@@ -21,6 +21,7 @@ from tidemill.core.accounts import Right
 from tidemill.core.classification import Level
 from tidemill.core.document import ChunkStrategy, DocumentKind, Source, SourceKind
 from tidemill.core.sync import Sync, SyncState
+from tidemill.core.text import storable
 from tidemill.flows.sync import SyncFlow
 from tidemill.knowledge.sources import LONGEST_LOCATION, LONGEST_NAME, NewSource, SourceChanges
 
@@ -40,7 +41,11 @@ FORM = {
 Departments = Annotated[set[UUID], Field(max_length=100)]
 SyncEvery = Annotated[int, Field(ge=60, le=31_536_000, description="Seconds between syncs.")]
 Limit = Annotated[int, Query(ge=1, le=500)]
-AfterText = Annotated[str | None, Query(max_length=2000, description="The last one of the answer before.")]
+AfterText = Annotated[
+    str | None,
+    AfterValidator(lambda text: None if text is None else storable(text)),
+    Query(max_length=2000, description="The last one of the answer before."),
+]
 
 
 class SourceRequest(BaseModel):
