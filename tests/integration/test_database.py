@@ -13,6 +13,7 @@ import sqlalchemy
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.conftest import NOON, fresh_database
@@ -184,3 +185,16 @@ async def test_a_block_that_is_cancelled_at_any_moment_leaves_its_lock_to_others
             for connection in (one, other):
                 row = await (await connection.execute("SELECT pg_try_advisory_xact_lock(4711) AS got")).fetchone()
                 assert row == {"got": True}
+
+
+async def test_a_lock_is_held_for_longer_than_the_server_lets_transactions_be_idle(
+    database_url: str, pool: Pool
+) -> None:
+    name = sql.Identifier(str(conninfo_to_dict(database_url)["dbname"]))
+    async with pool.connection() as connection:
+        await connection.execute(sql.SQL("ALTER DATABASE {} SET idle_in_transaction_session_timeout = 50").format(name))
+    async with make_pool(database_url, size=2) as fresh, fresh.alone(4712) as mine:
+        assert mine
+        await asyncio.sleep(0.3)
+        async with pool.alone(4712) as also:
+            assert not also

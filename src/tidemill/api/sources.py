@@ -42,8 +42,7 @@ Departments = Annotated[set[UUID], Field(max_length=100)]
 SyncEvery = Annotated[int, Field(ge=60, le=31_536_000, description="Seconds between syncs.")]
 Limit = Annotated[int, Query(ge=1, le=500)]
 AfterText = Annotated[
-    str | None,
-    AfterValidator(lambda text: None if text is None else storable(text)),
+    Annotated[str, AfterValidator(storable)] | None,
     Query(max_length=2000, description="The last one of the answer before."),
 ]
 

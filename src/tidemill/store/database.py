@@ -42,12 +42,17 @@ class Pool(AsyncConnectionPool[Connection]):
             raise Unavailable("The database does not answer. Try again in a moment.") from error
 
     @asynccontextmanager
-    async def alone(self, lock: int) -> AsyncIterator[bool]:
-        """Whether no other process holds this advisory lock; where it is so, none gets it while the block runs.
-
-        The lock is its transaction's: a block that is cancelled, even as it asks for it, leaves none in the pool.
-        """
+    async def locking(self) -> AsyncIterator[Connection]:
+        """A connection for advisory locks of a transaction, which end with the block: one that is cancelled, even as it
+        asks for a lock, leaves none in the pool. However long the block takes, the server does not end it as idle."""
         async with self.connection() as connection, connection.transaction():
+            await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+            yield connection
+
+    @asynccontextmanager
+    async def alone(self, lock: int) -> AsyncIterator[bool]:
+        """Whether no other process holds this advisory lock; where it is so, none gets it while the block runs."""
+        async with self.locking() as connection:
             row = await (await connection.execute("SELECT pg_try_advisory_xact_lock(%s) AS got", (lock,))).fetchone()
             yield bool(row and row["got"])
 

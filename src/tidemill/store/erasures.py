@@ -34,7 +34,7 @@ class ErasureRepository:
     @asynccontextmanager
     async def alone(self, user_id: UUID) -> AsyncIterator[None]:
         """A block that only one process at a time is in for this person; others wait before it."""
-        async with self._pool.connection() as connection, connection.transaction():
+        async with self._pool.locking() as connection:
             await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s::text, 2))", (user_id,))
             yield
 

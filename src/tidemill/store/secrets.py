@@ -51,7 +51,7 @@ class SecretRepository:
     @asynccontextmanager
     async def changing_keys(self) -> AsyncIterator[None]:
         """A block during which no process writes a secret."""
-        async with self._pool.connection() as connection, connection.transaction():
+        async with self._pool.locking() as connection:
             await connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
             yield
 
