@@ -86,7 +86,7 @@ def shown_by_commands(hub: Hub) -> None:
     assert name in told(hub, "list", "--forge", "demo")
     assert "No pull request" in told(hub, "list", "--project", "other/one")
     shown = told(hub, "show", name)
-    assert "2 standing" in shown
+    assert "2 standing, summary, check" in shown
     assert "merged" in shown
     assert len(told(hub, "feedback", "--since", "2000-01-01").splitlines()) == 4
 

@@ -191,6 +191,17 @@ async def test_an_answer_that_was_lost_on_the_way_is_not_written_again(orders: P
     assert [run.state for run in await orders.runs()] == ["done"]
 
 
+async def test_a_comment_whose_answer_was_lost_is_counted_once(orders: PullRequests) -> None:
+    orders.forge.faults.waiting.append(Fault(500, "comment_inline", done=True))
+    pull = await orders.open(dict(TWO))
+    await orders.wait(20)
+    assert len(own_comments(pull, inline=True)) == 2
+    [summary] = own_comments(pull, inline=False)
+    assert "Comments on lines: 2." in summary
+    [run] = await orders.runs()
+    assert (run.counts["posted"], run.counts["adopted"], run.counts["standing"]) == (1, 1, 2)
+
+
 async def test_a_forge_that_wants_fewer_requests_is_left_alone_as_long_as_it_asks(orders: PullRequests) -> None:
     orders.forge.faults.waiting += [Fault(500, "pull_request"), Fault(429, "pull_request", retry_after=90)]
     pull = await orders.open(dict(TWO))

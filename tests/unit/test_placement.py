@@ -95,6 +95,7 @@ def test_the_most_comments_are_those_that_stand_and_the_weightiest_of_the_new_on
 def test_a_comment_that_a_killed_step_had_written_is_taken_for_what_it_is() -> None:
     plan = planned(FOUND, standing=Standing((), (said("x\n\n" + mark(FINDING, "f2")),)))
     assert [finding for finding, _ in plan.adopt] == [FOUND]
+    assert plan.standing == (FOUND,)
     assert plan.inline == ()
 
 

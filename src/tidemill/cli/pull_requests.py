@@ -100,4 +100,4 @@ def _name(one: dict[str, Any]) -> str:
 
 
 def _counts(run: dict[str, Any]) -> str:
-    return ", ".join(f"{value} {name}" for name, value in run["counts"].items() if value)
+    return ", ".join(name if value is True else f"{value} {name}" for name, value in run["counts"].items() if value)

@@ -96,7 +96,7 @@ class Placing:
             result=reviewed.result,
             policy=reviewed.policy,
             head=reviewed.pull_request.head,
-            standing=len(plan.standing) + len(plan.adopt) + written.posted,
+            standing=len(plan.standing) + written.posted,
             folded=folded,
             fixed=len(plan.fixed),
             quiet=len(plan.quiet),

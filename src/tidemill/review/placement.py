@@ -66,7 +66,7 @@ class Placement:
         fixed: placed comments whose finding is gone; their threads are to be resolved.
         inline: comments to be written, most important first.
         folded: findings for the folded list, most important first.
-        standing: findings that stand there already and still hold.
+        standing: findings that stand there already and still hold, those of `adopt` included.
         quiet: findings that are not said since a person asked for that, or had resolved or deleted them.
     """
 
@@ -133,8 +133,7 @@ def place_findings(
         and is_gone(placed.finding, change, diff, engines)
     )
     held, quiet, fresh, folded = _sorted(findings, states, standing.ignored)
-    left_open = [one for one in standing.placed if states[one.finding.fingerprint] is PlacedState.OPEN]
-    open_now = len(left_open) + len(adopt) - len(fixed)
+    open_now = sum(state is PlacedState.OPEN for state in states.values()) - len(fixed)
     inline, more = _chosen(fresh, diff, policy, max(0, policy.max_comments - open_now))
     folded += more
     folded += [Folded(finding, FoldedBecause.SET_ASIDE) for finding in _said(set_aside, states, standing.ignored)]

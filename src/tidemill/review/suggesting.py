@@ -7,6 +7,7 @@ import ast
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Lock
 
 from tidemill.analysis.secrets import mask
 from tidemill.analysis.syntax import error_count
@@ -15,6 +16,8 @@ from tidemill.core.finding import Suggestion
 
 APPLIES, PARSES, FORMATTED, TESTS, CLEARS = "applies", "parses", "formatted", "tests", "clears"
 """What can be verified of a suggestion. `clears`: what found the defect finds it no more, and nothing new."""
+_PARSING = Lock()
+"""Python 3.11.7 is one that counts the depth of the trees of all threads together, and fails where two are mixed."""
 _WIDEST = 120
 _ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]{1,12}://[^\s'\"`)>]{3,}", re.IGNORECASE)
 
@@ -215,7 +218,8 @@ def _parses(path: str, before: str, after: str) -> bool:
 def _python(text: str) -> bool:
     """Whether Python's own parser takes it; nothing is compiled or run."""
     try:
-        ast.parse(text)
+        with _PARSING:
+            ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
