@@ -30,7 +30,7 @@ from tidemill.core.pull_request import (
     Position,
     PullRequestState,
 )
-from tidemill.forges.port import IssueReading, Refused
+from tidemill.forges.port import Refused
 from tidemill.forges.scripted import Fault
 from tidemill.review.finding_text import finding_text
 from tidemill.settings import ReviewSettings
@@ -182,16 +182,13 @@ async def test_what_does_not_exist_is_not_found(here: Scripted) -> None:
         await here.forge.pull_request(replace(key, number=99))
 
 
-@pytest.mark.parametrize("kind", [ForgeKind.GITHUB, ForgeKind.GITEA])
-async def test_an_issue_is_read_and_a_pull_request_is_none(tmp_path: Path, kind: ForgeKind) -> None:
-    async with scripted(tmp_path, kind) as here:
-        pull = await here.opened()
-        here.site.project(PROJECT).issues[12] = ("Totals are wrong", "Add the tax.")
-        assert isinstance(here.forge, IssueReading)
-        assert await here.forge.issue(here.key(pull), 12) == "Totals are wrong\n\nAdd the tax."
-        for number in (pull.number, 99):
-            with pytest.raises(NotFound):
-                await here.forge.issue(here.key(pull), number)
+async def test_an_issue_is_read_and_a_pull_request_is_none(here: Scripted) -> None:
+    pull = await here.opened()
+    here.site.project(PROJECT).issues[12] = ("Totals are wrong", "Add the tax.")
+    assert await here.forge.issue(here.key(pull), 12) == "Totals are wrong\n\nAdd the tax."
+    for number in (pull.number, 99):
+        with pytest.raises(NotFound):
+            await here.forge.issue(here.key(pull), number)
 
 
 async def test_every_page_of_comments_is_read(here: Scripted) -> None:

@@ -5,7 +5,7 @@ import re
 
 from tidemill.core.errors import NotFound, NotPermitted
 from tidemill.core.pull_request import PullRequest
-from tidemill.forges.port import Forge, IssueReading, Refused
+from tidemill.forges.port import Forge, Refused
 
 LONGEST = 4_000
 """Characters of an issue that a review is told."""
@@ -30,7 +30,7 @@ async def closed_issue(forge: Forge, pull_request: PullRequest) -> str:
     """
     project = pull_request.key.project.path
     number = closed_number(f"{pull_request.body}\n{pull_request.title}", project)
-    if number is None or not isinstance(forge, IssueReading):
+    if number is None:
         return ""
     try:
         return (await forge.issue(pull_request.key, number))[:LONGEST]

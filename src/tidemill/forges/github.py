@@ -196,7 +196,7 @@ class GitHub:
         return await self._changes.files_naming(pull_request, names, most=most)
 
     async def issue(self, key: PullRequestKey, number: int) -> str:
-        """See `IssueReading`."""
+        """See `Forge.issue`."""
         found = await self._rest.one(_Issue, self._sign(key), "GET", f"{_repo(key)}/issues/{number}")
         if found.pull_request is not None:
             raise NotFound(f"{number} of {key.project.path} is a pull request, and no issue.")

@@ -99,6 +99,11 @@ class _Note(BaseModel):
     position: _Position | None = None
 
 
+class _Issue(BaseModel):
+    title: str
+    description: str | None = None
+
+
 class _Tip(BaseModel):
     id: str
 
@@ -185,6 +190,11 @@ class GitLab:
     async def files_naming(self, pull_request: PullRequest, names: Sequence[str], *, most: int) -> Mapping[str, str]:
         """See `Forge.files_naming`."""
         return await self._changes.files_naming(pull_request, names, most=most)
+
+    async def issue(self, key: PullRequestKey, number: int) -> str:
+        """See `Forge.issue`. Merge requests are numbered by themselves here."""
+        found = await self._rest.one(_Issue, self.sign, "GET", f"{_project(key)}/issues/{number}")
+        return f"{found.title}\n\n{found.description or ''}".strip()
 
     async def comments(self, key: PullRequestKey) -> Sequence[ForgeComment]:
         """See `Forge.comments`. Reactions are read of Tidemill's own comments alone: each costs a request."""

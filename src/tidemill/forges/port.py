@@ -10,7 +10,7 @@ Every method may raise:
 """
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Protocol
 
 from tidemill.core.change import ChangeSet
 from tidemill.core.errors import InvalidInput
@@ -56,6 +56,10 @@ class Forge(Protocol):
         `tidemill.review` says."""
         ...
 
+    async def issue(self, key: PullRequestKey, number: int) -> str:
+        """Title and text of an issue of the pull request's project; `NotFound` where the number is no issue's."""
+        ...
+
     async def comments(self, key: PullRequestKey) -> Sequence[ForgeComment]:
         """Every comment, of the pull request as a whole and inline, oldest first; all pages."""
         ...
@@ -95,13 +99,4 @@ class Forge(Protocol):
 
     async def may_write(self, key: PullRequestKey, login: str) -> bool:
         """Whether a person may push to the repository: whose commands Tidemill obeys."""
-        ...
-
-
-@runtime_checkable
-class IssueReading(Protocol):
-    """A forge whose issues can be read, too."""
-
-    async def issue(self, key: PullRequestKey, number: int) -> str:
-        """Title and text of an issue of the pull request's project; `NotFound` where the number is no issue's."""
         ...

@@ -111,7 +111,7 @@ class ScriptedForge:
         return await GitCodeIndex(git, pull_request.head).files_naming(names, most=most)
 
     async def issue(self, key: PullRequestKey, number: int) -> str:
-        """See `IssueReading`."""
+        """See `Forge.issue`."""
         await self._meet("issue")
         return "\n\n".join(self.site.issue(key.project.path, number))
 

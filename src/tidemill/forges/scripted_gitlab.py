@@ -38,6 +38,7 @@ class GitLabRoutes:
             Route(request + "/notes/{comment:int}", self.edit, methods=["PUT"]),
             Route(request + "/notes", self.note, methods=["POST"]),
             Route(request, self.merge_request),
+            Route(project + "/issues/{number:int}", self.issue),
             Route(project + "/statuses/{sha}", self.status, methods=["POST"]),
             Route(project + "/repository/branches/{branch:path}", self.branch),
             Route(project + "/members/all/{id:int}", self.member),
@@ -102,6 +103,12 @@ class GitLabRoutes:
                 "labels": list(pull.labels),
             }
         )
+
+    async def issue(self, request: Request) -> Response:
+        """An issue."""
+        self.login(request)
+        title, body = self._served.site.issue(request.path_params["project"], request.path_params["number"])
+        return JSONResponse({"title": title, "description": body})
 
     async def branch(self, request: Request) -> Response:
         """A branch."""
