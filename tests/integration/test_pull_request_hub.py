@@ -1,4 +1,4 @@
-"""A whole hub and a forge over HTTP: signed webhooks, ten at once, and kills; nothing is written twice."""
+"""A whole hub and a forge over HTTP: signed webhooks, ten at once, and kills at each step; nothing is written twice."""
 
 import asyncio
 import hashlib
@@ -6,7 +6,8 @@ import hmac
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,8 +15,9 @@ from uuid import uuid4
 import httpx
 
 from tests.conftest import reachable
-from tests.support.hubs import Hub, start_hub, stop
+from tests.support.hubs import Hub, scripted_settings, start_hub, stop, upstream
 from tests.support.pull_requests import BUNDLE, PROJECT, TWO, own_comments
+from tests.support.rows import connected
 from tests.support.scripted_forge import TOKEN, serving
 from tidemill.core.pull_request import ForgeKind
 from tidemill.forges.scripted import Fault
@@ -109,13 +111,46 @@ async def shown_over_http(hub: Hub, review: str) -> None:
         assert again.status_code == 404
 
 
-async def test_a_hub_that_is_killed_while_it_writes_leaves_each_comment_once(tmp_path: Path) -> None:
+RECORDED = (
+    "SELECT regexp_replace(function_name, '^(engine|comment|refine):.*', '\\1') AS step "
+    "FROM dbos.operation_outputs WHERE workflow_uuid LIKE 'pull_request:%'"
+)
+STEPS = ["pr:read", "begin", "engine", "plan", "comment", "rank", "refine", "finish", "pr:place"]
+
+
+async def killed_wherever_it_gets(
+    hub: Hub, pull: ScriptedPull, start: Callable[[], Hub]
+) -> AsyncIterator[tuple[Hub, str]]:
+    """Kills the hub as soon as another kind of step is recorded or something is written, and starts it again. Yields
+    each hub with what the one before had just done, until the last step is recorded."""
+    steps: set[str] = set()
+    written = 0
+    with connected(hub) as database:
+        while "pr:place" not in steps:
+            for _ in range(int(PATIENCE / 0.005)):
+                new = {row["step"] for row in database.execute(RECORDED)} - steps
+                if new or len(own_comments(pull)) > written:
+                    break
+                await asyncio.sleep(0.005)
+            else:
+                raise AssertionError(f"nothing came after {sorted(steps)} and {written} comments")
+            hub.kill()
+            done = ", ".join(sorted(new)) or "a comment"
+            steps |= new
+            written = len(own_comments(pull))
+            hub = await asyncio.to_thread(start)
+            yield hub, done
+
+
+async def test_a_hub_that_is_killed_at_each_step_leaves_each_comment_once(tmp_path: Path) -> None:
     folder = reachable(tmp_path)
     site = ScriptedSite(folder / "forge")
     server = ScriptedServer(site, {TOKEN: "tidemill"})
-    async with serving(server) as url:
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(serving(server))
+        model = stack.enter_context(upstream(folder))
         forge = {"kind": "github", "url": url, "token_secret": "token", "webhook_secret": "hook"}
-        settings = {"forges": {"demo": forge}, "outbound": {"allow": ["127.0.0.1"]}}
+        settings = scripted_settings(model.url, forges={"demo": forge}, outbound={"allow": ["127.0.0.1"]})
         hub = await asyncio.to_thread(start_hub, folder / "data", settings)
         try:
             async with httpx.AsyncClient(
@@ -128,9 +163,10 @@ async def test_a_hub_that_is_killed_while_it_writes_leaves_each_comment_once(tmp
             pull = await opened(site)
             await server.settled()
             assert all(status < 300 for status in await ten_at_once(server))
-            await until(lambda: own_comments(pull), "the first comment")
-            hub.kill()
-            hub = await asyncio.to_thread(start_hub, folder / "data", settings)
+            killed = []
+            async for started, done in killed_wherever_it_gets(hub, pull, lambda: start_hub(folder / "data", settings)):
+                hub = started
+                killed.append(done)
             runs = await ended(hub, 1)
             server.webhook = Webhook(f"{hub.url}/webhooks/github", ForgeKind.GITHUB, SECRET)
             first = next(said.id for said in pull.comments if said.path)
@@ -143,6 +179,7 @@ async def test_a_hub_that_is_killed_while_it_writes_leaves_each_comment_once(tmp
             await shown_over_http(hub, runs[0]["id"])
         finally:
             await asyncio.to_thread(stop, hub)
+    assert set(", ".join(killed).split(", ")) == {*STEPS, "a comment"}
     assert [run["state"] for run in runs] == ["done"]
     assert len(own_comments(pull, inline=False)) == 1
     found = [body.rpartition("<!-- ")[2] for body in own_comments(pull, inline=True)]
