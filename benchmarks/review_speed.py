@@ -47,9 +47,13 @@ async def _run(folder: Path) -> None:
     print(f"\nA pull request of {len(diff.hunks)} hunks in {made} files, {len(change.diff):,} bytes of diff")
     print(f"reading it from git            {read:6.2f} s")
     before, findings = await _alone(change)
+    engines = default_engines()
     started = time.perf_counter()
-    result = await review_without_model(change, default_engines(), limits)
+    result = await review_without_model(change, engines, limits)
     whole = time.perf_counter() - started
+    started = time.perf_counter()
+    await review_without_model(change, engines, limits)
+    again = time.perf_counter() - started
     after, _ = await _alone(change)
     alone = (before + after) / 2
     started = time.perf_counter()
@@ -57,6 +61,7 @@ async def _run(folder: Path) -> None:
     own = time.perf_counter() - started
     print(f"engines alone, before, after   {before:6.2f} s, {after:.2f} s  ({len(findings)} findings)")
     print(f"the whole review between them  {whole:6.2f} s  ({whole / alone:.2f}× the engines)")
+    print(f"the same review once more      {again:6.2f} s")
     print(f"parsing, necessity and plan    {own:6.2f} s  ({1 + own / alone:.3f}× the engines with them)")
     print(f"put to a model                 {sum(hunk.asked for hunk in planned.hunks):6} of {len(result.hunks)} hunks")
     await _beside(change, folder)

@@ -415,6 +415,22 @@ async def test_a_review_that_a_change_makes_fail_fails_its_check_and_an_outage_d
     assert pull.checks[pull.head, "tidemill"].state is state
 
 
+async def test_an_engine_that_fails_takes_no_earlier_finding_for_fixed(
+    orders: PullRequests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(engine: NeedleEngine, change: ChangeSet, diff: Diff) -> EngineResult:
+        raise EngineFailed("needles did not end within 300 s on 1 files.")
+
+    pull = await orders.open(dict(TWO))
+    monkeypatch.setattr(NeedleEngine, "run", fail)
+    await orders.site.push(pull, {"orders/other.py": b"SAFE = 1\n"})
+    assert list(pull.resolved.values()) == [False, False]
+    [summary] = own_comments(pull, inline=False)
+    assert "needles failed, and what it would have found is missing:** needles did not end" in summary
+    assert pull.checks[pull.head, "tidemill"].title == "Engines failed: needles"
+    assert [run.state for run in await orders.runs()] == ["done"] * 2
+
+
 async def test_a_diff_that_is_too_large_to_be_reviewed_fails_the_check(orders: PullRequests) -> None:
     pull = await orders.open({"large.txt": b"x" * orders.parts.settings.max_diff_bytes})
     check = pull.checks[pull.head, "tidemill"]

@@ -31,7 +31,7 @@ from tidemill.review.asking import PAUSES, Asking
 from tidemill.review.commenter import Commenter
 from tidemill.review.engines import Engine, EngineFailed, EngineResult, RuffEngine, ScriptedEngine, SecretsEngine
 from tidemill.review.refiner import Refiner
-from tidemill.review.reports import result_from_json
+from tidemill.review.reports import RENDERERS, result_from_json
 from tidemill.review.trying import Trying
 from tidemill.settings import ReviewSettings
 from tidemill.store.api_keys import ApiKeyRepository
@@ -363,30 +363,38 @@ async def test_a_hunk_that_only_moved_since_the_last_push_costs_no_call(
     assert len({one.fingerprint for one in (*first.findings, *second.findings)}) == 1
 
 
-async def test_an_engine_that_fails_ends_the_review_with_its_sentence(
+async def test_an_engine_that_fails_leaves_what_the_others_find_and_the_review_says_what_is_missing(
     pool: Pool, tmp_path: Path, admin: Caller
 ) -> None:
     sentence = "ruff failed with exit code 2: no space left."
-    reviews = Reviews(pool, tmp_path, engines=[FailingEngine(EngineFailed(sentence))])
+    reviews = Reviews(pool, tmp_path, engines=[FailingEngine(EngineFailed(sentence)), default_engines()[1]])
     status = await reviews.review(admin)
-    assert (status.row.state, status.row.error, status.row.result) == (ReviewState.FAILED, sentence, None)
+    assert (status.row.state, status.row.error) == (ReviewState.DONE, None)
+    assert status.row.result is not None
+    result = result_from_json(status.row.result)
+    assert result.failures == {"one": sentence}
+    assert [one.path for one in result.findings if one.engine == "two"] == ["shop/b.py"]
+    for form in ("text", "markdown"):
+        assert "What one would have found is missing." in RENDERERS[form](result)
+    document = json.loads(RENDERERS["sarif"](result))
+    runs = {run["tool"]["driver"]["name"]: run["invocations"][0] for run in document["runs"]}
+    assert [runs[f"tidemill {name}"]["executionSuccessful"] for name in ("one", "two")] == [False, True]
+    assert sentence in str(runs["tidemill one"]["toolExecutionNotifications"])
+
+
+async def test_an_engine_with_a_defect_of_its_own_ends_the_review(pool: Pool, tmp_path: Path, admin: Caller) -> None:
+    reviews = Reviews(pool, tmp_path, engines=[FailingEngine(KeyError("filename"))])
+    status = await reviews.review(admin)
+    assert (status.row.state, status.row.result) == (ReviewState.FAILED, None)
     assert status.row.finished_at == NOON
     assert await reviews.flow.ended(status.row.id)
+    sentence = "Tidemill failed at the step engine:one of this review. The hub's log says why."
+    assert status.row.error == sentence
     events = await reviews.flow.events(status.row.id, after=0)
     assert [(event.step, event.kind) for event in events] == [("begin", "started"), ("fail", "failed")]
     assert events[-1].data == {"message": sentence}
     assert reviews.told == [ReviewState.FAILED]
     assert reviews.model.calls == 0
-
-
-async def test_an_engine_with_a_defect_of_its_own_ends_the_review_too(
-    pool: Pool, tmp_path: Path, admin: Caller
-) -> None:
-    reviews = Reviews(pool, tmp_path, engines=[FailingEngine(KeyError("filename"))])
-    status = await reviews.review(admin)
-    assert status.row.state is ReviewState.FAILED
-    assert "engine:one" in str(status.row.error)
-    assert "filename" not in str(status.row.error)
 
 
 async def test_when_the_time_is_spent_the_other_hunks_say_so(pool: Pool, tmp_path: Path, admin: Caller) -> None:

@@ -91,6 +91,9 @@ def review(
     sys.stdout.write(rendered(result, Format.JSON if as_json else output))
     for form, file in reports:
         _write(file, rendered(result, form))
+    if result.failures:
+        said = "; ".join(f"{name}: {why}" for name, why in result.failures.items())
+        raise TidemillError(f"The review is not whole, since an engine failed. {said}")
     severe = fail_on is not None and fails_at(unfolded(result), fail_on)
     if severe or (result.gates is not None and not result.gates.holds):
         raise typer.Exit(1)
@@ -156,6 +159,8 @@ def _progress(kind: str, data: dict[str, Any]) -> str:
     match kind:
         case "started":
             return f"Reading {data['files']} files, {data['hunks']} hunks …"
+        case "engine" if "failed" in data:
+            return f"{data['engine']} failed …"
         case "engine":
             return f"{data['engine']}: {data['findings']} findings in {data['seconds']:.1f} s …"
         case "planned":

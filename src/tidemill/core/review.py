@@ -105,6 +105,7 @@ class ReviewResult:
         deployments: what else was asked, by what for: `doubt` (the second pass), `refine`, `necessity`.
         gates: what the repository's quality gates came to; `None` where they were not asked for.
         unread: the files that an engine should have read and did not, or not in full, by the engine's name.
+        failures: why an engine came to no end, by its name: what it would have found is missing.
     """
 
     id: str
@@ -125,6 +126,7 @@ class ReviewResult:
     deployments: Mapping[str, Deployment] = field(default_factory=dict)
     gates: GateReport | None = None
     unread: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    failures: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def worst_severity(self) -> Severity | None:

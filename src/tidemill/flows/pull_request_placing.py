@@ -84,7 +84,11 @@ class Placing:
                 ignored=reviewed.ignored,
             ),
             reviewed.policy,
-            {name: reviewed.result.unread.get(name, ()) for name in reviewed.result.engines},
+            {
+                name: reviewed.result.unread.get(name, ())
+                for name in reviewed.result.engines
+                if name not in reviewed.result.failures
+            },
         )
         await self._note(plan, reviewed.pull_request.head)
         written = _Written()

@@ -48,7 +48,7 @@ from tidemill.jobs.port import Steps
 from tidemill.review.commenter import Commenter
 from tidemill.review.context import Symbols, hunk_context, symbols_of
 from tidemill.review.duplicates import unsaid
-from tidemill.review.engines import Engine
+from tidemill.review.engines import Engine, EngineFailed
 from tidemill.review.necessity import shipped_model
 from tidemill.review.policy_filter import sift, without_ignored
 from tidemill.review.ranking import rank
@@ -252,7 +252,11 @@ class ReviewRun:
 
     async def _engine(self, name: str) -> Record:
         change, diff, brief = await self.read()
-        result, seconds = await self._engines.result(name, change, without_ignored(diff, brief.policy))
+        try:
+            result, seconds = await self._engines.result(name, change, without_ignored(diff, brief.policy))
+        except EngineFailed as error:
+            log.warning("The review %s lacks what %s would have found: %s", self._id, name, error.message)
+            return {"engine": name, "findings": 0, "notes": [], "unread": [], "seconds": 0.0, "failed": error.message}
         findings = unsaid(result.findings, await self.findings())
         await self._parts.reviews.add_findings(self._id, findings)
         return {
@@ -338,6 +342,7 @@ class ReviewRun:
             folded=tuple(one for one in found if one.fingerprint in ranked["folded"]),
             deployments={name: deployment_from_json(one) for name, one in begun.get("deployments", {}).items()},
             unread={name: tuple(report["unread"]) for name, report in reports.items() if report.get("unread")},
+            failures={name: report["failed"] for name, report in reports.items() if "failed" in report},
         )
         await self._parts.reviews.finish(self._id, result_json(result), now)
         self._parts.observe(ReviewState.DONE)

@@ -89,6 +89,8 @@ def summary_text(told: Told) -> str:
     """The one comment on the pull request as a whole, without its mark."""
     language, result = told.policy.language, told.result
     lines = [f"## {word(language, 'title')}", "", _counts(told)]
+    for name, why in result.failures.items():
+        lines += ["", word(language, "engine_failed", name=escape(name), reason=escape(why))]
     if told.refused is not None:
         lines += ["", word(language, "denied", said=escape(told.refused))]
     unposted = sum(one.because is FoldedBecause.REFUSED for one in told.folded)
@@ -125,18 +127,22 @@ def check_name(pull_request: PullRequest) -> str:
 
 
 def check_of(told: Told) -> Check:
-    """The check of a review that was made: it fails where a gate does."""
+    """The check of a review that was made: it fails where a gate or an engine does, since whoever wrote the change may
+    have made the engine fail to get round it."""
     language = told.policy.language
     findings = [finding for finding in told.result.findings if finding.fingerprint not in told.ignored]
     failed = [gate for gate in told.gates.gates if not gate.holds] if told.gates else []
-    if failed:
+    engines = told.result.failures
+    if engines:
+        title = word(language, "check_engines", names=", ".join(engines))
+    elif failed:
         title = word(language, "check_gates", names=", ".join(gate.name.value for gate in failed))
     else:
         title = severity_counts(findings) or word(language, "check_none")
     return Check(
         name=CHECK,
         commit=told.head,
-        state=CheckState.FAILED if failed else CheckState.PASSED,
+        state=CheckState.FAILED if failed or engines else CheckState.PASSED,
         title=title,
         summary=summary_text(told),
         annotations=tuple(_annotation(finding) for finding in findings),

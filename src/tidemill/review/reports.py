@@ -87,6 +87,7 @@ def result_json(result: ReviewResult) -> JsonObject:
         "deployments": {name: deployment_json(one) for name, one in result.deployments.items()},
         "gates": gates_json(result.gates) if result.gates is not None else None,
         "unread": {name: list(paths) for name, paths in result.unread.items()},
+        "failures": dict(result.failures),
     }
 
 
@@ -140,6 +141,7 @@ def result_from_json(document: Mapping[str, Any]) -> ReviewResult:
         deployments={name: deployment_from_json(one) for name, one in document.get("deployments", {}).items()},
         gates=gates_from_json(document["gates"]) if document.get("gates") else None,
         unread={name: tuple(paths) for name, paths in document.get("unread", {}).items()},
+        failures=document.get("failures", {}),
     )
 
 
@@ -209,7 +211,8 @@ def _way(finding: Finding) -> list[str]:
 def _summary(result: ReviewResult) -> str:
     counts = Counter(finding.severity for finding in result.findings)
     said = ", ".join(f"{counts[severity]} {severity.value}" for severity in reversed(Severity) if counts[severity])
-    return f"{_count(len(result.findings), 'finding')}: {said}." if said else "No findings."
+    missing = f" What {' and '.join(result.failures)} would have found is missing." if result.failures else ""
+    return (f"{_count(len(result.findings), 'finding')}: {said}." if said else "No findings.") + missing
 
 
 def _reading(result: ReviewResult) -> list[str]:
@@ -223,6 +226,7 @@ def _reading(result: ReviewResult) -> list[str]:
         rejected = f" {_count(len(result.rejected), 'comment')} of it did not hold." if result.rejected else ""
         read = f"{len(asked)} of {_count(len(result.hunks), 'hunk')}"
         lines.append(f"Model: {result.deployment.model}{prompt} read {read}.{rejected}")
+    lines += [f"{name} failed: {one_line(why)}" for name, why in result.failures.items()]
     lines += [f"  {one_line(line)}" for line in unread_lines(result)]
     return lines
 

@@ -69,12 +69,15 @@ def _run(engine: str, version: str, findings: Sequence[Finding], result: ReviewR
     if len(findings) > len(shown):
         said.append(f"{len(findings) - len(shown)} findings more, the least severe, are left out of this file.")
     notes: list[Json] = [{"level": "note", "message": {"text": note}} for note in said]
+    failure = result.error or result.failures.get(engine)
+    if failure:
+        notes.append({"level": "error", "message": {"text": failure}})
     run: dict[str, Json] = {
         "tool": {"driver": driver},
         "automationDetails": {"id": f"tidemill/{engine}/{result.id}"},
         "columnKind": "unicodeCodePoints",
         "results": [_result(finding, order[finding.rule]) for finding in shown],
-        "invocations": [{"executionSuccessful": result.error is None, "toolExecutionNotifications": notes}],
+        "invocations": [{"executionSuccessful": failure is None, "toolExecutionNotifications": notes}],
     }
     return run
 
