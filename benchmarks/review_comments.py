@@ -83,7 +83,7 @@ class Bench:
     async def case(self, case: Case) -> None:
         """Asks about the hunks that a review would ask about."""
         diff = parse_diff(case.change.diff)
-        findings, _, _ = await run_engines(self._engines, case.change, diff)
+        findings = (await run_engines(self._engines, case.change, diff)).findings
         planned = plan(case.change, diff, findings, ReviewSettings(), with_model=True)
         print(f"\n{case.name}: {case.change.title}" + (f"\n  a person said: {case.said}" if case.said else ""))
         shown: list[Finding] = []

@@ -70,8 +70,8 @@ async def _run(folder: Path) -> None:
 async def _alone(change: ChangeSet) -> tuple[float, Sequence[Finding]]:
     diff = parse_diff(change.diff)
     started = time.perf_counter()
-    findings, _, _ = await run_engines(default_engines(), change, diff)
-    return time.perf_counter() - started, findings
+    ran = await run_engines(default_engines(), change, diff)
+    return time.perf_counter() - started, ran.findings
 
 
 async def _beside(change: ChangeSet, folder: Path) -> None:

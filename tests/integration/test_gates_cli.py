@@ -9,10 +9,12 @@ import pytest
 from tests.conftest import reachable
 from tests.support.hubs import environment, tidemill
 from tidemill.cli.main import run
+from tidemill.core.change import ChangeSet, Diff
 from tidemill.core.errors import InvalidInput
 from tidemill.core.gate import Gate, GateState
 from tidemill.flows.local_review import local_gates, local_policy
 from tidemill.forges.local_git import read_change
+from tidemill.review.engines import EngineFailed, EngineResult, RuffEngine
 from tidemill.settings import ReviewSettings
 
 BUSY = "def busy(a):\n" + "".join(f"    if a == {n}:\n        return {n}\n" for n in range(15)) + "    return a\n"
@@ -200,3 +202,24 @@ def test_a_policy_is_checked_line_by_line(capsys: pytest.CaptureFixture[str], tm
     assert json.loads(capsys.readouterr().out)["notes"] == [
         ".tidemill.yml, line 1: there is no key `max_coments`. Did you mean `max_comments`?"
     ]
+
+
+def test_a_review_whose_engine_fails_is_printed_and_ends_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def fail(engine: RuffEngine, change: ChangeSet, diff: Diff) -> EngineResult:
+        raise EngineFailed("ruff failed with exit code 2: no space left.")
+
+    monkeypatch.setattr(RuffEngine, "run", fail)
+    git(tmp_path, "init", "-q")
+    commit(tmp_path, {"a.py": CLEAN})
+    commit(tmp_path, {"b.py": SECRET})
+    report = tmp_path / "review.sarif"
+    with pytest.raises(SystemExit) as ended:
+        run(["review", "--no-model", "--repo", str(tmp_path), "--report", f"sarif={report}"])
+    said = capsys.readouterr()
+    assert ended.value.code == 1
+    assert "secrets" in said.out
+    assert "What ruff would have found is missing." in said.out
+    assert "ruff failed with exit code 2" in said.err
+    assert json.loads(report.read_text())["runs"]

@@ -159,10 +159,8 @@ async def test_a_helper_that_makes_a_value_harmless_ends_its_way() -> None:
 async def test_one_defect_that_two_engines_see_is_told_once() -> None:
     text = "import hashlib\n\nprint(hashlib.md5(b'x'))\n"
     diff = diff_of("a.py", "", text)
-    findings, _, _ = await run_engines(
-        tree_engines(), ChangeSet("t", None, None, diff, {"a.py": text}), parse_diff(diff)
-    )
-    assert [(one.engine, one.rule) for one in findings] == [("semgrep", "python-weak-hash")]
+    ran = await run_engines(tree_engines(), ChangeSet("t", None, None, diff, {"a.py": text}), parse_diff(diff))
+    assert [(one.engine, one.rule) for one in ran.findings] == [("semgrep", "python-weak-hash")]
 
 
 async def test_a_second_review_of_the_same_text_asks_no_program() -> None:

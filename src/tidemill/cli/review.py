@@ -92,8 +92,7 @@ def review(
     for form, file in reports:
         _write(file, rendered(result, form))
     if result.failures:
-        said = "; ".join(f"{name}: {why}" for name, why in result.failures.items())
-        raise TidemillError(f"The review is not whole, since an engine failed. {said}")
+        raise TidemillError(f"The review is not whole, since an engine failed: {' '.join(result.failures.values())}")
     severe = fail_on is not None and fails_at(unfolded(result), fail_on)
     if severe or (result.gates is not None and not result.gates.holds):
         raise typer.Exit(1)

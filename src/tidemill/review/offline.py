@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tidemill.analysis.diff import parse_diff
@@ -16,6 +17,7 @@ from tidemill.review.duplicates import unsaid
 from tidemill.review.engines import (
     BanditEngine,
     Engine,
+    EngineFailed,
     EngineResult,
     FlowEngine,
     ManifestsEngine,
@@ -57,19 +59,32 @@ def tree_engines(folder: Path | None = None, *, jobs: int = 2, seconds: float = 
     )
 
 
-async def run_engines(
-    engines: Sequence[Engine], change: ChangeSet, diff: Diff
-) -> tuple[tuple[Finding, ...], tuple[str, ...], dict[str, float]]:
-    """All engines at once: their findings, their notes, and the seconds that each took.
+@dataclass(frozen=True, slots=True)
+class EnginesRun:
+    """What all engines found and noted, the seconds that each took, and why one failed, by its name."""
+
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+    timings: Mapping[str, float]
+    failures: Mapping[str, str]
+
+
+async def run_engines(engines: Sequence[Engine], change: ChangeSet, diff: Diff) -> EnginesRun:
+    """All engines at once. One that fails leaves what the others find.
 
     Raises:
-        EngineFailed, InvalidInput: the first that an engine raises; the others are stopped.
+        InvalidInput: an engine's; the others are stopped.
     """
     timings: dict[str, float] = {}
+    failures: dict[str, str] = {}
 
     async def timed(engine: Engine) -> EngineResult:
         started = time.monotonic()
-        result = await engine.run(change, diff)
+        try:
+            result = await engine.run(change, diff)
+        except EngineFailed as error:
+            failures[engine.name] = error.message
+            result = EngineResult(())
         timings[engine.name] = round(time.monotonic() - started, 3)
         return result
 
@@ -83,7 +98,8 @@ async def run_engines(
     findings: list[Finding] = []
     for result in results:
         findings += unsaid(result.findings, findings)
-    return by_weight(findings), tuple(note for result in results for note in result.notes), timings
+    notes = tuple(note for result in results for note in result.notes)
+    return EnginesRun(by_weight(findings), notes, timings, failures)
 
 
 async def review_without_model(
@@ -101,15 +117,14 @@ async def review_without_model(
     by the model that is given, or by the shipped one.
 
     Raises:
-        EngineFailed: an engine failed.
         InvalidInput: the diff can't be read.
     """
     started = time.monotonic()
     whole = await asyncio.to_thread(parse_diff, change.diff)
     diff = without_ignored(whole, policy or ReviewPolicy())
-    found, notes, timings = await run_engines(engines, change, diff)
+    ran = await run_engines(engines, change, diff)
     trying = Trying(engines)
-    findings = await with_own_fixes(found, change, diff, trying, policy or ReviewPolicy())
+    findings = await with_own_fixes(ran.findings, change, diff, trying, policy or ReviewPolicy())
     planned = await asyncio.to_thread(
         lambda: plan(change, whole, findings, settings, with_model=False, policy=policy, necessity=necessity)
     )
@@ -122,8 +137,9 @@ async def review_without_model(
         findings=findings,
         hunks=planned.hunks,
         skipped=planned.skipped,
-        notes=notes,
-        timings={**timings, "total": round(time.monotonic() - started, 3)},
+        notes=ran.notes,
+        timings={**ran.timings, "total": round(time.monotonic() - started, 3)},
         engines={engine.name: engine.version for engine in engines},
+        failures=ran.failures,
     )
     return result if policy is None else with_policy(result, policy)

@@ -226,7 +226,7 @@ def _reading(result: ReviewResult) -> list[str]:
         rejected = f" {_count(len(result.rejected), 'comment')} of it did not hold." if result.rejected else ""
         read = f"{len(asked)} of {_count(len(result.hunks), 'hunk')}"
         lines.append(f"Model: {result.deployment.model}{prompt} read {read}.{rejected}")
-    lines += [f"{name} failed: {one_line(why)}" for name, why in result.failures.items()]
+    lines += [one_line(why) for why in result.failures.values()]
     lines += [f"  {one_line(line)}" for line in unread_lines(result)]
     return lines
 
