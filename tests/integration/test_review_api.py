@@ -324,12 +324,13 @@ def test_every_kind_of_change_is_reviewed(
 @pytest.mark.parametrize(
     "path", ["../../outside.py", "/etc/outside.py", "a/../../outside.py", "C:/outside.py", "..\\o.py"]
 )
-def test_a_path_that_leads_out_of_the_repository_ends_the_review_and_writes_nothing(
+def test_a_path_that_leads_out_of_the_repository_is_noted_and_hides_nothing_of_the_others(
     client: httpx.Client, path: str
 ) -> None:
-    reviewed = review(client, diff=diff_of(path, CODE), files={path: CODE})
-    assert reviewed["state"] == "failed"
-    assert "no path inside a repository" in reviewed["error"]
+    reviewed = review(client, diff=diff_of(path, CODE) + diff_of("b.py", CODE), files={path: CODE, "b.py": CODE})
+    assert reviewed["state"] == "done", reviewed["error"]
+    assert any("no path inside a repository" in note for note in notes_of(reviewed)), notes_of(reviewed)
+    assert {one["path"] for one in reviewed["findings"] if one["engine"] in {"bandit", "ruff", "semgrep"}} == {"b.py"}
 
 
 def test_a_diff_over_the_limit_is_refused_with_both_numbers(client: httpx.Client) -> None:
