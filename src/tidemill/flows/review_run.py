@@ -13,7 +13,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
 from uuid import UUID
 
@@ -48,7 +48,7 @@ from tidemill.jobs.port import Steps
 from tidemill.review.commenter import Commenter
 from tidemill.review.context import Symbols, hunk_context, symbols_of
 from tidemill.review.duplicates import unsaid
-from tidemill.review.engines import Engine, EngineFailed
+from tidemill.review.engines import Engine, EngineFailed, EngineMemory
 from tidemill.review.necessity import shipped_model
 from tidemill.review.policy_filter import sift, without_ignored
 from tidemill.review.ranking import rank
@@ -85,6 +85,7 @@ class ReviewParts:
         settings: limits and budget.
         refiner: mends findings; `None` where nothing does.
         necessity: gives the model that scores hunks now.
+        memory: what the engines found of the latest changes.
         clock: gives times.
         observe: is told the state in which a review ended.
         traces: keeps what was done for a review.
@@ -101,6 +102,7 @@ class ReviewParts:
     traces: Traces
     refiner: Refiner | None = None
     necessity: Callable[[], NecessityModel] = shipped_model
+    memory: EngineMemory = field(default_factory=EngineMemory)
 
 
 class StepFailed(Exception):
@@ -123,7 +125,7 @@ class ReviewRun:
         self._parts = parts
         self._steps = steps
         self._id = review_id
-        self._engines = EngineRuns(parts.engines)
+        self._engines = EngineRuns(parts.engines, parts.memory)
         self._read: tuple[ChangeSet, Diff, ReviewBrief] | None = None
         self._symbols: Symbols | None = None
         self._model = ModelSteps(

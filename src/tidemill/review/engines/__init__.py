@@ -5,6 +5,7 @@ Imports `analysis`, `core`."""
 from tidemill.review.engines.bandit import BanditEngine
 from tidemill.review.engines.flow import FlowEngine
 from tidemill.review.engines.manifests import ManifestsEngine
+from tidemill.review.engines.memory import EngineMemory, name_of
 from tidemill.review.engines.port import Engine, EngineFailed, EngineResult, Reading, ScriptedEngine, TreeEngine
 from tidemill.review.engines.ruff import RuffEngine
 from tidemill.review.engines.secrets import SecretsEngine
@@ -14,6 +15,7 @@ __all__ = [
     "BanditEngine",
     "Engine",
     "EngineFailed",
+    "EngineMemory",
     "EngineResult",
     "FlowEngine",
     "ManifestsEngine",
@@ -23,4 +25,5 @@ __all__ = [
     "SecretsEngine",
     "SemgrepEngine",
     "TreeEngine",
+    "name_of",
 ]
