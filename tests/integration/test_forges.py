@@ -30,6 +30,8 @@ from tidemill.core.pull_request import (
     Position,
     PullRequestState,
 )
+from tidemill.forges.github import GitHub
+from tidemill.forges.github_tokens import AppTokens
 from tidemill.forges.port import Refused
 from tidemill.forges.scripted import Fault
 from tidemill.review.finding_text import finding_text
@@ -264,6 +266,27 @@ async def test_an_app_gets_a_token_once_and_writes_check_runs_fifty_annotations_
         assert len(shown.summary) == 65_535
         assert [len(run["annotations"]) for run in here.server.served.runs.values()] == [120, 120]
         assert (await here.forge.pull_request(here.key(pull))).head == pull.head
+
+
+async def test_an_app_that_is_installed_again_is_found_under_its_new_number(tmp_path: Path) -> None:
+    key = RSAKey.generate_key(2048, auto_kid=False)
+    pair = (key.as_pem(private=True).decode(), key.as_pem(private=False).decode())
+    async with scripted(tmp_path, ForgeKind.GITHUB, app_key=pair) as here:
+        pull = await here.opened()
+        assert isinstance(here.forge, GitHub)
+        assert isinstance(here.forge._tokens, AppTokens)
+        assert (await here.forge.pull_request(here.key(pull))).head == pull.head
+        here.server.served.installation = 2
+        here.forge._tokens._tokens.clear()  # the old token's end
+        assert (await here.forge.pull_request(here.key(pull))).head == pull.head
+
+
+async def test_a_confidential_issue_is_not_read(tmp_path: Path) -> None:
+    async with scripted(tmp_path, ForgeKind.GITLAB) as here:
+        pull = await here.opened()
+        here.site.project(PROJECT).issues[12] = ("Confidential: prices", "Ours are double.")
+        with pytest.raises(NotFound, match="confidential"):
+            await here.forge.issue(here.key(pull), 12)
 
 
 async def test_an_app_with_another_key_is_not_let_in(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from tidemill.core.finding import Severity
 from tidemill.core.gate import Gate, GateName, GatePlace, GateReport, GateState
 from tidemill.core.review_policy import GatePolicy, ReviewPolicy
 from tidemill.review.gates.code import SHOWN_PLACES
-from tidemill.review.gates.judging import GateInputs, judge, judge_findings
+from tidemill.review.gates.judging import GateInputs, judge, judge_findings, with_failures
 from tidemill.review.gates.measuring import GateSources, measure
 from tidemill.review.gates.table import gates_from_json, gates_json, gates_text
 from tidemill.review.pull_request_text import gate_table
@@ -50,6 +50,22 @@ def test_findings_are_counted_from_the_severity_that_the_policy_names() -> None:
         "no finding of high or more",
         "1 of 2 findings",
     )
+
+
+def test_where_an_engine_failed_no_severe_finding_is_not_measured() -> None:
+    report = judge(TEN, DIFF, (), ReviewPolicy(), GateInputs())
+    assert with_failures(report, {}, ReviewPolicy()) is report
+    held = with_failures(report, ["semgrep"], ReviewPolicy()).gates[-1]
+    assert (held.name, held.state, held.reason, held.holds) == (
+        GateName.CRITICAL,
+        GateState.NOT_MEASURED,
+        "failed: semgrep",
+        True,
+    )
+    required = ReviewPolicy(gates=GatePolicy(required=frozenset({GateName.CRITICAL})))
+    assert not with_failures(report, ["semgrep"], required).gates[-1].holds
+    severe = judge(TEN, DIFF, [finding("A", Severity.CRITICAL)], ReviewPolicy(), GateInputs())
+    assert with_failures(severe, ["semgrep"], ReviewPolicy()) == severe
 
 
 def test_a_thousand_places_are_as_many_as_a_person_reads_and_a_count() -> None:

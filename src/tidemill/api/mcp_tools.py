@@ -196,13 +196,22 @@ async def review(hub: Hub, arguments: ReviewArguments) -> ToolAnswer:
     if found["state"] == "failed":
         raise Refused(f"The review {review_id} failed: {found['error'] or 'ask for it again.'}")
     findings = found["findings"]
-    structured = {"id": review_id, "state": found["state"], "title": found["title"], "findings": findings}
+    failures = (found["result"] or {}).get("failures", {})
+    missing = f"\nWhat these engines would have found is missing: {', '.join(failures)}." if failures else ""
+    structured = {
+        "id": review_id,
+        "state": found["state"],
+        "title": found["title"],
+        "findings": findings,
+        "failures": failures,
+    }
     if found["state"] != "done":
         text = f"The review {review_id} is still {found['state']}. Call `review` with this `review_id` later."
     elif not findings:
-        text = f"The review of {found['title']!r} found nothing."
+        text = f"The review of {found['title']!r} found nothing.{missing}"
     else:
-        text = _marked(OPINION, [(f"{len(findings)} findings:", "\n".join(_finding(one) for one in findings))])
+        said = "\n".join(_finding(one) for one in findings)
+        text = _marked(OPINION, [(f"{len(findings)} findings:", said)]) + missing
     return ToolAnswer(text, structured)
 
 

@@ -22,6 +22,7 @@ from tidemill.flows.local_review import local_gates, local_policy
 from tidemill.flows.review_briefs import base_files
 from tidemill.flows.surroundings import surrounded_locally
 from tidemill.forges.local_git import read_change
+from tidemill.review.gates.judging import with_failures
 from tidemill.review.necessity import FOLDER, NecessityModels
 from tidemill.review.offline import default_engines, review_without_model
 from tidemill.review.policy_filter import unfolded, with_policy
@@ -87,7 +88,7 @@ def review(
         asked, found = policy or ReviewPolicy(), unfolded(result).findings
         fallback = settings.review.advisories
         work = local_gates(repo, change, found, asked, coverage=coverage, advisories=advisories, fallback=fallback)
-        result = replace(result, gates=asyncio.run(work))
+        result = replace(result, gates=with_failures(asyncio.run(work), result.failures, asked))
     sys.stdout.write(rendered(result, Format.JSON if as_json else output))
     for form, file in reports:
         _write(file, rendered(result, form))

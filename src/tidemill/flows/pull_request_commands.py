@@ -25,10 +25,11 @@ from tidemill.review.commands import Command, CommandName, command_in
 from tidemill.review.finding_text import suggestion_lines
 from tidemill.review.markdown import code_span, escape
 from tidemill.review.markers import FINDING, REPLY, marked, own_marked, with_mark
-from tidemill.review.placement import MODEL
 from tidemill.review.pull_request_text import commit_span, trace_lines
+from tidemill.review.reports import result_from_json
 from tidemill.review.wording import word
 from tidemill.store.pull_requests import RunKind, RunRow
+from tidemill.store.reviews import ReviewRow
 
 DENIED = "denied"
 UNKNOWN = "unknown"
@@ -167,22 +168,27 @@ class Commands:
     ) -> Finding | None:
         """A placed finding where the newest commit has it, or `None` where it is gone.
 
-        A model need not say again what it has said: there the line counts.
+        What a model said it need not say again, and an engine that failed or did not read the file says nothing: there
+        the line counts.
         """
-        run = await self._review_of(pull_request)
-        found = [] if run is None else await self._parts.review_rows.findings(run.id)
+        made = await self._review_of(pull_request)
+        found = [] if made is None else await self._parts.review_rows.findings(made.id)
         for finding in await Recognition(self._parts, self._work).of(found, pull_request, change, diff):
             if finding.fingerprint == placed.finding.fingerprint:
                 return finding
-        if run is not None and placed.finding.engine != MODEL:
-            return None
+        engine, path = placed.finding.engine, placed.finding.path
+        if made is not None and made.result is not None:
+            result = result_from_json(made.result)
+            asked = engine in result.engines and engine not in result.failures
+            if asked and path not in result.unread.get(engine, ()):
+                return None
         return moved(placed.finding, diff)
 
-    async def _review_of(self, pull_request: PullRequest) -> RunRow | None:
-        """The run whose review of the newest commit was made, or `None`."""
+    async def _review_of(self, pull_request: PullRequest) -> ReviewRow | None:
+        """The review of the newest commit, if it was made."""
         run = await self._parts.rows.latest_review(self._work.row.id)
         row = await self._parts.review_rows.get(run.id) if run is not None and run.head == pull_request.head else None
-        return run if row is not None and row.state is ReviewState.DONE else None
+        return row if row is not None and row.state is ReviewState.DONE else None
 
     async def _question(self, scene: "_Scene") -> str:
         language = scene.policy.language

@@ -181,12 +181,13 @@ async def lasting(work: Callable[[], Awaitable[T]], sleep: Callable[[float], Awa
     return await work()
 
 
-async def settled(work: Work, thread: str) -> None:
-    """Resolves a thread where the forge lets it be done; the log says where it does not."""
+async def settled(work: Work, thread: str) -> bool:
+    """Resolves a thread; false where the forge does not let it be done, which the log says."""
     try:
-        await work.forge.resolve(work.key, thread)
+        return await work.forge.resolve(work.key, thread)
     except (NotPermitted, Refused, NotFound) as error:
         log.warning("The thread %s on %s was not resolved: %s", thread, work, error.message)
+        return False
 
 
 async def steadily(

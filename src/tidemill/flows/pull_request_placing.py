@@ -21,6 +21,7 @@ from tidemill.flows.pull_request_outcomes import Outcomes
 from tidemill.flows.pull_request_parts import PullRequestParts, Record, Work, settled
 from tidemill.forges.port import Refused
 from tidemill.review.finding_text import finding_text
+from tidemill.review.gates.judging import with_failures
 from tidemill.review.markers import FINDING, SUMMARY, own_marked, with_mark
 from tidemill.review.placement import Folded, FoldedBecause, Inline, Placement, Standing, place_findings, rank
 from tidemill.review.pull_request_text import (
@@ -59,6 +60,7 @@ class _Written:
     """What was written so far."""
 
     posted: int = 0
+    unresolved: int = 0
     refused: list[Folded] = field(default_factory=list)
     denied: str | None = None
 
@@ -96,6 +98,7 @@ class Placing:
         for inline in plan.inline:
             await self._post(inline, reviewed, written)
         folded = tuple(sorted((*plan.folded, *written.refused), key=lambda one: rank(one.finding)))
+        gates = reviewed.gates and with_failures(reviewed.gates, reviewed.result.failures, reviewed.policy)
         told = Told(
             result=reviewed.result,
             policy=reviewed.policy,
@@ -103,9 +106,10 @@ class Placing:
             standing=len(plan.standing) + written.posted,
             folded=folded,
             fixed=len(plan.fixed),
+            unresolved=written.unresolved,
             quiet=len(plan.quiet),
             ignored=reviewed.ignored,
-            gates=reviewed.gates,
+            gates=gates,
             owners=reviewed.owners,
             refused=written.denied,
             link=self._parts.link(self._work.run.id),
@@ -119,6 +123,7 @@ class Placing:
             "folded": len(folded),
             "refused": len(written.refused),
             "fixed": len(plan.fixed),
+            "unresolved": written.unresolved,
             "quiet": len(plan.quiet),
             "summary": summary,
             "check": checked,
@@ -169,7 +174,7 @@ class Placing:
         await outcomes.of_reactions(await self._parts.placed.of(self._work.row.id), comments)
         for placed in plan.fixed:
             if placed.thread is not None and written.denied is None:
-                await settled(self._work, placed.thread)
+                written.unresolved += not await settled(self._work, placed.thread)
             await self._parts.placed.turn(placed.id, PlacedState.FIXED)
 
     async def _post(self, inline: Inline, reviewed: Reviewed, written: _Written) -> None:

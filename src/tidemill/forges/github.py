@@ -151,7 +151,7 @@ class GitHub:
         """See `Forge.pull_request`."""
         sign, path = self._sign(key), _repo(key)
         pull = await self._rest.one(_Pull, sign, "GET", f"{path}/pulls/{key.number}")
-        compared = f"{path}/compare/{pull.base.sha}...{pull.head.sha}?per_page=1"
+        compared = f"{path}/compare/{pull.base.sha}...{pull.head.sha}?per_page=1&page=2"  # page 1 alone has the files
         comparison = await self._rest.one(_Comparison, sign, "GET", compared)
         branch = f"{path}/branches/{quote(pull.base.ref, safe='')}"
         try:

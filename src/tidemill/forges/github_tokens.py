@@ -15,7 +15,7 @@ from joserfc.jwk import RSAKey
 from pydantic import AwareDatetime, BaseModel
 
 from tidemill.core.clock import Clock
-from tidemill.core.errors import Configuration
+from tidemill.core.errors import Configuration, NotFound
 from tidemill.forges.rest import Rest
 
 VERSION = "2022-11-28"
@@ -81,16 +81,23 @@ class AppTokens:
     async def token(self, project: str) -> str:
         """See `Tokens.token`."""
         async with self._lock:
-            installation = self._installations.get(project)
-            if installation is None:
-                found = await self._rest.one(_Installation, self.sign, "GET", f"/repos/{quote(project)}/installation")
-                installation = self._installations[project] = found.id
-            kept = self._tokens.get(installation)
-            if kept is None or kept[1] - SPARE <= self._clock():
-                path = f"/app/installations/{installation}/access_tokens"
-                made = await self._rest.one(_AccessToken, self.sign, "POST", path)
-                kept = self._tokens[installation] = (made.token, made.expires_at)
-            return kept[0]
+            known = self._installations.get(project)
+            if known is not None:
+                try:
+                    return await self._of(known)
+                except NotFound:  # the App was taken out, and may have been installed again under another number
+                    del self._installations[project]
+            found = await self._rest.one(_Installation, self.sign, "GET", f"/repos/{quote(project)}/installation")
+            self._installations[project] = found.id
+            return await self._of(found.id)
+
+    async def _of(self, installation: int) -> str:
+        kept = self._tokens.get(installation)
+        if kept is None or kept[1] - SPARE <= self._clock():
+            path = f"/app/installations/{installation}/access_tokens"
+            made = await self._rest.one(_AccessToken, self.sign, "POST", path)
+            kept = self._tokens[installation] = (made.token, made.expires_at)
+        return kept[0]
 
     async def sign(self) -> Mapping[str, str]:
         """The headers with which the App itself asks.

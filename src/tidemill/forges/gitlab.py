@@ -102,6 +102,7 @@ class _Note(BaseModel):
 class _Issue(BaseModel):
     title: str
     description: str | None = None
+    confidential: bool = False
 
 
 class _Tip(BaseModel):
@@ -192,8 +193,11 @@ class GitLab:
         return await self._changes.files_naming(pull_request, names, most=most)
 
     async def issue(self, key: PullRequestKey, number: int) -> str:
-        """See `Forge.issue`. Merge requests are numbered by themselves here."""
+        """See `Forge.issue`. A confidential issue is none: whoever writes a merge request could have it told in the
+        comments."""
         found = await self._rest.one(_Issue, self.sign, "GET", f"{_project(key)}/issues/{number}")
+        if found.confidential:
+            raise NotFound(f"The issue {number} of {key.project.path} is confidential.")
         return f"{found.title}\n\n{found.description or ''}".strip()
 
     async def comments(self, key: PullRequestKey) -> Sequence[ForgeComment]:

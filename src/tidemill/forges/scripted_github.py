@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tidemill.core.errors import NotAuthenticated
+from tidemill.core.errors import NotAuthenticated, NotFound
 from tidemill.core.pull_request import Annotation, AnnotationLevel, Check, CheckState, Position
 from tidemill.forges.port import Refused
 from tidemill.forges.scripted_http import Served, body_of, refuse
@@ -84,11 +84,13 @@ class GitHubRoutes:
         """The App's installation that holds a project."""
         self._app(request)
         self._served.site.project(request.path_params["project"])
-        return JSONResponse({"id": 1})
+        return JSONResponse({"id": self._served.installation})
 
     async def access_token(self, request: Request) -> Response:
         """An installation's token."""
         self._app(request)
+        if request.path_params["id"] != self._served.installation:
+            raise NotFound("Not Found")
         ends = self._served.site.clock() + timedelta(hours=1)
         token = next(iter(self._served.tokens))
         return JSONResponse({"token": token, "expires_at": ends.isoformat()}, 201)

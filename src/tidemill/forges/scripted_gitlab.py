@@ -108,7 +108,7 @@ class GitLabRoutes:
         """An issue."""
         self.login(request)
         title, body = self._served.site.issue(request.path_params["project"], request.path_params["number"])
-        return JSONResponse({"title": title, "description": body})
+        return JSONResponse({"title": title, "description": body, "confidential": title.startswith("Confidential")})
 
     async def branch(self, request: Request) -> Response:
         """A branch."""

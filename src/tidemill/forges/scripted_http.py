@@ -25,6 +25,7 @@ class Served:
         tokens: whose each token is: logins by token.
         faults: what is to go wrong.
         runs: GitHub's check runs, by id.
+        installation: the number of the App's installation.
     """
 
     site: ScriptedSite
@@ -32,6 +33,7 @@ class Served:
     app_key: str | None = None
     faults: Faults = field(default_factory=Faults)
     runs: dict[int, dict[str, Any]] = field(default_factory=dict)
+    installation: int = 1
 
     def login(self, token: str) -> str:
         """Whose a token is."""

@@ -53,6 +53,7 @@ class Told:
         standing: how many findings stand inline.
         folded: the folded list.
         fixed: how many earlier findings are gone with this head.
+        unresolved: how many threads of those the forge did not let be resolved.
         quiet: how many are not repeated.
         ignored: fingerprints of which people who may push want no more: they are counted, and not annotated.
         gates: what the gates came to.
@@ -67,6 +68,7 @@ class Told:
     standing: int = 0
     folded: tuple[Folded, ...] = ()
     fixed: int = 0
+    unresolved: int = 0
     quiet: int = 0
     ignored: frozenset[str] = frozenset()
     gates: GateReport | None = None
@@ -189,7 +191,8 @@ def _counts(told: Told) -> str:
     language, head = told.policy.language, commit_span(told.head)
     said = severity_counts(told.result.findings)
     parts = [word(language, "counts", head=head, count=said) if said else word(language, "none", head=head)]
-    for name, number in (("standing", told.standing), ("quiet", told.quiet), ("fixed", told.fixed)):
+    numbers = {name: getattr(told, name) for name in ("standing", "quiet", "fixed", "unresolved")}
+    for name, number in numbers.items():
         if number:
             parts.append(word(language, name, n=number))
     return " ".join(parts)

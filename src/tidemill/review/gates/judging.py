@@ -1,7 +1,7 @@
 """Judges a change by its repository's gates: a pure function over what was measured."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from tidemill.core.change import ChangeSet, Diff
 from tidemill.core.finding import Finding, Severity
@@ -82,3 +82,19 @@ def judge_findings(findings: Sequence[Finding], worst: Severity) -> Gate:
     state = GateState.FAILED if over else GateState.PASSED
     gate = Gate(GateName.CRITICAL, state, threshold, f"{len(over)} of {len(findings)} findings")
     return with_places(gate, over, lambda one: GatePlace(one.path, one.line, f"{one.severity.value}: {one.title}"))
+
+
+def with_failures(report: GateReport, failures: Collection[str], policy: ReviewPolicy) -> GateReport:
+    """The same where every engine came to its end. Where one failed, that nothing severe was found says nothing."""
+    if not failures:
+        return report
+    required = GateName.CRITICAL in policy.gates.required
+    reason = f"failed: {', '.join(failures)}"
+    return GateReport(
+        tuple(
+            replace(gate, state=GateState.NOT_MEASURED, reason=reason, required=required)
+            if gate.name is GateName.CRITICAL and gate.state is GateState.PASSED
+            else gate
+            for gate in report.gates
+        )
+    )
