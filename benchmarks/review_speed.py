@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
+import httpx
+
+from benchmarks.processes import hub
 from tidemill.analysis.diff import parse_diff
 from tidemill.core.change import ChangeSet
 from tidemill.core.finding import Finding
@@ -47,13 +50,9 @@ async def _run(folder: Path) -> None:
     print(f"\nA pull request of {len(diff.hunks)} hunks in {made} files, {len(change.diff):,} bytes of diff")
     print(f"reading it from git            {read:6.2f} s")
     before, findings = await _alone(change)
-    engines = default_engines()
     started = time.perf_counter()
-    result = await review_without_model(change, engines, limits)
+    result = await review_without_model(change, default_engines(), limits)
     whole = time.perf_counter() - started
-    started = time.perf_counter()
-    await review_without_model(change, engines, limits)
-    again = time.perf_counter() - started
     after, _ = await _alone(change)
     alone = (before + after) / 2
     started = time.perf_counter()
@@ -61,10 +60,29 @@ async def _run(folder: Path) -> None:
     own = time.perf_counter() - started
     print(f"engines alone, before, after   {before:6.2f} s, {after:.2f} s  ({len(findings)} findings)")
     print(f"the whole review between them  {whole:6.2f} s  ({whole / alone:.2f}× the engines)")
-    print(f"the same review once more      {again:6.2f} s")
     print(f"parsing, necessity and plan    {own:6.2f} s  ({1 + own / alone:.3f}× the engines with them)")
     print(f"put to a model                 {sum(hunk.asked for hunk in planned.hunks):6} of {len(result.hunks)} hunks")
     await _beside(change, folder)
+    _on_a_hub(change)
+
+
+def _on_a_hub(change: ChangeSet) -> None:
+    """Twice: the second time the hub remembers what the engines found."""
+    body = {"diff": change.diff, "files": dict(change.files), "before": dict(change.before), "model": False}
+    with (
+        hub() as running,
+        httpx.Client(
+            base_url=running.url, headers={"authorization": f"Bearer {running.key}"}, trust_env=False, timeout=60
+        ) as client,
+    ):
+        for name in ("on a hub, with its database", "the same head once more"):
+            started = time.perf_counter()
+            asked = client.post("/v1/reviews", json=body).raise_for_status().json()
+            while (found := client.get(f"/v1/reviews/{asked['id']}").json())["state"] not in {"done", "failed"}:
+                time.sleep(0.02)
+            if found["state"] == "failed":
+                raise RuntimeError(found["error"])
+            print(f"{name:<30} {time.perf_counter() - started:6.2f} s")
 
 
 async def _alone(change: ChangeSet) -> tuple[float, Sequence[Finding]]:
