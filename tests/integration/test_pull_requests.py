@@ -10,12 +10,14 @@ from tests.support.pull_requests import BUNDLE, PROJECT, NeedleEngine, PullReque
 from tidemill.core.change import ChangeSet, Diff
 from tidemill.core.errors import Configuration
 from tidemill.core.feedback import Outcome
+from tidemill.core.finding import Category, Severity
 from tidemill.core.pull_request import CheckState, EventKind, ForgeEvent, Project, PullRequestKey
 from tidemill.flows.pull_request_gates import PulledGates
 from tidemill.flows.review_run import stored_change
 from tidemill.forges.scripted import Fault, ScriptedForge
 from tidemill.jobs.direct import Interrupted
 from tidemill.review.engines import EngineFailed, EngineResult
+from tidemill.review.placing import Remark, place
 from tidemill.store.database import Pool
 
 KEY = PullRequestKey(Project("scripted", PROJECT), 1)
@@ -493,3 +495,57 @@ async def test_the_policy_of_the_base_counts_and_not_that_of_the_change(orders: 
     summary = next(body for body in own_comments(pull, inline=False) if "tidemill:summary" in body)
     assert "Nhận xét của Tidemill" in summary
     assert "line 4" in summary
+
+
+class EvalEngine:
+    """Finds calls of `eval`, as long as it is up."""
+
+    version = "1"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.up = True
+
+    async def run(self, change: ChangeSet, diff: Diff) -> EngineResult:
+        if not self.up:
+            raise EngineFailed(f"{self.name} did not end within 300 s on 1 files.")
+        rule, message = f"{self.name}-eval", f"{self.name} found a call of eval."
+        remarks = [
+            Remark(rule, hunk.path, line.new, Severity.HIGH, "eval", message, category=Category.CODE_INJECTION)
+            for hunk in diff.hunks
+            for line in hunk.added
+            if line.new is not None and "eval(" in line.text
+        ]
+        return EngineResult(tuple(place(self.name, remarks, diff)))
+
+
+@pytest.mark.parametrize("up", [(True, False, True), (False, True, False, True)])
+async def test_what_two_engines_find_in_a_line_is_said_once_when_the_one_heard_first_fails_or_is_back(
+    pool: Pool, tmp_path: Path, up: tuple[bool, ...]
+) -> None:
+    first = EvalEngine("first")
+    orders = PullRequests(pool, tmp_path, engines=(first, EvalEngine("second")))
+    first.up, *later = up
+    pull = await orders.open(dict(TWO))
+    [comment] = own_comments(pull, inline=True)
+    assert f"{'first' if up[0] else 'second'} found" in comment
+    for number, first.up in enumerate(later, 1):
+        await orders.site.push(pull, {"orders/extra.py": b"import os\n" * number + TWO["orders/extra.py"]})
+        assert (own_comments(pull, inline=True), list(pull.resolved.values())) == ([comment], [False])
+        assert "Comments on lines: 1." in own_comments(pull, inline=False)[0]
+    assert await feedback(orders) == []
+    await orders.site.push(pull, dict(ONE))
+    assert (own_comments(pull, inline=True), list(pull.resolved.values())) == ([comment], [True])
+    assert [(row.feedback.outcome, row.line) for row in await feedback(orders)] == [(Outcome.FIXED, 5)]
+
+
+async def test_what_a_person_resolved_is_not_said_by_another_engine(pool: Pool, tmp_path: Path) -> None:
+    first = EvalEngine("first")
+    orders = PullRequests(pool, tmp_path, engines=(first, EvalEngine("second")))
+    pull = await orders.open(dict(TWO))
+    [said] = [one for one in pull.comments if one.path]
+    await orders.site.resolve(pull, str(said.thread), "maintainer")
+    first.up = False
+    await orders.site.push(pull, {"orders/other.py": b"SAFE = 1\n"})
+    assert len(own_comments(pull, inline=True)) == 1
+    assert "ignored them: 1" in own_comments(pull, inline=False)[0]

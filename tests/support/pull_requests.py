@@ -1,6 +1,6 @@
 """Pull requests on a scripted forge over a real repository, and the flow that reviews them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from tidemill.llm.prompts.shipped import ShippedPrompts
 from tidemill.llm.scripted import ScriptedModel
 from tidemill.review.asking import Asking
 from tidemill.review.commenter import Commenter
-from tidemill.review.engines import EngineResult
+from tidemill.review.engines import Engine, EngineResult
 from tidemill.review.placing import Remark, place
 from tidemill.settings import ReviewSettings
 from tidemill.store.blobs import BlobStore
@@ -88,6 +88,7 @@ class PullRequests:
         forge: Callable[..., Any] = ScriptedForge,
         gates: Gates | None = None,
         mender: Mender | None = None,
+        engines: Sequence[Engine] = (NeedleEngine(),),
     ) -> None:
         self.pool = pool
         self.now = NOON
@@ -104,7 +105,7 @@ class PullRequests:
         self.rows = PullRequestRepository(pool)
         self.placed = PlacedCommentRepository(pool)
         self.blobs = BlobStore(folder / "blobs")
-        reviews = ReviewFlow(self.jobs, self._review_parts(), Nobody())
+        reviews = ReviewFlow(self.jobs, self._review_parts(engines), Nobody())
         self.parts = PullRequestParts(
             rows=self.rows,
             placed=self.placed,
@@ -161,11 +162,11 @@ class PullRequests:
     def _count(self, what: str, number: int) -> None:
         self.told[what] = self.told.get(what, 0) + number
 
-    def _review_parts(self) -> ReviewParts:
+    def _review_parts(self, engines: Sequence[Engine]) -> ReviewParts:
         return ReviewParts(
             reviews=self.reviews,
             blobs=self.blobs,
-            engines=(NeedleEngine(),),
+            engines=engines,
             commenter=Commenter(Asking(ScriptedModel([])), ShippedPrompts()),
             deployments=_no_model,
             settings=ReviewSettings(),

@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import NOON
 from tidemill.analysis.diff import parse_diff
 from tidemill.core.change import ChangeSet
-from tidemill.core.finding import Finding, Severity, Suggestion, TraceStep
+from tidemill.core.finding import Category, Finding, Severity, Suggestion, TraceStep
 from tidemill.core.placed_comment import PlacedComment, PlacedState
 from tidemill.flows.pull_request_placing import with_suggestion_of
 from tidemill.review.outcomes import line_now
@@ -104,3 +104,42 @@ def test_what_a_comment_offers_goes_with_its_lines() -> None:
     moved = with_suggestion_of(placed, found(7, "A", "b.py"))
     assert (moved.path, moved.suggestion) == ("b.py", Suggestion(7, 8, "run(c)"))
     assert with_suggestion_of(found(2, "A"), replace(moved)).suggestion is None
+
+
+def shell(engine: str, line: int, name: str, category: Category = Category.COMMAND_INJECTION) -> Finding:
+    return replace(found(line, name), engine=engine, rule=f"{engine}-shell", category=category)
+
+
+S, T = row(shell("semgrep", 2, "S")), row(shell("semgrep", 2, "T"))
+VAGUE = row(shell("semgrep", 2, "V", Category.CORRECTNESS))
+
+
+@pytest.mark.parametrize(
+    ("findings", "rows", "lines", "expected"),
+    [
+        ([shell("bandit", 4, "b")], [S], {"S": 4}, ["S"]),
+        ([shell("bandit", 4, "b")], [S], {"S": 5}, ["b"]),
+        ([shell("bandit", 4, "b")], [S], {"S": None}, ["b"]),
+        ([shell("bandit", 4, "b")], [S], {}, ["S"]),
+        ([replace(shell("bandit", 4, "b"), quote="other()")], [S], {}, ["b"]),
+        ([replace(shell("bandit", 4, "b"), path="b.py")], [S], {"S": 4}, ["b"]),
+        ([shell("bandit", 4, "b", Category.XSS)], [S], {"S": 4}, ["b"]),
+        ([shell("bandit", 4, "b", Category.CORRECTNESS)], [VAGUE], {"V": 4}, ["b"]),
+        ([replace(shell("semgrep", 4, "s"), rule="new")], [S], {"S": 4}, ["s"]),
+        ([shell("bandit", 4, "b"), shell("semgrep", 4, "S")], [S], {"S": 4}, ["b", "S"]),
+        ([shell("bandit", 4, "b"), shell("flow", 4, "f")], [S], {"S": 4}, ["S", "f"]),
+        ([shell("bandit", 4, "b"), shell("flow", 4, "f")], [S, T], {"S": 4, "T": 4}, ["S", "T"]),
+        ([shell("bandit", 4, "b")], [row(S.finding, PlacedState.FIXED), T], {"S": 4, "T": 4}, ["T"]),
+        ([shell("bandit", 4, "b")], [row(S.finding, PlacedState.IGNORED)], {"S": 4}, ["S"]),
+    ],
+)
+def test_what_another_engine_finds_takes_the_comment_of_one_that_finds_it_no_more(
+    findings: list[Finding], rows: list[PlacedComment], lines: Mapping[str, int | None], expected: list[str]
+) -> None:
+    assert names(findings, rows, lines) == expected
+
+
+def test_the_place_of_another_engines_line_is_asked_where_it_may_have_said_the_same() -> None:
+    assert unsure([shell("bandit", 4, "b")], [S]) == [S]
+    assert unsure([shell("bandit", 4, "b", Category.XSS)], [S]) == []
+    assert unsure([shell("bandit", 4, "b"), shell("semgrep", 4, "S")], [S]) == []

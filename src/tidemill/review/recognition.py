@@ -1,7 +1,8 @@
 """Which findings of a head are those that stand on its pull request already, though their fingerprints say otherwise.
 
 A fingerprint holds the file, and which of its equal lines a finding is on: a push that mends the first of two, or
-renames the file, gives what it left alone another one. Pure: no forge is asked.
+renames the file, gives what it left alone another one. It holds the engine, too: where one fails, what another finds
+in its place has another. Pure: no forge is asked.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from dataclasses import replace
 from tidemill.core.change import ChangeKind, Diff
 from tidemill.core.finding import Finding
 from tidemill.core.placed_comment import PlacedComment, PlacedState
+from tidemill.review.duplicates import unsaid
 from tidemill.review.placing import even
 
 Lines = Mapping[str, int | None]
@@ -24,6 +26,8 @@ def recognized(
 ) -> tuple[Finding, ...]:
     """The findings in their order, each that is placed already under the fingerprint that it was placed with.
 
+    What no comment says takes the place of what another engine said of its line, and does not find now.
+
     Args:
         found: of the newest head.
         placed: the rows of the pull request.
@@ -33,12 +37,17 @@ def recognized(
     names = _renamed(found, placed, diff)
     for rows, here in _groups(found, placed):
         names |= _named(rows, [(at, one) for at, one in here if at not in names], lines)
-    return tuple(replace(one, fingerprint=names.get(at, one.fingerprint)) for at, one in enumerate(found))
+    named = [replace(one, fingerprint=names.get(at, one.fingerprint)) for at, one in enumerate(found)]
+    standing = _said_by_others(named, placed, lines)
+    return tuple(replace(one, fingerprint=standing.get(one.fingerprint, one.fingerprint)) for one in named)
 
 
 def unsure(found: Sequence[Finding], placed: Sequence[PlacedComment]) -> list[PlacedComment]:
     """The rows of which it takes the place of their lines to tell which finding is theirs."""
-    return [row for rows, here in _groups(found, placed) if not _plain(rows, here) for row in rows]
+    equal = [row for rows, here in _groups(found, placed) if not _plain(rows, here) for row in rows]
+    left, fresh = _unmatched(found, placed)
+    others = [row for row in left if any(_says(row, one, one.line) for one in fresh)]
+    return [*equal, *(row for row in others if row not in equal)]
 
 
 def _groups(found: Sequence[Finding], placed: Sequence[PlacedComment]) -> list[_Group]:
@@ -83,6 +92,32 @@ def _named(rows: Sequence[PlacedComment], here: Sequence[tuple[int, Finding]], l
             wanted = [*spare, one.fingerprint, *(other.fingerprint for _, other in here)]
             names[at] = next(name for name in wanted if name not in taken)
     return names
+
+
+def _said_by_others(found: Sequence[Finding], placed: Sequence[PlacedComment], lines: Lines) -> dict[str, str]:
+    """The fingerprints of comments that other engines' findings have now, by those findings' own: one for each."""
+    left, fresh = _unmatched(found, placed)
+    names: dict[str, str] = {}
+    for one in fresh:
+        row = next((row for row in left if _says(row, one, lines.get(row.finding.fingerprint, one.line))), None)
+        if row is not None:
+            left.remove(row)
+            names[one.fingerprint] = row.finding.fingerprint
+    return names
+
+
+def _unmatched(found: Sequence[Finding], placed: Sequence[PlacedComment]) -> tuple[list[PlacedComment], list[Finding]]:
+    """The rows and the findings that have no fingerprint in common."""
+    here, there = {one.fingerprint for one in found}, {row.finding.fingerprint for row in placed}
+    left = [row for row in _ordered(placed) if row.finding.fingerprint not in here]
+    return left, [one for one in found if one.fingerprint not in there]
+
+
+def _says(row: PlacedComment, finding: Finding, line: int | None) -> bool:
+    """Whether another engine said of the same line, which is this one now, what a finding says."""
+    if line is None or even(row.finding.quote) != even(finding.quote):
+        return False
+    return not unsaid([finding], [replace(row.finding, line=line)])
 
 
 def _renamed(found: Sequence[Finding], placed: Sequence[PlacedComment], diff: Diff) -> dict[int, str]:
