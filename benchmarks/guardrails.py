@@ -1,7 +1,7 @@
 """What the guardrails find and miss, on labelled lines of this repository and, where its path is given, on real review
 comments; and what they cost.
 
-`TIDEMILL_BENCH_REVIEWS=/path/crc_py_manual.json python -m benchmarks guardrails`
+`BENCH_REVIEWS=/path/crc_py_manual.json python -m benchmarks guardrails`
 """
 
 import json
@@ -63,8 +63,8 @@ def pieces(files: Iterable[Path]) -> list[str]:
 
 
 def comments() -> list[str]:
-    """Of https://huggingface.co/datasets/busraicoz/crc-py-dataset, where `TIDEMILL_BENCH_REVIEWS` names its file."""
-    path = os.environ.get("TIDEMILL_BENCH_REVIEWS")
+    """Of https://huggingface.co/datasets/busraicoz/crc-py-dataset, where `BENCH_REVIEWS` names its file."""
+    path = os.environ.get("BENCH_REVIEWS")
     if path is None:
         return []
     rows = json.loads(Path(path).read_text("utf-8"))

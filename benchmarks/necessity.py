@@ -73,10 +73,10 @@ Score = Callable[[Sequence[int], Sequence[int]], Floats]
 
 def run() -> None:
     """All tables."""
-    named = os.environ.get("TIDEMILL_REVIEW_DATA")
+    named = os.environ.get("BENCH_REVIEWS")
     if named is None:
         print(
-            "necessity: not measured. Set TIDEMILL_REVIEW_DATA to the crc_py_manual.json of busraicoz/crc-py-dataset."
+            "necessity: not measured. Set BENCH_REVIEWS to the crc_py_manual.json of busraicoz/crc-py-dataset."
         )
         return
     measure(Path(named))

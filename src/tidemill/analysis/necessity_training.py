@@ -90,7 +90,7 @@ def fit(
     penalty = np.eye(inputs.shape[1]) * ridge
     penalty[-1, -1] = 1e-6
     drawn_to = np.array([(start or {}).get(name, 0.0) for name in features])
-    centre = np.r_[np.where(np.isfinite(scale), drawn_to * scale, 0.0), 0.0]
+    centre = np.r_[drawn_to * np.where(np.isfinite(scale), scale, 0.0), 0.0]
     weights = centre.copy()
     for _ in range(_STEPS):
         chance = _logistic(inputs @ weights)
