@@ -128,7 +128,10 @@ def test_ctrl_c_leaves_no_process_of_model_or_database(hub: Hub) -> None:
 
 
 def test_a_hub_reviews_an_example_at_its_start(tmp_path: Path) -> None:
-    settings = {"models": {"default": "tiny", "files": {"tiny": str(MODEL_FILE)}}, "review": {"max_hunks": 1, "max_refinements": 1}}
+    settings = {
+        "models": {"default": "tiny", "files": {"tiny": str(MODEL_FILE)}},
+        "review": {"max_hunks": 1, "max_refinements": 1},
+    }
     bundle = Path(__file__).parents[2] / "examples" / "orders.bundle"
     with running_hub(reachable(tmp_path) / "data", settings, "--example", str(bundle)) as hub:
         wait_for(
