@@ -1,5 +1,6 @@
 """Reviews on pull requests: said once, on the right line, whatever is killed, refused or away."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -292,6 +293,7 @@ async def test_what_people_settled_is_not_said_again(orders: PullRequests) -> No
     first, second = (said for said in pull.comments if said.path)
     await orders.site.resolve(pull, str(first.thread), "maintainer")
     pull.comments.remove(second)
+    orders.now += timedelta(seconds=61)
     moved = b"import os\n\n" + TWO["orders/extra.py"]
     await orders.site.push(pull, {"orders/extra.py": moved})
     assert len(own_comments(pull, inline=True)) == 1

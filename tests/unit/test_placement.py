@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -124,6 +125,13 @@ def test_what_a_person_settled_is_kept_quiet(
     assert bool(plan.quiet) is quiet
     assert [one.state for one in plan.turn] == turned
     assert plan.inline == ()
+
+
+def test_a_comment_that_the_forge_need_not_list_yet_stands() -> None:
+    standing = Standing((row(),), (), listed_until=NOON)
+    assert [one.state for one in planned(FOUND, standing=standing).turn] == [PlacedState.DISMISSED]
+    plan = planned(FOUND, standing=replace(standing, listed_until=NOON - timedelta(seconds=1)))
+    assert (plan.turn, plan.standing, plan.inline) == ((), (FOUND,), ())
 
 
 def test_an_engines_silence_is_a_fix_and_a_models_is_not_while_its_line_stands() -> None:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 Record = Mapping[str, Any]
 T = TypeVar("T")
 
+LAG = timedelta(seconds=60)
+"""In which a forge that tells of something may still show what was before."""
 PAUSES = (0.5, 2.0)
 """Seconds that are waited in place. For longer a run is put off, and its worker is free."""
 LONGEST_PAUSE = 3.0

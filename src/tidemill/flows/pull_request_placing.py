@@ -18,7 +18,7 @@ from tidemill.core.pull_request import Check, ForgeComment, PullRequest
 from tidemill.core.review import ReviewResult
 from tidemill.core.review_policy import ReviewPolicy
 from tidemill.flows.pull_request_outcomes import Outcomes
-from tidemill.flows.pull_request_parts import PullRequestParts, Record, Work, settled
+from tidemill.flows.pull_request_parts import LAG, PullRequestParts, Record, Work, settled
 from tidemill.forges.port import Refused
 from tidemill.review.finding_text import finding_text
 from tidemill.review.gates.judging import with_failures
@@ -84,6 +84,7 @@ class Placing:
                 placed=await self._parts.placed.of(self._work.row.id),
                 comments=comments,
                 ignored=reviewed.ignored,
+                listed_until=self._parts.clock() - LAG,
             ),
             reviewed.policy,
             {
@@ -146,8 +147,12 @@ class Placing:
 
         GitLab has no commit of a fork in the project that the check is written to, and answers that it isn't there.
         """
+        return await self.put(replace(check, name=check_name(now)))
+
+    async def put(self, check: Check) -> bool:
+        """Writes a check under the name that it has."""
         try:
-            done = await self._work.forge.put_check(self._work.key, replace(check, name=check_name(now)))
+            done = await self._work.forge.put_check(self._work.key, check)
         except (NotPermitted, Refused, NotFound, Conflict) as error:
             log.warning("The check of %s on %s was not written: %s", check.commit, self._work, error.message)
             return False

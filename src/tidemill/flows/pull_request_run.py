@@ -23,10 +23,12 @@ from tidemill.core.review import ReviewState
 from tidemill.core.review_brief import EarlierComment, EarlierState, ReviewBrief, Stated, brief_from_json, brief_json
 from tidemill.core.review_policy import ReviewPolicy
 from tidemill.flows.closed_issue import closed_issue
+from tidemill.flows.pull_request_check import close_check
 from tidemill.flows.pull_request_commands import Commands
 from tidemill.flows.pull_request_outcomes import Outcomes
 from tidemill.flows.pull_request_parts import (
     FIRST_WAIT,
+    LAG,
     MOST_ATTEMPTS,
     PullRequestParts,
     Record,
@@ -45,13 +47,11 @@ from tidemill.flows.surroundings import surrounded
 from tidemill.jobs.port import Steps
 from tidemill.review.markers import FINDING, own_marked
 from tidemill.review.policy_filter import sift
-from tidemill.review.pull_request_text import running_check
+from tidemill.review.pull_request_text import check_name, running_check
 from tidemill.review.reports import result_from_json
 from tidemill.store.pull_requests import UNFINISHED, RunKind, RunRow, RunState
 
 NEWER = "A newer commit took its place."
-LAG = timedelta(seconds=60)
-"""In which a forge that tells of a commit may still show the one before it."""
 _LONGEST_EARLIER = 2_000
 _MOST_EARLIER = 100
 
@@ -105,7 +105,8 @@ class PullRequestRun:
         if await self._ended(placed, read):
             return
         state = RunState.FAILED if placed.get("failed") else RunState.DONE
-        await self._end(state, placed.get("reason"), placed.get("counts"))
+        counts = {**placed.get("counts", {}), "checked": read.get("check")}
+        await self._end(state, placed.get("reason"), counts)
 
     async def _alone(self, name: str, work: Callable[[], Awaitable[Record]]) -> None:
         """A run of one step, and what it asks for."""
@@ -139,9 +140,10 @@ class PullRequestRun:
         elif "wait" in record:
             await self._give_up(f"Given up after {MOST_ATTEMPTS} tries: {record['reason']}", read, outage=True)
         elif "superseded" in record:
-            await self._supersede(record["superseded"], record.get("onto", ""))
+            await self._supersede(record["superseded"], record.get("onto", ""), read)
         elif record.get("skipped"):
-            await ended(self._parts, run, RunState.SKIPPED, record["reason"])
+            if await ended(self._parts, run, RunState.SKIPPED, record["reason"]):
+                await self._close(read)
         elif record.get("error"):
             await self._give_up(record["reason"], read, outage=bool(record.get("outage")))
         else:
@@ -150,21 +152,32 @@ class PullRequestRun:
 
     async def _give_up(self, reason: str, read: Record | None, *, outage: bool) -> None:
         """Ends the run as failed, and has the pull request say so if it can."""
-        head, language = (read["head"], _policy(read).language) if read is not None else (self._work.run.head, "en")
-        await give_up(self._parts, self._work, reason, head=head, language=language, outage=outage)
+        run = await self._parts.rows.run(self._work.run.id)  # which knows the head since the review began
+        head = read["head"] if read is not None else run.head if run is not None else ""
+        await give_up(self._parts, self._work, reason, head=head, language=_language(read), outage=outage)
 
-    async def _supersede(self, head: str = "", onto: str = "") -> None:
+    async def _supersede(self, head: str = "", onto: str = "", read: Record | None = None) -> None:
         """Ends the run; the newer head, or the same one for another branch, is reviewed, whoever tells of it."""
         run = self._work.run
         here = await self._parts.rows.run(run.id)
         if here is not None and here.attempt == run.attempt:
             await self._parts.review_rows.fail(run.id, NEWER, self._parts.clock())
-            await ended(self._parts, run, RunState.SUPERSEDED, NEWER)
+            if await ended(self._parts, run, RunState.SUPERSEDED, NEWER):
+                await self._close(read)
         if head:
             cause = f"head:{head}" + (f":onto:{onto}" if onto else "")
             newer = await self._ask(self._work.key, RunKind.REVIEW, cause, head=head)
             if newer is not None:
                 await self._submit(newer)
+
+    async def _close(self, read: Record | None) -> None:
+        """Closes the check of a run that ended without a verdict; one that is wanted after all begins anew."""
+        run = self._work.run
+        wanted = await close_check(self._parts, self._work, run.id, _language(read))
+        if wanted and read is not None:
+            again = await self._ask(self._work.key, run.kind, run.cause, head=run.head)
+            if again is not None:
+                await self._submit(again)
 
     async def _end(self, state: RunState, reason: str | None, counts: Any = None) -> None:
         await lasting(lambda: ended(self._parts, self._work.run, state, reason, counts), self._parts.sleep)
@@ -181,18 +194,24 @@ class PullRequestRun:
         if run.head and now.head != run.head:
             await self._await_head(now.head)
             raise Superseded(now.head)
+        policy = await policy_of(forge, now)
         superseded = await parts.rows.begin(run, now.head, parts.clock())
         if superseded is None:
             raise Superseded
-        for _ in range(superseded):
+        for older in superseded:
             parts.observe(RunKind.REVIEW, RunState.SUPERSEDED)
-        policy = await policy_of(forge, now)
+            await close_check(parts, work, older.id, policy.language)
         unasked = run.cause.startswith("head:")  # who asks by a command or by hand gets a review all the same
         if unasked and not policy.enabled:
             raise Skipped("Reviews are off in `.tidemill.yml` (`enabled`); `/tidemill review` asks for one.")
         if unasked and now.draft and not policy.drafts:
             raise Skipped("It is a draft, and drafts are not reviewed here (`drafts` in `.tidemill.yml`).")
-        await self._placing.check(running_check(policy.language, now.head), now)
+        name = check_name(now)
+        if not await parts.rows.checks(run, name):
+            raise Superseded
+        others = await parts.rows.others_of_check(work.key.project, run.id, now.head, name)
+        if others <= UNFINISHED:  # a verdict stays until there is another one
+            await self._placing.check(running_check(policy.language, now.head), now)
         known = await parts.review_rows.get(run.id)
         if known is None:
             await self._store(now, policy)
@@ -201,6 +220,7 @@ class PullRequestRun:
         return {
             "head": now.head,
             "target": now.target,
+            "check": name,
             "review": known is None or known.state is not ReviewState.DONE,
             "brief": brief_json(ReviewBrief(policy=policy)),
         }
@@ -285,6 +305,8 @@ class PullRequestRun:
         parts, work = self._parts, self._work
         now = await self._seen()
         if now.state is PullRequestState.OPEN:
+            if parts.clock() - work.run.created_at < LAG:
+                raise Unavailable("The forge does not show the end of the pull request yet.", retry_after=FIRST_WAIT)
             raise Skipped("The pull request is open again.")
         comments = await work.forge.comments(work.key)
         outcomes = Outcomes(parts, work)
@@ -330,14 +352,20 @@ async def give_up(
     await ended(parts, run, RunState.FAILED, reason)
 
 
-async def ended(parts: PullRequestParts, run: RunRow, state: RunState, reason: str | None, counts: Any = None) -> None:
-    """Ends a run, and counts that once."""
-    if await parts.rows.end(run.id, state, parts.clock(), reason=reason, counts=counts):
+async def ended(parts: PullRequestParts, run: RunRow, state: RunState, reason: str | None, counts: Any = None) -> bool:
+    """Ends a run, and counts that once; false where it had ended."""
+    now_ended = await parts.rows.end(run.id, state, parts.clock(), reason=reason, counts=counts)
+    if now_ended:
         parts.observe(run.kind, state)
+    return now_ended
 
 
 def _policy(read: Record) -> ReviewPolicy:
     return brief_from_json(read["brief"]).policy
+
+
+def _language(read: Record | None) -> str:
+    return "en" if read is None else _policy(read).language
 
 
 def earlier_comments(comments: Sequence[ForgeComment], quotes: Mapping[str, str]) -> tuple[EarlierComment, ...]:

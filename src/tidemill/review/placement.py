@@ -6,6 +6,7 @@ ignored is not said again.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from tidemill.analysis.secrets import mask
@@ -88,11 +89,14 @@ class Standing:
         placed: the rows of what was placed on this or earlier heads.
         comments: every comment that the forge has.
         ignored: fingerprints of which nobody wants to be told.
+        listed_until: a comment that was placed later may be missing from `comments` though nobody deleted it; `None`
+            where there is none.
     """
 
     placed: Sequence[PlacedComment] = ()
     comments: Sequence[ForgeComment] = ()
     ignored: Collection[str] = ()
+    listed_until: datetime | None = None
 
 
 def place_findings(
@@ -120,7 +124,7 @@ def place_findings(
     rows = {placed.finding.fingerprint: placed for placed in standing.placed}
     now = {finding.fingerprint: finding for finding in (*findings, *set_aside)}
     there = {comment.id: comment for comment in standing.comments}
-    turned = _turned(standing.placed, there, standing.ignored)
+    turned = _turned(standing, there)
     states = {placed.finding.fingerprint: placed.state for placed in standing.placed}
     states |= {one.placed.finding.fingerprint: one.state for one in turned}
     adopt = tuple((now[name], comment) for name, comment in marks.items() if name not in rows and name in now)
@@ -201,17 +205,16 @@ def position_of(finding: Finding, diff: Diff) -> Position | None:
     return None
 
 
-def _turned(
-    rows: Sequence[PlacedComment], there: Mapping[str, ForgeComment], ignored: Collection[str]
-) -> tuple[Turned, ...]:
+def _turned(standing: Standing, there: Mapping[str, ForgeComment]) -> tuple[Turned, ...]:
     """Rows that a person has made untrue."""
     turned = []
-    for placed in rows:
+    for placed in standing.placed:
         comment = there.get(placed.comment)
         state = placed.state
-        if placed.finding.fingerprint in ignored:
+        listed = standing.listed_until is None or placed.placed_at <= standing.listed_until
+        if placed.finding.fingerprint in standing.ignored:
             state = PlacedState.IGNORED
-        elif comment is None and placed.state in {PlacedState.OPEN, PlacedState.RESOLVED}:
+        elif comment is None and listed and placed.state in {PlacedState.OPEN, PlacedState.RESOLVED}:
             state = PlacedState.DISMISSED
         elif comment is not None and placed.state in {PlacedState.OPEN, PlacedState.RESOLVED}:
             state = _state_of(comment)

@@ -72,7 +72,8 @@ class RunRow:
         event: what happened, as far as the run needs it; taken away at its end.
         attempt: how often it was put off.
         asked_by: the login of who asked by a command.
-        counts: what was written: `posted`, `standing`, `folded`, `resolved`, `failed`, …
+        counts: what was written: `posted`, `standing`, `folded`, `resolved`, `failed`, …; from the time that a review's
+            check is said to be running, `checked` is that check's name.
     """
 
     id: UUID
@@ -225,10 +226,10 @@ class PullRequestRepository:
         return runs[0] if runs else None
 
     async def was_reviewed(self, pull_request_id: UUID, head: str) -> bool:
-        """Whether a review of this head came to its end, good or bad, and so begins no more by itself."""
+        """Whether a review of this head was made, well or not, or is under way: no other begins by itself."""
         runs = await self._runs(
             "SELECT * FROM pull_request_runs WHERE pull_request_id = %s AND kind = 'review' AND head = %s "
-            "AND state IN ('done', 'failed') LIMIT 1",
+            "AND state NOT IN ('superseded', 'skipped') LIMIT 1",
             (pull_request_id, head),
         )
         return bool(runs)
@@ -241,10 +242,10 @@ class PullRequestRepository:
             (run.id, run.attempt),
         )
 
-    async def begin(self, run: RunRow, head: str, now: datetime) -> int | None:
+    async def begin(self, run: RunRow, head: str, now: datetime) -> list[RunRow] | None:
         """Notes which head a review is of. Unfinished reviews of other heads are superseded by it.
 
-        Returns how many were; `None`, and none is, where the run itself was superseded or ended meanwhile.
+        Returns those; `None`, and none is, where the run itself was superseded or ended meanwhile.
         """
         async with self._pool.connection() as connection, connection.transaction():
             await connection.execute("SELECT FROM pull_requests WHERE id = %s FOR UPDATE", (run.pull_request_id,))
@@ -257,10 +258,34 @@ class PullRequestRepository:
             cursor = await connection.execute(
                 "UPDATE pull_request_runs SET state = 'superseded', finished_at = %s, event = NULL, "
                 "reason = 'A newer commit took its place.' WHERE pull_request_id = %s AND kind = 'review' "
-                "AND id <> %s AND head NOT IN (%s, '') AND state IN ('queued', 'running', 'waiting')",
+                "AND id <> %s AND head NOT IN (%s, '') AND state IN ('queued', 'running', 'waiting') RETURNING *",
                 (now, run.pull_request_id, run.id, head),
             )
-            return cursor.rowcount
+            return [_run(row) for row in await cursor.fetchall()]
+
+    async def checks(self, run: RunRow, name: str) -> bool:
+        """Notes the name of the check that a review writes; false where it was superseded or ended meanwhile."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(
+                "UPDATE pull_request_runs SET counts = %s WHERE id = %s AND attempt = %s AND state = 'running'",
+                (json.dumps({"checked": name}), run.id, run.attempt),
+            )
+            return cursor.rowcount > 0
+
+    async def others_of_check(self, project: Project, run_id: UUID, head: str, name: str) -> frozenset[RunState]:
+        """How far other reviews have come that write, or have written, the check of this name on this commit.
+
+        Of a review that ended before it could note its check's name, it may be this one.
+        """
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT DISTINCT r.state FROM pull_request_runs AS r JOIN pull_requests AS p "
+                "ON p.id = r.pull_request_id WHERE p.forge = %s AND p.project = %s AND r.kind = 'review' "
+                "AND r.id <> %s AND r.head = %s AND r.state NOT IN ('superseded', 'skipped') "
+                "AND (r.counts ->> 'checked' = %s OR r.counts ->> 'checked' IS NULL AND r.finished_at IS NOT NULL)",
+                (project.forge, project.path, run_id, head, name),
+            )
+            return frozenset(RunState(str(row["state"])) for row in await cursor.fetchall())
 
     async def put_off(self, run_id: UUID, attempt: int, until: datetime, reason: str) -> None:
         """Has a run begin again at a time, as its next attempt."""
@@ -282,9 +307,10 @@ class PullRequestRepository:
         """Ends a run; false where it had ended. What a person wrote to ask for it goes."""
         async with self._pool.connection() as connection:
             cursor = await connection.execute(
-                "UPDATE pull_request_runs SET state = %s, finished_at = %s, reason = %s, counts = %s, event = NULL, "
-                "again_at = NULL WHERE id = %s AND state IN ('queued', 'running', 'waiting')",
-                (state, now, reason, json.dumps(counts or {}), run_id),
+                "UPDATE pull_request_runs SET state = %s, finished_at = %s, reason = %s, "
+                "counts = coalesce(%s, counts), event = NULL, again_at = NULL "
+                "WHERE id = %s AND state IN ('queued', 'running', 'waiting')",
+                (state, now, reason, None if counts is None else json.dumps(counts), run_id),
             )
             return cursor.rowcount > 0
 

@@ -1,0 +1,40 @@
+"""Closes the check of a review that ended without a verdict."""
+
+import logging
+from uuid import UUID
+
+from tidemill.core.pull_request import Check, CheckState, PullRequestState
+from tidemill.flows.pull_request_parts import PullRequestParts, Record, Work, steadily
+from tidemill.flows.pull_request_placing import Placing
+from tidemill.review.pull_request_text import check_name
+from tidemill.review.wording import word
+from tidemill.store.pull_requests import UNFINISHED
+
+log = logging.getLogger(__name__)
+
+
+async def close_check(parts: PullRequestParts, work: Work, run_id: UUID, language: str) -> bool:
+    """Has the check of a superseded or skipped review say so: left running, it would hold its commit up for ever.
+
+    Where another review has that check, it is that one's. Where the pull request is open at this commit (again), it
+    stays as it is, since a neutral one may let the change pass: true is returned, and a review is still to be made.
+    """
+
+    async def close() -> Record:
+        run = await parts.rows.run(run_id)
+        if run is None or run.state in UNFINISHED or "checked" not in run.counts:
+            return {}
+        name = str(run.counts["checked"])
+        if await parts.rows.others_of_check(work.key.project, run.id, run.head, name):
+            return {}
+        now = await work.forge.pull_request(work.key)
+        if now.state is PullRequestState.OPEN and (now.head, check_name(now)) == (run.head, name):
+            return {"wanted": True}
+        said = word(language, "check_left")
+        await Placing(parts, work).put(Check(name, run.head, CheckState.NEUTRAL, said, said))
+        return {}
+
+    closed = await steadily(close, parts.sleep, "closing a check")
+    if closed.get("reason"):
+        log.warning("The check of %s on %s was left running: %s", run_id, work, closed["reason"])
+    return bool(closed.get("wanted"))
