@@ -75,9 +75,7 @@ def run() -> None:
     """All tables."""
     named = os.environ.get("BENCH_REVIEWS")
     if named is None:
-        print(
-            "necessity: not measured. Set BENCH_REVIEWS to the crc_py_manual.json of busraicoz/crc-py-dataset."
-        )
+        print("necessity: not measured. Set BENCH_REVIEWS to the crc_py_manual.json of busraicoz/crc-py-dataset.")
         return
     measure(Path(named))
 

@@ -62,7 +62,8 @@ async def test_a_pull_request_that_ends_while_it_is_reviewed_keeps_no_check_runn
     await go_on(orders)
     assert [run.state for run in await orders.runs()] == ["skipped"]
     check = pull.checks[pull.head, "tidemill"]
-    assert (check.state, check.title) == (CheckState.NEUTRAL, "The review ended before its verdict")
+    state = CheckState.NEUTRAL if merged else CheckState.FAILED  # a closed one can be opened again
+    assert (check.state, check.title) == (state, "The review ended before its verdict")
     assert own_comments(pull) == []
 
 
@@ -74,7 +75,7 @@ async def test_the_verdict_for_another_branch_leaves_no_check_running_for_the_fi
     await orders.site.retarget(pull, "release")
     await go_on(orders)
     assert states(pull) == {
-        (pull.head, "tidemill"): CheckState.NEUTRAL,
+        (pull.head, "tidemill"): CheckState.FAILED,
         (pull.head, "tidemill (release)"): CheckState.PASSED,
     }
 
@@ -93,7 +94,7 @@ async def test_the_check_of_an_older_commit_ends_in_the_words_of_the_repository(
     await orders.site.push(pull, dict(ONE), onto=pull.base)
     await orders.deliver(ForgeEvent(EventKind.SYNCHRONIZED, KEY, "author", head=pull.head))
     assert states(pull) == {
-        (first, "tidemill"): CheckState.NEUTRAL,
+        (first, "tidemill"): CheckState.FAILED,
         (pull.head, "tidemill"): CheckState.PASSED,
     }
     assert pull.checks[first, "tidemill"].title == "Việc nhận xét đã dừng trước khi có kết luận"
@@ -113,7 +114,7 @@ async def test_a_review_that_waits_for_its_forge_leaves_no_check_running_on_a_co
     await orders.wait(61)
     assert [(run.head, run.state) for run in await orders.runs()] == [(first, "superseded"), (pull.head, "done")]
     assert states(pull) == {
-        (first, "tidemill"): CheckState.NEUTRAL,
+        (first, "tidemill"): CheckState.FAILED,
         (pull.head, "tidemill"): CheckState.PASSED,
     }
 
@@ -154,15 +155,48 @@ async def test_a_second_review_of_a_commit_takes_its_verdict_away_only_for_anoth
     assert seen == []
 
 
-class Closed(ScriptedForge):
-    """Shows a pull request as closed once, when it is asked to."""
+async def test_an_outage_in_a_second_review_takes_no_verdict_away(pool: Pool, tmp_path: Path) -> None:
+    orders = PullRequests(pool, tmp_path)
+    pull = await orders.open({"large.txt": b"x" * orders.parts.settings.max_diff_bytes})
+    failed = {(pull.head, "tidemill"): CheckState.FAILED}
+    assert states(pull) == failed
+    orders.forge.faults.waiting.append(Fault(503, "change", times=1000))
+    await orders.flow.review(KEY)
+    for _ in range(12):
+        await orders.wait(1000)
+    assert sorted(run.state for run in await orders.runs()) == ["failed", "failed"]
+    assert states(pull) == failed
 
-    once = False
+
+async def test_a_pull_request_that_is_opened_again_is_reviewed_though_its_forge_shows_it_late(
+    pool: Pool, tmp_path: Path
+) -> None:
+    orders = PullRequests(pool, tmp_path, forge=Closed)
+    orders.held = True
+    pull = await orders.open(dict(TWO))
+    event = ForgeEvent(EventKind.OPENED, KEY, "author", head=pull.head)
+    orders.forge.shown = 1
+    await orders.deliver(event)
+    assert [run.state for run in await orders.runs()] == ["skipped"]
+    orders.forge.shown = 10
+    await orders.deliver(replace(event, kind=EventKind.REOPENED))
+    orders.forge.shown = 0
+    await orders.wait(20)
+    assert [run.state for run in await orders.runs()] == ["done"]
+    assert states(pull) == {(pull.head, "tidemill"): CheckState.PASSED}
+
+
+class Closed(ScriptedForge):
+    """Shows a pull request as closed, so many times."""
+
+    shown = 0
 
     async def pull_request(self, key: PullRequestKey) -> PullRequest:
         answer = await super().pull_request(key)
-        shown, self.once = self.once, False
-        return replace(answer, state=PullRequestState.CLOSED) if shown else answer
+        if not self.shown:
+            return answer
+        self.shown -= 1
+        return replace(answer, state=PullRequestState.CLOSED)
 
 
 async def test_a_pull_request_that_was_closed_for_a_moment_is_not_let_pass_without_a_verdict(
@@ -170,7 +204,7 @@ async def test_a_pull_request_that_was_closed_for_a_moment_is_not_let_pass_witho
 ) -> None:
     orders = PullRequests(pool, tmp_path, stop_after={"finish"}, forge=Closed)
     pull = await begun(orders)
-    orders.forge.once = True
+    orders.forge.shown = 1
     await go_on(orders)
     assert [(run.state, run.attempt) for run in await orders.runs()] == [("done", 1)]
     assert states(pull) == {(pull.head, "tidemill"): CheckState.PASSED}

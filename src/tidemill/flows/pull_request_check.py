@@ -8,21 +8,22 @@ from tidemill.flows.pull_request_parts import PullRequestParts, Record, Work, st
 from tidemill.flows.pull_request_placing import Placing
 from tidemill.review.pull_request_text import check_name
 from tidemill.review.wording import word
-from tidemill.store.pull_requests import UNFINISHED
+from tidemill.store.pull_requests import RunState
 
 log = logging.getLogger(__name__)
 
 
 async def close_check(parts: PullRequestParts, work: Work, run_id: UUID, language: str) -> bool:
-    """Has the check of a superseded or skipped review say so: left running, it would hold its commit up for ever.
+    """Has the check of a superseded or skipped review say so: left running, its commit would look unfinished for ever.
 
-    Where another review has that check, it is that one's. Where the pull request is open at this commit (again), it
-    stays as it is, since a neutral one may let the change pass: true is returned, and a review is still to be made.
+    It fails, since the commit can come back and must not pass unread then; after a merge it is neutral. Where another
+    review has that check, it is that one's. Where the pull request is open at this commit (again), it stays as it is:
+    true is returned, and a review is still to be made.
     """
 
     async def close() -> Record:
         run = await parts.rows.run(run_id)
-        if run is None or run.state in UNFINISHED or "checked" not in run.counts:
+        if run is None or run.state not in {RunState.SKIPPED, RunState.SUPERSEDED} or "checked" not in run.counts:
             return {}
         name = str(run.counts["checked"])
         if await parts.rows.others_of_check(work.key.project, run.id, run.head, name):
@@ -31,7 +32,8 @@ async def close_check(parts: PullRequestParts, work: Work, run_id: UUID, languag
         if now.state is PullRequestState.OPEN and (now.head, check_name(now)) == (run.head, name):
             return {"wanted": True}
         said = word(language, "check_left")
-        await Placing(parts, work).put(Check(name, run.head, CheckState.NEUTRAL, said, said))
+        state = CheckState.NEUTRAL if now.state is PullRequestState.MERGED else CheckState.FAILED
+        await Placing(parts, work).put(Check(name, run.head, state, said, said))
         return {}
 
     closed = await steadily(close, parts.sleep, "closing a check")

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from uuid import UUID
 
 from tidemill.analysis.secrets import mask
@@ -12,7 +13,7 @@ from tidemill.core.feedback import Feedback, Outcome
 from tidemill.core.ids import new_id
 from tidemill.core.placed_comment import PlacedComment, PlacedState
 from tidemill.core.pull_request import ForgeComment, PullRequest
-from tidemill.flows.pull_request_parts import PullRequestParts, Work
+from tidemill.flows.pull_request_parts import LAG, PullRequestParts, Work
 from tidemill.review.outcomes import Fate, at_merge, at_push, fate_of
 from tidemill.review.placement import MODEL, Turned
 
@@ -67,7 +68,8 @@ class Outcomes:
             if fate is None:
                 log.info("What became of %s on %s can't be told: a commit is gone.", one.finding.path, self._work)
                 continue
-            outcome = at_merge(fate, _state_now(one, there.get(one.comment)))
+            listed_until = self._parts.clock() - LAG
+            outcome = at_merge(fate, _state_now(one, there.get(one.comment), listed_until))
             if outcome is not None:
                 rows.append(self._row(one, outcome, f"merge:{merged.head}", fate))
         return await self._parts.placed.add_feedback(rows)
@@ -127,11 +129,11 @@ def feedback_of(placed_id: UUID, outcome: Outcome, source: str, parts: PullReque
     return Feedback(new_id(), placed_id, outcome, source, parts.clock(), login=login or None)
 
 
-def _state_now(placed: PlacedComment, comment: ForgeComment | None) -> PlacedState:
+def _state_now(placed: PlacedComment, comment: ForgeComment | None, listed_until: datetime) -> PlacedState:
     if placed.state not in {PlacedState.OPEN, PlacedState.RESOLVED}:
         return placed.state
     if comment is None:
-        return PlacedState.DISMISSED
+        return PlacedState.DISMISSED if placed.placed_at <= listed_until else placed.state
     return PlacedState.RESOLVED if comment.resolved else PlacedState.OPEN
 
 

@@ -34,6 +34,7 @@ from tidemill.review.pull_request_text import (
     summary_text,
 )
 from tidemill.review.wording import word
+from tidemill.store.pull_requests import UNFINISHED
 
 PULL_REQUEST = "pr"
 """The name in the summary's mark."""
@@ -140,6 +141,9 @@ class Placing:
         standing = own_marked(comments, SUMMARY).get(PULL_REQUEST)
         if standing is None or FAILED in standing.body:
             await self._summarize(failed_text(language, head, reason), language, comments, written)
+        project, run = self._work.key.project, self._work.run.id
+        if outage and await self._parts.rows.others_of_check(project, run, head, check_name(now)) - UNFINISHED:
+            return  # an outage takes no verdict away
         await self.check(failed_check(language, head, reason, outage=outage), now)
 
     async def check(self, check: Check, now: PullRequest) -> bool:

@@ -190,6 +190,7 @@ class PullRequestRun:
         run, forge = work.run, work.forge
         now = await self._seen()
         if now.state is not PullRequestState.OPEN:
+            self._await_change("open")
             raise Skipped(f"The pull request is {now.state}.")
         if run.head and now.head != run.head:
             await self._await_head(now.head)
@@ -200,11 +201,13 @@ class PullRequestRun:
             raise Superseded
         for older in superseded:
             parts.observe(RunKind.REVIEW, RunState.SUPERSEDED)
-            await close_check(parts, work, older.id, policy.language)
+            if await close_check(parts, work, older.id, policy.language):
+                raise Superseded(older.head)  # the forge had shown an older commit than it does now
         unasked = run.cause.startswith("head:")  # who asks by a command or by hand gets a review all the same
         if unasked and not policy.enabled:
             raise Skipped("Reviews are off in `.tidemill.yml` (`enabled`); `/tidemill review` asks for one.")
         if unasked and now.draft and not policy.drafts:
+            self._await_change("ready")
             raise Skipped("It is a draft, and drafts are not reviewed here (`drafts` in `.tidemill.yml`).")
         name = check_name(now)
         if not await parts.rows.checks(run, name):
@@ -224,6 +227,12 @@ class PullRequestRun:
             "review": known is None or known.state is not ReviewState.DONE,
             "brief": brief_json(ReviewBrief(policy=policy)),
         }
+
+    def _await_change(self, what: str) -> None:
+        """Has a run that was asked for again wait a little for its forge to show the pull request as open or ready."""
+        run = self._work.run
+        if run.attempt and self._parts.clock() - run.created_at < LAG:
+            raise Unavailable(f"The forge does not show the pull request as {what} yet.", retry_after=FIRST_WAIT)
 
     async def _await_head(self, shown: str) -> None:
         """Has the run wait a little where its forge shows an older commit than it has told of."""
