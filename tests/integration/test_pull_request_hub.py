@@ -111,7 +111,7 @@ async def shown_over_http(hub: Hub, review: str) -> None:
         assert again.status_code == 404
 
 
-STEPS = ["pr:read", "begin", "plan", "rank", "finish", "pr:place"]
+STEPS = ["pr:read", "plan", "finish", "pr:place"]
 """The other steps of a review itself are in `test_durable_review`."""
 RECORDED = (
     "SELECT function_name AS step FROM dbos.operation_outputs "

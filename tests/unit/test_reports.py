@@ -86,7 +86,7 @@ def test_json_is_the_documented_shape_and_reads_back_the_same() -> None:
     assert list(document) == [
         *("schema_version", "id", "title", "base", "head", "state", "worst_severity", "findings", "hunks", "skipped"),
         *("notes", "rejected", "timings", "engines", "deployment", "error", "folded", "deployments"),
-        *("gates", "unread"),
+        *("gates", "unread", "failures"),
     ]
     assert list(document["hunks"][0]) == [
         *("path", "index", "start", "end", "score", "signals", "asked", "reason", "model_opinion")
