@@ -58,6 +58,8 @@ class Demonstration:
     server: ScriptedServer
     hub: httpx.AsyncClient
     short: bool
+    threads: bool
+    """Whether the forge tells what is said in a thread: Gitea says only that something was."""
 
     async def show(self, what: str, pull: ScriptedPull, kind: str) -> None:
         """Waits until the hub has done its work, and prints the page."""
@@ -113,8 +115,10 @@ async def life(here: Demonstration) -> None:
     await here.show("pushed again: what is fixed resolves its own thread", pull, "review")
     left = next(said for said in pull.comments if said.thread is not None and not pull.resolved[said.thread])
     await site.react(pull, left.id, "author", "-1")
-    await site.say(pull, "author", "/tidemill explain", reply_to=left.id)
-    await site.say(pull, "maintainer", "/tidemill explain", reply_to=left.id)
+    mark = left.body.rpartition("tidemill:finding ")[2][:12]
+    asked, thread = ("/tidemill explain", left.id) if here.threads else (f"/tidemill explain {mark}", None)
+    await site.say(pull, "author", asked, reply_to=thread)
+    await site.say(pull, "maintainer", asked, reply_to=thread)
     await here.show("asked by a stranger and by a maintainer: one is obeyed", pull, "command")
     await site.resolve(pull, str(left.thread), "maintainer")
     await site.merge(pull)
@@ -150,7 +154,7 @@ async def demonstration(folder: Path, kind: ForgeKind, *, short: bool) -> AsyncI
             for name, value in (("demo-token", token), ("demo-hook", secret)):
                 (await client.put(f"/v1/secrets/{name}", json={"value": value})).raise_for_status()
             server.webhook = Webhook(str(client.base_url.join(f"/webhooks/{kind.value}")), kind, secret)
-            yield Demonstration(site, server, client, short)
+            yield Demonstration(site, server, client, short, threads=kind is not ForgeKind.GITEA)
 
 
 @asynccontextmanager

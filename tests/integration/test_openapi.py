@@ -24,8 +24,6 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 from tests.conftest import reachable
 from tests.support.hubs import Hub, running_hub, scripted_settings, upstream, wait_for
 
-pytestmark = pytest.mark.no_cover
-"""Of this process, which makes the data up; the hub is another one. It takes a third less so."""
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ABOUT_ITSELF = {"GET /openapi.json", "GET /docs"}
