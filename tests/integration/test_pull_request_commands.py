@@ -6,16 +6,15 @@ from uuid import UUID
 import pytest
 
 from tests.conftest import NOON
-from tests.support.pull_requests import BUNDLE, PROJECT, TWO, PullRequests, own_comments
+from tests.support.pull_requests import BUNDLE, KEY, PROJECT, TWO, PullRequests, own_comments
 from tidemill.core.change import ChangeSet, Diff
 from tidemill.core.finding import Finding, Suggestion
-from tidemill.core.pull_request import CheckState, EventKind, ForgeEvent, Project, PullRequestKey
+from tidemill.core.pull_request import CheckState, EventKind, ForgeEvent
 from tidemill.core.review_policy import ReviewPolicy
 from tidemill.flows.pull_request_gates import PulledGates
 from tidemill.forges.scripted import Fault
 from tidemill.store.database import Pool
 
-KEY = PullRequestKey(Project("scripted", PROJECT), 1)
 PATH = "orders/extra.py"
 
 

@@ -8,15 +8,13 @@ from typing import Any, cast
 
 import pytest
 
-from tests.support.pull_requests import PROJECT, TWO, PullRequests, own_comments
+from tests.support.pull_requests import KEY, TWO, PullRequests, own_comments
 from tidemill.core.errors import Unavailable
-from tidemill.core.pull_request import CheckState, EventKind, ForgeEvent, Project, PullRequestKey
+from tidemill.core.pull_request import CheckState, EventKind, ForgeEvent
 from tidemill.flows import review_run
 from tidemill.flows.pull_request_parts import MOST_ATTEMPTS
 from tidemill.jobs.direct import Interrupted
 from tidemill.store.database import Connection, Pool
-
-KEY = PullRequestKey(Project("scripted", PROJECT), 1)
 
 
 class Restarted:

@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import NOON
-from tests.support.pull_requests import PROJECT, TWO, PullRequests, own_comments
+from tests.support.pull_requests import KEY, TWO, PullRequests, own_comments
 from tidemill.core.feedback import Outcome
 from tidemill.core.pull_request import (
     EventKind,
     ForgeComment,
     ForgeEvent,
-    Project,
     PullRequest,
     PullRequestKey,
     PullRequestState,
@@ -24,7 +23,6 @@ from tidemill.jobs.direct import Interrupted
 from tidemill.store.database import Pool
 from tidemill.store.pull_requests import RunKind
 
-KEY = PullRequestKey(Project("scripted", PROJECT), 1)
 ONE = {"orders/extra.py": b"import hashlib\n\n\ndef load(text):\n    return int(text)\n\n\nMARK = hashlib.md5(b'x')\n"}
 
 

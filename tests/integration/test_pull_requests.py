@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from tests.conftest import NOON
-from tests.support.pull_requests import BUNDLE, PROJECT, NeedleEngine, PullRequests, own_comments
+from tests.support.pull_requests import BUNDLE, KEY, PROJECT, NeedleEngine, PullRequests, own_comments
 from tidemill.core.change import ChangeSet, Diff
 from tidemill.core.errors import Configuration
 from tidemill.core.feedback import Outcome
 from tidemill.core.finding import Category, Severity
-from tidemill.core.pull_request import CheckState, EventKind, ForgeEvent, Project, PullRequestKey
+from tidemill.core.pull_request import CheckState, EventKind, ForgeEvent
 from tidemill.flows.pull_request_gates import PulledGates
 from tidemill.flows.review_run import stored_change
 from tidemill.forges.scripted import Fault, ScriptedForge
@@ -21,7 +21,6 @@ from tidemill.review.engines import EngineFailed, EngineResult
 from tidemill.review.placing import Remark, place
 from tidemill.store.database import Pool
 
-KEY = PullRequestKey(Project("scripted", PROJECT), 1)
 TWO = {"orders/extra.py": b"import hashlib\n\n\ndef load(text):\n    return eval(text)\n\n\nMARK = hashlib.md5(b'x')\n"}
 ONE = {"orders/extra.py": b"import hashlib\n\n\ndef load(text):\n    return int(text)\n\n\nMARK = hashlib.md5(b'x')\n"}
 

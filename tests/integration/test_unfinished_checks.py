@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import NOON
-from tests.support.pull_requests import BUNDLE, PROJECT, TWO, PullRequests, own_comments
+from tests.support.pull_requests import BUNDLE, KEY, PROJECT, TWO, PullRequests, own_comments
 from tidemill.core.pull_request import (
     CheckState,
     EventKind,
     ForgeEvent,
-    Project,
     PullRequest,
     PullRequestKey,
     PullRequestState,
@@ -22,7 +21,6 @@ from tidemill.forges.scripted_site import ScriptedPull
 from tidemill.jobs.direct import Interrupted
 from tidemill.store.database import Pool
 
-KEY = PullRequestKey(Project("scripted", PROJECT), 1)
 ONE = {"orders/extra.py": b"import hashlib\n\n\nMARK = hashlib.md5(b'x')\n"}
 
 

@@ -39,6 +39,7 @@ from tidemill.telemetry.spans import Traces
 
 BUNDLE = Path(__file__).resolve().parents[2] / "examples" / "orders.bundle"
 PROJECT = "acme/orders"
+KEY = PullRequestKey(Project("scripted", PROJECT), 1)
 TWO: Mapping[str, bytes | None] = {
     "orders/extra.py": b"import hashlib\n\n\ndef load(text):\n    return eval(text)\n\n\nMARK = hashlib.md5(b'x')\n"
 }

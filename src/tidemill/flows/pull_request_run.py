@@ -228,17 +228,20 @@ class PullRequestRun:
             "brief": brief_json(ReviewBrief(policy=policy)),
         }
 
+    def _is_young(self) -> bool:
+        """Whether the forge may not show yet what the run was asked for."""
+        return self._parts.clock() - self._work.run.created_at < LAG
+
     def _await_change(self, what: str) -> None:
         """Has a run that was asked for again wait a little for its forge to show the pull request as open or ready."""
         run = self._work.run
-        if run.attempt and self._parts.clock() - run.created_at < LAG:
+        if run.attempt and self._is_young():
             raise Unavailable(f"The forge does not show the pull request as {what} yet.", retry_after=FIRST_WAIT)
 
     async def _await_head(self, shown: str) -> None:
         """Has the run wait a little where its forge shows an older commit than it has told of."""
         run, parts = self._work.run, self._parts
-        young = parts.clock() - run.created_at < LAG
-        if young and await parts.rows.was_reviewed(run.pull_request_id, shown):
+        if self._is_young() and await parts.rows.was_reviewed(run.pull_request_id, shown):
             raise Unavailable(f"The forge does not show the commit {run.head} yet.", retry_after=FIRST_WAIT)
 
     async def _seen(self) -> PullRequest:
@@ -314,7 +317,7 @@ class PullRequestRun:
         parts, work = self._parts, self._work
         now = await self._seen()
         if now.state is PullRequestState.OPEN:
-            if parts.clock() - work.run.created_at < LAG:
+            if self._is_young():
                 raise Unavailable("The forge does not show the end of the pull request yet.", retry_after=FIRST_WAIT)
             raise Skipped("The pull request is open again.")
         comments = await work.forge.comments(work.key)

@@ -26,6 +26,7 @@ from tidemill.review.engines import (
     SemgrepEngine,
     TreeEngine,
 )
+from tidemill.review.engines.together import together
 from tidemill.review.policy_filter import with_policy, without_ignored
 from tidemill.review.refiner import with_own_fixes
 from tidemill.review.selection import plan
@@ -88,13 +89,7 @@ async def run_engines(engines: Sequence[Engine], change: ChangeSet, diff: Diff) 
         timings[engine.name] = round(time.monotonic() - started, 3)
         return result
 
-    tasks = [asyncio.create_task(timed(engine)) for engine in engines]
-    try:
-        results = await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    results = await together(timed(engine) for engine in engines)
     findings: list[Finding] = []
     for result in results:
         findings += unsaid(result.findings, findings)

@@ -16,6 +16,7 @@ from tidemill.core.placed_comment import PlacedComment, PlacedState
 from tidemill.core.pull_request import ForgeComment, Position
 from tidemill.core.review_policy import ReviewPolicy
 from tidemill.review.markers import FINDING, own_marked
+from tidemill.review.ranking import weight
 
 MODEL = "model"
 
@@ -159,7 +160,7 @@ def place_findings(
 
 def rank(finding: Finding) -> tuple[float, str, int]:
     """For sorting: what matters most first, by severity and how sure it is, then by place."""
-    return (-(finding.severity.rank + 1) * finding.confidence, finding.path, finding.line)
+    return (-weight(finding), finding.path, finding.line)
 
 
 def is_gone(finding: Finding, change: ChangeSet, diff: Diff, engines: Mapping[str, Collection[str]]) -> bool:

@@ -191,9 +191,8 @@ def _counts(told: Told) -> str:
     language, head = told.policy.language, commit_span(told.head)
     said = severity_counts(told.result.findings)
     parts = [word(language, "counts", head=head, count=said) if said else word(language, "none", head=head)]
-    numbers = {name: getattr(told, name) for name in ("standing", "quiet", "fixed", "unresolved")}
-    for name, number in numbers.items():
-        if number:
+    for name in ("standing", "quiet", "fixed", "unresolved"):
+        if number := getattr(told, name):
             parts.append(word(language, name, n=number))
     return " ".join(parts)
 

@@ -39,12 +39,12 @@ def rank(findings: Sequence[Finding], most: int) -> Ranked:
 
 def in_order(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """The findings by weight; the novelty of each is what those before it in its file have not said."""
-    left = sorted(findings, key=lambda one: (-_plain_weight(one), one.path, one.line, one.fingerprint))
+    left = sorted(findings, key=lambda one: (-weight(one), one.path, one.line, one.fingerprint))
     said: dict[str, list[Finding]] = {}
     weighed = []
     for finding in left:
         before = said.setdefault(finding.path, [])
-        weighed.append((-_plain_weight(finding) * novelty(finding, before), finding.path, finding.line, finding))
+        weighed.append((-weight(finding) * novelty(finding, before), finding.path, finding.line, finding))
         before.append(finding)
     weighed.sort(key=lambda one: (*one[:3], one[3].fingerprint))
     return tuple(one[3] for one in weighed)
@@ -58,5 +58,6 @@ def novelty(finding: Finding, before: Sequence[Finding]) -> float:
     return max(_LEAST_NOVELTY, min(_SAME_RULE**same, 1.0 - shared / 2))
 
 
-def _plain_weight(finding: Finding) -> float:
+def weight(finding: Finding) -> float:
+    """Severity × confidence: what a finding matters by itself."""
     return (finding.severity.rank + 1) * finding.confidence

@@ -1,6 +1,5 @@
 """Everything that the engines find in a tree of files, whatever changed."""
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -10,6 +9,7 @@ from tidemill.core.ids import new_id
 from tidemill.core.review import ReviewResult, ReviewState, by_weight
 from tidemill.review.duplicates import unsaid
 from tidemill.review.engines import Reading, TreeEngine
+from tidemill.review.engines.together import together
 from tidemill.review.placing import all_lines, place_on
 from tidemill.review.rule_names import engines_for
 
@@ -53,13 +53,7 @@ async def scan(
         timings[engine.name] = round(time.monotonic() - begun, 3)
         return reading
 
-    tasks = [asyncio.create_task(timed(engine)) for engine in engines]
-    try:
-        readings = await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    readings = await together(timed(engine) for engine in engines)
     texts = all_lines(read)
     found: list[Finding] = []
     for engine, reading in zip(engines, readings, strict=True):

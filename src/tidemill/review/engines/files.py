@@ -4,7 +4,6 @@ An engine says the same of the same text, so its remarks on a file are kept: a s
 old side of the next push, cost nothing.
 """
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from tidemill.core.ids import digest
 from tidemill.review.baseline import candidates, introduced, quoted
 from tidemill.review.engines.port import EngineResult, Reading
 from tidemill.review.engines.process import is_inside
+from tidemill.review.engines.together import together
 from tidemill.review.placing import Remark, added_lines, place_on
 
 REMEMBERED_FILES = 20_000
@@ -73,13 +73,7 @@ class FileEngine(ABC):
         count = min(self.jobs, -(-len(files) // FILES_A_PROCESS))
         paths = list(files)
         parts = [{path: files[path] for path in paths[start::count]} for start in range(count)]
-        tasks = [asyncio.create_task(self._read(part)) for part in parts]
-        try:
-            readings = await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        readings = await together(self._read(part) for part in parts)
         return Reading(
             tuple(remark for reading in readings for remark in reading.remarks),
             tuple(note for reading in readings for note in reading.notes),
