@@ -1,48 +1,37 @@
-"""Where data goes between the functions of Python files: which of a function's arguments reach a sink or its result,
-and which results come from outside. By tree-sitter, with a summary for each function, until no summary grows.
+"""What the functions of Python files do with data, in the words of `flow`. By tree-sitter.
 
-What is followed: assignments (also of tuples and `+=`), strings put together, attributes and items of what is followed,
+What is told: assignments (also of tuples and `+=`), strings put together, attributes and items of what is followed,
 calls of functions that are defined at a module's top or as methods, by the names that `import` gives them, `self.x` of
 the own class, and methods of an object that the same function made. What is not: values kept in attributes, containers
-or globals, calls through variables, decorators, inheritance, and which way a condition goes: a value that was checked
-is still followed.
+or globals, calls through variables, decorators and inheritance.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass
 
-import tree_sitter_python
-from tree_sitter import Language, Node, Parser
+from tree_sitter import Node
 
-LARGEST = 500_000
-"""Characters; a larger file is not read."""
-_ROUNDS = 6
-"""A value that passes through more calls than this is lost."""
-_LONGEST = 10
-"""Steps of one way."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sink:
-    """A call that does harm with one of its arguments.
-
-    Attributes:
-        kind: what is found.
-        name: matches the whole name of the function, as it is written or as `import` gives it.
-        position: of the argument, from 0.
-        arguments: matches the beginning of the code of all arguments, where not every such call does harm.
-    """
-
-    kind: str
-    name: re.Pattern[str]
-    position: int = 0
-    arguments: re.Pattern[str] | None = None
+from tidemill.analysis.flow import (
+    LARGEST,
+    Assign,
+    Call,
+    Evaluate,
+    Function,
+    Name,
+    Outside,
+    Parts,
+    Place,
+    Return,
+    Sink,
+    Value,
+    harms_of,
+)
+from tidemill.analysis.syntax import Language, parsed
 
 
 @dataclass(frozen=True, slots=True)
-class FlowRules:
+class PythonRules:
     """What is a source, what makes harmless, and what is a sink.
 
     Attributes:
@@ -62,138 +51,105 @@ class FlowRules:
     sinks: Sequence[Sink]
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A line of a file."""
-
-    path: str
-    line: int
-
-
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """Data from outside that reaches a sink in another function: the places that it passes, source first, sink last."""
-
-    kind: str
-    way: tuple[Place, ...]
-
-
 _MADE = re.compile(r"^([\w.]+)\([^()]*\)")
 """`Store()` or `Store(db)` before a method."""
-_Origin = int | None
-"""The parameter that a value comes from; `None` for one from outside."""
-_Values = dict[_Origin, tuple[Place, ...]]
-"""By origin, the way that a value took to where it is."""
 
 
-@dataclass(slots=True)
-class _Function:
-    path: str
+@dataclass(frozen=True, slots=True)
+class _Definition:
+    """A function or method, and the class that it is a method of, with a dot."""
+
+    function: Function
+    node: Node
     name: str
     owner: str
-    node: Node
-    parameters: list[str]
-    returns: _Values = field(default_factory=dict)
-    reaches: dict[tuple[int, str], tuple[Place, ...]] = field(default_factory=dict)
-    calls: set[int] = field(default_factory=set)
-
-    @property
-    def size(self) -> int:
-        """How much is known of it; it only grows."""
-        return len(self.returns) + len(self.reaches)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Module:
     path: str
-    names: dict[str, str]
-    functions: list[_Function]
-    parses: bool
+    names: Mapping[str, str]
+    definitions: Sequence[_Definition]
 
 
-@cache
-def _parser() -> Parser:
-    return Parser(Language(tree_sitter_python.language()))
+def python_functions(
+    files: Mapping[str, str], rules: PythonRules, unread: set[Place], broken: set[str]
+) -> list[Function]:
+    """The functions of these files, for `flow.flows_of`; none where nothing in them comes from outside.
 
-
-def flows_between(
-    files: Mapping[str, str], rules: FlowRules, unread: set[Place] | None = None, broken: set[str] | None = None
-) -> list[Flow]:
-    """The ways of data from a source in one function to a sink in another, in these files together.
-
-    Ways within one function are not among them. Files that do not parse whole are read as far as they do. Where the
-    functions begin that are nested too deeply to be followed is added to `unread`; files that do not parse whole, or
-    are larger than `LARGEST`, are added to `broken`.
+    Files that do not parse whole are read as far as they do. Where the functions begin that are nested too deeply to
+    be followed is added to `unread`; files that do not parse whole, or are too large, are added to `broken`.
     """
-    unread = set() if unread is None else unread
-    broken = set() if broken is None else broken
     if not any(rules.sources.search(text) or rules.routes.search(text) for text in files.values()):
         return []
-    modules = [_module(path, text) for path, text in files.items() if len(text) <= LARGEST]
-    broken |= {module.path for module in modules if not module.parses} | files.keys() - {one.path for one in modules}
-    known = {f"{_dotted(one.path)}.{one.owner}{one.name}": one for module in modules for one in module.functions}
-    by_suffix: dict[str, list[_Function]] = {}
-    for name, function in known.items():
+    modules = [_module(path, text, rules, broken) for path, text in files.items()]
+    whole = {
+        f"{_dotted(one.function.path)}.{one.owner}{one.name}": one.function
+        for module in modules
+        for one in module.definitions
+    }
+    known: dict[str, list[Function]] = {}
+    for name, function in whole.items():
         parts = name.split(".")
         for start in range(len(parts)):
-            by_suffix.setdefault(".".join(parts[start:]), []).append(function)
-    found: dict[tuple[str, Place, Place], Flow] = {}
-    grown: set[int] | None = None
-    for _ in range(_ROUNDS):
-        before = {id(one): one.size for one in known.values()}
-        for module in modules:
-            for function in module.functions:
-                if grown is not None and grown.isdisjoint(function.calls):
-                    continue
-                try:
-                    flows = _Body(function, module, by_suffix, rules).read()
-                except RecursionError:  # calls within calls, hundreds of them: whoever writes the change could wish so
-                    unread.add(Place(function.path, function.node.start_point[0] + 1))
-                    continue
-                for flow in flows:
-                    found.setdefault((flow.kind, flow.way[0], flow.way[-1]), flow)
-        grown = {id(one) for one in known.values() if one.size != before[id(one)]}
-        if not grown:
-            break
-    return sorted(found.values(), key=lambda flow: (flow.way[-1].path, flow.way[-1].line, flow.kind))
+            known.setdefault(".".join(parts[start:]), []).append(function)
+    functions = []
+    for module in modules:
+        for definition in module.definitions:
+            try:
+                _Body(definition, module, known, rules).tell()
+            except RecursionError:  # see `flow.flows_of`
+                unread.add(definition.function.place)
+                continue
+            functions.append(definition.function)
+    return functions
 
 
 def _dotted(path: str) -> str:
     return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
-def _module(path: str, text: str) -> _Module:
-    root = _parser().parse(text.encode("utf-8", "replace")).root_node
+def _module(path: str, text: str, rules: PythonRules, broken: set[str]) -> _Module:
+    root = parsed(text, Language.PYTHON) if len(text) <= LARGEST else None
+    if root is None or root.has_error:
+        broken.add(path)
     names: dict[str, str] = {}
-    functions: list[_Function] = []
-    for node in root.children:
+    definitions: list[_Definition] = []
+    for node in root.children if root is not None else ():
         names.update(_imported(node, _dotted(path)))
-        functions += _functions(node, path, "")
-    return _Module(path, names, functions, not root.has_error)
+        definitions += _definitions(node, path, "", rules)
+    return _Module(path, names, definitions)
 
 
-def _functions(node: Node, path: str, owner: str) -> Iterator[_Function]:
+def _definitions(node: Node, path: str, owner: str, rules: PythonRules) -> Iterator[_Definition]:
     if node.type == "decorated_definition":
         node = node.child_by_field_name("definition") or node
     name = node.child_by_field_name("name")
     if node.type == "function_definition" and name is not None:
-        yield _Function(path, _text(name), owner, node, list(_parameters(node, method=bool(owner))))
+        first, last = node.start_point.row + 1, node.end_point.row + 1
+        parameters = tuple(_parameters(node, method=bool(owner)))
+        function = Function(path, first, last, parameters, frozenset(_from_route(node, rules)))
+        yield _Definition(function, node, _text(name), owner)
     elif node.type == "class_definition" and name is not None and not owner:
         body = node.child_by_field_name("body")
         for child in body.children if body else ():
-            yield from _functions(child, path, f"{_text(name)}.")
+            yield from _definitions(child, path, f"{_text(name)}.", rules)
 
 
 def _parameters(function: Node, *, method: bool) -> Iterator[str]:
     holder = function.child_by_field_name("parameters")
-    names = []
-    for child in holder.named_children if holder else ():
-        name = child.child_by_field_name("name") or (child.named_children[0] if child.named_children else child)
-        names.append(_text(child if child.type == "identifier" else name))
+    names = [_parameter(child) for child in holder.named_children] if holder else []
     yield from names[1:] if method and names[:1] in (["self"], ["cls"]) else names
 
 
-def _from_route(function: Node, rules: FlowRules) -> Iterator[str]:
+def _parameter(node: Node) -> str:
+    """The name of a parameter that may have a type and a default."""
+    if node.type == "identifier":
+        return _text(node)
+    return _text(node.child_by_field_name("name") or (node.named_children[0] if node.named_children else node))
+
+
+def _from_route(function: Node, rules: PythonRules) -> Iterator[str]:
     """The parameters that a route fills with what a client sends."""
     around = function.parent
     if around is None or around.type != "decorated_definition":
@@ -203,17 +159,16 @@ def _from_route(function: Node, rules: FlowRules) -> Iterator[str]:
     holder = function.child_by_field_name("parameters")
     for child in holder.named_children if holder else ():
         if not rules.trusted.match(_text(child)):
-            name = child.child_by_field_name("name") or (child.named_children[0] if child.named_children else child)
-            yield _text(child if child.type == "identifier" else name)
+            yield _parameter(child)
 
 
-def _of_other_types(function: Node, rules: FlowRules) -> Iterator[str]:
+def _of_other_types(function: Node, rules: PythonRules) -> Iterator[str]:
     """The parameters whose type is none of the frameworks' requests."""
     holder = function.child_by_field_name("parameters")
     for child in holder.named_children if holder else ():
         kind = child.child_by_field_name("type")
         if kind is not None and not rules.requests.search(_text(kind)):
-            yield _text(child.child_by_field_name("name") or child.named_children[0])
+            yield _parameter(child)
 
 
 def _imported(node: Node, module: str) -> Iterator[tuple[str, str]]:
@@ -241,41 +196,29 @@ def _text(node: Node) -> str:
 
 
 class _Body:
-    """Reads one function's body with what is known of the others so far."""
+    """Tells what one function's body does."""
 
     def __init__(
-        self, function: _Function, module: _Module, known: Mapping[str, Sequence[_Function]], rules: FlowRules
+        self,
+        definition: _Definition,
+        module: _Module,
+        known: Mapping[str, Sequence[Function]],
+        rules: PythonRules,
     ) -> None:
-        self._function = function
+        self._function = definition.function
+        self._node = definition.node
+        self._owner = definition.owner
         self._module = module
         self._known = known
         self._rules = rules
-        self._flows: list[Flow] = []
+        self._steps = definition.function.steps
         self._made: dict[str, str] = {}
         self._asked: set[int] = set()
-        self._loops = False
-        at = self._place(function.node)
-        self._values: dict[str, _Values] = {
-            name: {index: (at,)} for index, name in enumerate(function.parameters) if name
-        }
-        self._others = set(_of_other_types(function.node, rules))
-        for name in _from_route(function.node, rules):
-            if name in self._values:
-                self._values[name][None] = (at,)
+        self._others = set(_of_other_types(definition.node, rules))
 
-    def read(self) -> list[Flow]:
-        """Adds to the function's summary; returns the flows that end in another function or come from one."""
-        body = self._function.node.child_by_field_name("body")
-        self._visit(body)
-        if self._loops:
-            self._asked.clear()
-            self._visit(body)
-        return self._flows
-
-    def _place(self, node: Node) -> Place:
-        return Place(self._function.path, node.start_point[0] + 1)
-
-    def _visit(self, body: Node | None) -> None:
+    def tell(self) -> None:
+        """Adds its steps to the function."""
+        body = self._node.child_by_field_name("body")
         waiting = [] if body is None else [body]
         while waiting:
             node = waiting.pop()
@@ -283,129 +226,67 @@ class _Body:
                 self._take(node)
                 waiting += reversed(node.named_children)
 
+    def _place(self, node: Node) -> Place:
+        return Place(self._function.path, node.start_point.row + 1)
+
     def _take(self, node: Node) -> None:
         if node.type == "as_pattern" and node.named_children[0].type == "call":
             self._made[_text(node.named_children[-1])] = _head(node.named_children[0])
         elif node.type in ("assignment", "augmented_assignment", "named_expression"):
             self._assign(node)
         elif node.type == "while_statement":
-            self._loops = True
+            self._function.repeats = True
         elif node.type == "for_statement":
-            self._loops = True
-            self._bind(node.child_by_field_name("left"), self._value(node.child_by_field_name("right")), extend=True)
+            self._function.repeats = True
+            names = tuple(_names(node.child_by_field_name("left")))
+            self._steps.append(Assign(names, self._value(node.child_by_field_name("right")), extend=True))
         elif node.type == "return_statement":
             for child in node.named_children:
-                for origin, way in self._value(child).items():
-                    self._function.returns.setdefault(origin, _joined(way, self._place(node)))
+                self._steps.append(Return(self._value(child), self._place(node)))
         elif node.type == "call" and node.id not in self._asked:
-            self._value(node)
+            self._steps.append(Evaluate(self._value(node)))
 
     def _assign(self, node: Node) -> None:
         left = node.child_by_field_name("left") or node.child_by_field_name("name")
-        values = self._value(node.child_by_field_name("right") or node.child_by_field_name("value"))
-        right = node.child_by_field_name("right")
+        right = node.child_by_field_name("right") or node.child_by_field_name("value")
+        value = self._value(right)
         if left is not None and right is not None and right.type == "call" and left.type == "identifier":
             made = _head(right)
             if made.rpartition(".")[2][:1].isupper() and made != _text(left):
                 self._made[_text(left)] = made
-        here = {origin: _joined(way, self._place(node)) for origin, way in values.items()}
-        self._bind(left, here, extend=node.type == "augmented_assignment")
+        extend = node.type == "augmented_assignment"
+        self._steps.append(Assign(tuple(_names(left)), value, self._place(node), extend=extend))
 
-    def _bind(self, target: Node | None, values: _Values, *, extend: bool) -> None:
-        if target is None:
-            return
-        if target.type == "identifier":
-            kept = self._values.get(_text(target), {}) if extend else {}
-            self._values[_text(target)] = {**values, **kept}
-        elif target.type in ("pattern_list", "tuple_pattern", "list_pattern"):
-            for child in target.named_children:
-                self._bind(child, values, extend=extend)
-
-    def _value(self, expression: Node | None) -> _Values:
-        """Where the value of an expression comes from."""
-        waiting = [] if expression is None else [expression]
-        found: _Values = {}
-        while waiting:
-            node = waiting.pop()
-            if node.type in ("string_content", "lambda", "comparison_operator", "not_operator"):
-                continue
-            if node.type == "identifier":
-                found = {**self._values.get(_text(node), {}), **found}
-            elif node.type in ("attribute", "subscript", "call") and self._is_source(_head(node)):
-                found.setdefault(None, (self._place(node),))
-            elif node.type == "call":
-                found = {**self._call(node), **found}
-            elif node.type in ("attribute", "subscript"):
-                inner = node.child_by_field_name("object" if node.type == "attribute" else "value")
-                waiting += [] if inner is None else [inner]
-            else:
-                waiting += reversed(node.named_children)
-        return found
+    def _value(self, node: Node | None) -> Value:
+        """The value of an expression."""
+        if node is None or node.type in ("string_content", "lambda", "comparison_operator", "not_operator"):
+            return Parts()
+        if node.type == "identifier":
+            return Name(_text(node))
+        if node.type in ("attribute", "subscript", "call") and self._is_source(_head(node)):
+            return Outside(self._place(node))
+        if node.type == "call":
+            return self._call(node)
+        if node.type in ("attribute", "subscript"):
+            return self._value(node.child_by_field_name("object" if node.type == "attribute" else "value"))
+        return Parts(tuple(self._value(child) for child in node.named_children))
 
     def _is_source(self, code: str) -> bool:
         """Not where it names a parameter whose type says that it is another kind of `request`."""
         return self._rules.sources.fullmatch(code) is not None and code.partition(".")[0] not in self._others
 
-    def _call(self, node: Node) -> _Values:
+    def _call(self, node: Node) -> Call:
         self._asked.add(node.id)
-        callee = node.child_by_field_name("function")
+        callee, given = node.child_by_field_name("function"), node.child_by_field_name("arguments")
         name = _text(callee) if callee is not None else ""
-        arguments = list(_arguments(node))
-        values = [(key, self._value(argument)) for key, argument in arguments]
-        if self._rules.harmless.fullmatch(name):
-            return {}
-        at = self._place(node)
-        names, given = {name, self._known_as(name)}, node.child_by_field_name("arguments")
-        for sink in self._rules.sinks:
-            if (
-                sink.position < len(values)
-                and any(sink.name.fullmatch(one) for one in names)
-                and (sink.arguments is None or (given is not None and sink.arguments.match(_text(given))))
-            ):
-                self._sink(sink.kind, values[sink.position][1], (at,))
-        targets = self._targets(name)
-        if not targets:
-            inner = self._value(callee.child_by_field_name("object")) if callee and callee.type == "attribute" else {}
-            for _, value in values:
-                inner = {**value, **inner}
-            return inner
-        found: _Values = {}
-        for target in targets:
-            self._function.calls.add(id(target))
-            found = {**self._through(target, values, at), **found}
-        return found
-
-    def _through(self, target: _Function, values: Sequence[tuple[str | None, _Values]], at: Place) -> _Values:
-        """What comes back from a known function, and what its arguments reach in it."""
-        found: _Values = {}
-        for origin, way in target.returns.items():
-            if origin is None:
-                found[None] = _joined(way, at)
-        for number, (key, value) in enumerate(values):
-            index = target.parameters.index(key) if key in target.parameters else number if key is None else -1
-            # a copy: a function that calls itself learns of its own ways here
-            for (parameter, kind), rest in tuple(target.reaches.items()):
-                if parameter == index:
-                    self._sink(kind, value, (at, *rest))
-            if index in target.returns:
-                inside = target.returns[index]
-                for origin, way in value.items():
-                    found.setdefault(origin, _joined((*way, at), *inside))
-        return found
-
-    def _sink(self, kind: str, values: _Values, rest: tuple[Place, ...]) -> None:
-        for origin, way in values.items():
-            whole = _joined(way, *rest)
-            if origin is not None:
-                self._function.reaches.setdefault((origin, kind), whole)
-            elif len({self._owner(place) for place in whole}) > 1:
-                self._flows.append(Flow(kind, whole))
-
-    def _owner(self, place: Place) -> tuple[str, int]:
-        """The function in which a place lies."""
-        node = self._function.node
-        inside = place.path == self._function.path and node.start_point[0] < place.line <= node.end_point[0] + 1
-        return (place.path, node.start_point[0]) if inside else (place.path, -1)
+        return Call(
+            self._place(node),
+            tuple((key, self._value(argument)) for key, argument in _arguments(given)),
+            self._value(callee.child_by_field_name("object")) if callee and callee.type == "attribute" else None,
+            tuple(self._targets(name)),
+            harms_of(self._rules.sinks, {name, self._known_as(name)}, _text(given) if given is not None else ""),
+            self._rules.harmless.fullmatch(name) is not None,
+        )
 
     def _known_as(self, name: str) -> str:
         """A name as `import` gives it: of a class's own method where the object was made here."""
@@ -414,14 +295,14 @@ class _Body:
             return self._known_as(f"{self._made[first]}.{rest}")
         return self._module.names.get(first, first) + (f".{rest}" if rest else "")
 
-    def _targets(self, name: str) -> Sequence[_Function]:
+    def _targets(self, name: str) -> Sequence[Function]:
         """The functions that a call may mean; one of several of the same name only where the module tells which."""
         name = _MADE.sub(r"\1", name)
         first, _, rest = name.partition(".")
         if first in self._made and rest:
             return self._targets(f"{self._made[first]}.{rest}")
         if first in ("self", "cls") and rest:
-            name = f"{_dotted(self._module.path)}.{self._function.owner}{rest}"
+            name = f"{_dotted(self._module.path)}.{self._owner}{rest}"
         elif first in self._module.names:
             name = self._module.names[first] + (f".{rest}" if rest else "")
         else:
@@ -430,8 +311,18 @@ class _Body:
         return found if len(found) == 1 else ()
 
 
-def _arguments(call: Node) -> Iterator[tuple[str | None, Node]]:
-    holder = call.child_by_field_name("arguments")
+def _names(target: Node | None) -> Iterator[str]:
+    """The names to which an assignment gives its value."""
+    if target is None:
+        return
+    if target.type == "identifier":
+        yield _text(target)
+    elif target.type in ("pattern_list", "tuple_pattern", "list_pattern"):
+        for child in target.named_children:
+            yield from _names(child)
+
+
+def _arguments(holder: Node | None) -> Iterator[tuple[str | None, Node]]:
     for child in holder.named_children if holder else ():
         name = child.child_by_field_name("name") if child.type == "keyword_argument" else None
         value = child.child_by_field_name("value") if name is not None else child
@@ -447,12 +338,3 @@ def _head(node: Node) -> str:
             break
         node = inner
     return _text(node)
-
-
-def _joined(way: Sequence[Place], *more: Place) -> tuple[Place, ...]:
-    """A way with further places: none twice in a row, and not too many."""
-    places: list[Place] = []
-    for place in (*way, *more):
-        if place not in places:
-            places.append(place)
-    return tuple(places if len(places) <= _LONGEST else [*places[: _LONGEST // 2], *places[-_LONGEST // 2 :]])

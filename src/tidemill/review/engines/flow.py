@@ -1,113 +1,42 @@
-"""Data that goes from a request in one Python function to where it does harm in another, also in another file."""
+"""Data that goes from a request in one function to where it does harm in another, also in another file."""
 
 import asyncio
-import re
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
 
+from tidemill.analysis.flow import Flow, Function, Place, flows_of
 from tidemill.analysis.paths import PathKind, kind_of
-from tidemill.analysis.python_flow import Flow, FlowRules, Place, Sink, flows_between
-from tidemill.analysis.syntax import Language
+from tidemill.analysis.python_flow import python_functions
+from tidemill.analysis.syntax import Language, language_of
 from tidemill.core.finding import Severity, TraceStep
 from tidemill.review.engines.files import FileEngine
+from tidemill.review.engines.flow_python import python_rules
 from tidemill.review.engines.port import Reading
 from tidemill.review.placing import Remark, lines_of
 from tidemill.review.rules.catalog import rules_of
 
-_VERBS = "get|post|put|patch|delete|head|options|stream"
+
+def _python(files: Mapping[str, str], unread: set[Place], broken: set[str]) -> list[Function]:
+    return python_functions(files, python_rules(), unread, broken)
 
 
-def _bound_to(rule: str, method: str) -> str:
-    """What Semgrep's rule says of the objects whose methods do harm: `$DB` of the pattern that names this method."""
-    found = rules_of(frozenset({Language.PYTHON}))[rule].definition["pattern-sinks"]
-    for sink in found:
-        where = {
-            one["metavariable-regex"]["metavariable"]: one["metavariable-regex"]["regex"]
-            for one in sink.get("patterns", ())
-            if "metavariable-regex" in one
-        }
-        if "$DB" in where and re.match(where.get("$RUN", "$^"), method):
-            return str(where["$DB"])
-    raise KeyError(f"No sink of {rule} names {method}.")
-
-
-@cache
-def _rules() -> FlowRules:
-    database = re.sub(r"^\(\?is\)\^|\$$", "", _bound_to("python-sql-injection", "execute"))
-    return FlowRules(
-        sources=re.compile(
-            r"(?:self\.|flask\.)?request\.(?:args|form|values|json|data|cookies|headers|files|query_string|GET|POST"
-            r"|FILES|COOKIES|META|body|query|query_params|path_params|match_info|get_json|get_data)(?:\.get|\.getlist)?"
-            r"|self\.get_(?:query_|body_)?arguments?"
-        ),
-        requests=re.compile(
-            r"\b(?:\w*HttpRequest|HTTPRequest|WSGIRequest|ASGIRequest|HTTPConnection|Request|Any|object)\b"
-        ),
-        routes=re.compile(
-            r"@[\w.]+\.(?:route|get|post|put|patch|delete|head|options|websocket|api_route)\((?=\s*(?:path\s*=\s*)?f?[\"'])"
-        ),
-        trusted=re.compile(
-            r"(?s)(?:self|cls|db|session|request|response|background_tasks|user|current_user|settings|state)\b"
-            r"|[\w*]+\s*:(?!\s*(?:str|bytes|dict|list|(?:typing\.)?Any|Optional\[str|Annotated\[(?:str|dict|list)"
-            r"|(?:fastapi\.)?UploadFile)\b)|.*\b(?:Depends|Security)\b|\*"
-        ),
-        harmless=re.compile(
-            r"(?s:(?:psycopg2?\.)?sql\.\w+(?:\(.*\)\.\w+)?)|int|float|bool|len|isinstance|(?:shlex\.)?quote"
-            r"|(?:html\.|markupsafe\.)?escape|secure_filename|uuid\.UUID|UUID|(?:decimal\.)?Decimal|(?:bleach|nh3)\.clean"
-            r"|os\.path\.basename|(?:hashlib\.)\w+|escape_filter_chars|(?:flask\.)?url_for|[A-Z][A-Z0-9_]+\.get"
-        ),
-        sinks=(
-            _sink(
-                "python-sql-injection",
-                rf"(?is:.*{database}\.(?:execute|executemany|executescript|exec_driver_sql))",
-            ),
-            _sink(
-                "python-command-injection",
-                r"os\.(?:system|popen)|subprocess\.(?:getoutput|getstatusoutput)|asyncio\.create_subprocess_shell",
-            ),
-            _sink("python-command-injection", r"subprocess\.\w+", arguments=r"(?s)\(.*\bshell\s*=\s*True\b"),
-            _sink(
-                "python-command-injection",
-                r"subprocess\.\w+",
-                arguments=r"""\(\s*[\[(]\s*["'](?:/bin/|/usr/bin/)?(?:ba|z|da)?sh["']\s*,\s*["']-\w*c["']""",
-            ),
-            _sink("python-code-injection", r"eval|exec|(?:flask\.)?render_template_string|jinja2\.Template"),
-            _sink(
-                "python-ssrf",
-                rf"(?:requests|httpx)\.(?:{_VERBS})|(?:[\w.]+\.)?urlopen"
-                rf"|(?:requests\.[sS]ession|httpx\.(?:Async)?Client|aiohttp\.ClientSession)(?s:\(.*\))?\.(?:{_VERBS})",
-            ),
-            _sink("python-ssrf", r"(?:requests|httpx)\.(?:request|stream)", position=1),
-            _sink("python-path-traversal", r"(?:io\.)?open|(?:flask\.)?send_file|shutil\.rmtree"),
-            _sink("python-path-traversal", r"os\.(?:remove|unlink|rmdir|listdir|makedirs|mkdir|scandir)"),
-            _sink(
-                "python-insecure-deserialization",
-                r"(?:pickle|cPickle|dill|cloudpickle|marshal)\.loads?|yaml\.unsafe_load",
-            ),
-            _sink(
-                "python-open-redirect", r"(?:flask\.|django\.shortcuts\.)?redirect|(?:[\w.]+\.)?HttpResponseRedirect"
-            ),
-            _sink("python-xss", r"(?:markupsafe\.|flask\.)?Markup|(?:[\w.]+\.)?mark_safe"),
-            _sink("python-xpath-injection", r"[\w.]+\.xpath"),
-            _sink("python-ldap-injection", r"[\w.]+\.search_(?:ext_)?s", position=2),
-        ),
-    )
-
-
-def _sink(rule: str, name: str, *, position: int = 0, arguments: str | None = None) -> Sink:
-    return Sink(rule, re.compile(name), position, re.compile(arguments) if arguments else None)
+_READERS: Mapping[Callable[[Mapping[str, str], set[Place], set[str]], list[Function]], frozenset[str]] = {
+    _python: frozenset({".py"}),
+}
+"""What tells of the functions of files, and the suffixes of those that it reads together."""
+_SUFFIXES = frozenset().union(*_READERS.values())
 
 
 class FlowEngine(FileEngine):
     """Rules of Semgrep's that follow data, across the functions and files that are read together."""
 
     name = "flow"
-    version = "4"
+    version = "5"
     together = True
 
     def reads(self, path: str) -> bool:
-        """Python files."""
-        return path.endswith(".py")
+        """Files of the languages whose data is followed."""
+        return PurePosixPath(path).suffix.lower() in _SUFFIXES
 
     async def read(self, files: Mapping[str, str]) -> Reading:
         """See `TreeEngine.read`. Nothing is kept: what is found in a file hangs on the others."""
@@ -121,7 +50,10 @@ def _reading(files: Mapping[str, str]) -> Reading:
     lines: dict[str, list[str]] = {}
     unread: set[Place] = set()
     broken: set[str] = set()
-    flows = flows_between(files, _rules(), unread, broken)
+    flows: list[Flow] = []
+    for functions, suffixes in _READERS.items():
+        own = {path: text for path, text in files.items() if PurePosixPath(path).suffix.lower() in suffixes}
+        flows += flows_of(functions(own, unread, broken), unread)
     places = sorted((one.path, one.line) for one in unread)
     notes = (f"flow did not follow the function at {path}:{line}: it is nested too deeply." for path, line in places)
     remarks = tuple(_remark(flow, files, lines) for flow in flows)
@@ -129,7 +61,9 @@ def _reading(files: Mapping[str, str]) -> Reading:
 
 
 def _remark(flow: Flow, files: Mapping[str, str], lines: dict[str, list[str]]) -> Remark:
-    rule, sink = rules_of(frozenset({Language.PYTHON}))[flow.kind], flow.way[-1]
+    sink = flow.way[-1]
+    language = language_of(sink.path)
+    rule = rules_of(frozenset({language} if language else Language))[flow.kind]
     trace = []
     for number, place in enumerate(flow.way):
         text = lines.setdefault(place.path, lines_of(files[place.path]))[place.line - 1]
