@@ -1,5 +1,6 @@
 """Commands in comments on pull requests: what they are about, who gave them, and how they are answered."""
 
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -69,6 +70,29 @@ async def test_commands_in_the_texts_of_reviews_are_each_obeyed_from_who_may_pus
     answers = own_comments(pull)[-4:]
     assert sum("under way" in body for body in answers) == 3
     assert "who may push" in answers[-1]
+
+
+async def test_a_command_of_which_a_forge_tells_only_that_something_was_said_is_obeyed_once(
+    pool: Pool, tmp_path: Path
+) -> None:
+    orders = PullRequests(pool, tmp_path, mender=Rewriting())
+    pull = await orders.open(dict(TWO))
+    first = next(said for said in pull.comments if said.path)
+    orders.held = True
+    await orders.site.say(pull, "maintainer", "/tidemill ignore", reply_to=first.id)  # too long ago
+    orders.now += timedelta(hours=25)
+    await orders.site.say(pull, "maintainer", "/tidemill fix", reply_to=first.id)
+    await orders.site.say(pull, "stranger", "/tidemill review", reply_to=first.id)
+    await orders.site.say(pull, "maintainer", "A plain answer.", reply_to=first.id)
+    await orders.site.say(pull, "maintainer", "/tidemill review")  # of which it tells by itself
+    before = len(own_comments(pull))
+    for _ in range(2):
+        await orders.deliver(ForgeEvent(EventKind.REPLIED, KEY, "maintainer"))
+    answers = own_comments(pull)[before:]
+    assert len(answers) == 2
+    assert "    return int(text)\n" in answers[0]
+    assert "who may push" in answers[1]
+    assert {run.state for run in await orders.runs()} == {"done"}
 
 
 @pytest.mark.parametrize("status", [403, 404, 422])

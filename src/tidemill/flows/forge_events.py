@@ -105,6 +105,8 @@ class ForgeEventFlow:
             return []  # a program that answers a program, or itself, never ends
         if said and command_in(event.body) is not None:
             return await self._command(event, delivery)
+        if event.kind is EventKind.REPLIED and event.comment is None:
+            return await self._untold(event, delivery)
         await self._note(event, delivery)
         return []
 
@@ -125,6 +127,14 @@ class ForgeEventFlow:
             f"comment:{event.comment or review}",
             event={"comment": event.comment, "review": review, "body": event.body},
             asked_by=event.actor or None,
+        )
+        return [] if run is None else [str(run.id)]
+
+    async def _untold(self, event: ForgeEvent, delivery: UUID) -> list[str]:
+        """Has the threads looked through for commands, where the forge does not tell what was said."""
+        assert event.key is not None  # noqa: S101 - `take` has seen to it
+        run = await self._pull_requests.ask(
+            event.key, RunKind.COMMAND, f"threads:{delivery}", event={}, asked_by=event.actor or None
         )
         return [] if run is None else [str(run.id)]
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import fields, replace
+from datetime import timedelta
 from typing import Any
 
 from tidemill.analysis.diff import parse_diff
@@ -36,6 +37,8 @@ UNKNOWN = "unknown"
 SHORTEST_MARK = 6
 """Characters of a fingerprint that name a finding."""
 EVERYWHERE = "repo"
+_UNTOLD = timedelta(days=1)
+"""How old a command may be that no forge told of. The comments of a review are as old as their drafts."""
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +58,10 @@ class Commands:
         self._ask = ask
 
     async def obey(self) -> Record:
-        """Does what the comment asks for and answers it once. `submit` names a run that is to be queued."""
+        """Does what the comment asks for and answers it once. `submit` has the causes of runs that are to be queued."""
         event = self._work.run.event or {}
+        if "body" not in event:
+            return await self._untold()
         command = command_in(str(event.get("body", "")))
         if command is None:
             return {"counts": {}}
@@ -69,7 +74,7 @@ class Commands:
             return {"counts": {}, "reason": "Tidemill takes no commands from itself."}
         replies = own_marked(comments, REPLY)
         if asked.id in replies:
-            return {"counts": {}, "reason": "It was answered before.", "submit": self._cause(asked)}
+            return {"counts": {}, "reason": "It was answered before.", "submit": [self._cause(asked)]}
         pull_request = await forge.pull_request(key)
         policy = await policy_of(forge, pull_request)
         if not await forge.may_write(key, asked.author):
@@ -86,7 +91,24 @@ class Commands:
         scene = _Scene(asked, comments, pull_request, policy, command)
         text, submit = await self._answer(scene)
         await self._reply(asked, text, asked.id, policy.language)
-        return {"counts": {str(command.name): 1}, "submit": submit}
+        return {"counts": {str(command.name): 1}, "submit": [] if submit is None else [submit]}
+
+    async def _untold(self) -> Record:
+        """Claims a run for each command that was lately given in a thread and that nobody told of."""
+        work = self._work
+        comments = await work.forge.comments(work.key)
+        answered = own_marked(comments, REPLY)
+        causes = []
+        for one in comments:
+            late = one.created_at < work.run.created_at - _UNTOLD
+            if one.own or one.thread is None or one.id in answered or late or command_in(one.body) is None:
+                continue
+            cause = f"comment:{one.id}"
+            said: dict[str, Json] = {"comment": one.id, "review": None, "body": one.body}
+            await self._ask(work.key, RunKind.COMMAND, cause, event=said, asked_by=one.author)
+            causes.append(cause)
+        reason = None if causes else "No command waits in a thread."
+        return {"counts": {"commands": len(causes)}, "submit": causes, "reason": reason}
 
     def _asked(self, event: Mapping[str, Json], comments: Sequence[ForgeComment]) -> ForgeComment | None:
         """The comment that the command stands in. The text of a review is no comment: its event says who wrote it."""

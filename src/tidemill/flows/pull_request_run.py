@@ -13,6 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any, cast
 
 from tidemill.analysis.diff import parse_diff
@@ -113,9 +114,9 @@ class PullRequestRun:
         record = await self._step(name, work)
         if await self._ended(record):
             return
-        if wanted := record.get("submit"):
+        for cause in record.get("submit", ()):
             row = self._work.row
-            found = await lasting(lambda: self._parts.rows.run_of(row.id, str(wanted)), self._parts.sleep)
+            found = await lasting(partial(self._parts.rows.run_of, row.id, str(cause)), self._parts.sleep)
             if found is not None and found.state is RunState.QUEUED:
                 await self._submit(found)
         await self._end(RunState.DONE, record.get("reason"), record.get("counts"))

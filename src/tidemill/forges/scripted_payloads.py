@@ -150,7 +150,7 @@ def _gitea(one: Occurrence) -> Payload | None:
         return "pull_request", {**whole, "action": _GITEA[one.kind], "number": pull.number, "changes": changes}
     if said is None or one.kind not in {EventKind.COMMENTED, EventKind.REPLIED}:
         return None
-    if said.thread is None:
+    if said.thread is None or said.reply_to is not None:
         issue = {"number": pull.number, "pull_request": {"merged": False}}
         body = {**about, "action": "created", "is_pull": True, "issue": issue, "comment": github_comment(said)}
         return "issue_comment", body

@@ -43,7 +43,7 @@ def read(forge: str, event: str, payload: Mapping[str, Any]) -> ForgeEvent:
     if "pull_request" not in fields:
         return ForgeEvent(kind=EventKind.OTHER, key=None, actor=_actor(fields))
     number = fields.part("pull_request").number("number")
-    if action == "reviewed":  # its inline comments are not told of, only that there are some
+    if action == "reviewed":  # threads that it begins are not told of, only that there may be some
         body = fields.part("review").maybe("content", str) or ""
         return _event(EventKind.COMMENTED if body else EventKind.REPLIED, forge, fields, number, body=body)
     if action not in _PULL_REQUEST:
