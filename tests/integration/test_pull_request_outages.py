@@ -13,6 +13,7 @@ from tidemill.core.errors import Unavailable
 from tidemill.core.pull_request import CheckState, EventKind, ForgeEvent
 from tidemill.flows import review_run
 from tidemill.flows.pull_request_parts import MOST_ATTEMPTS
+from tidemill.forges.scripted import Fault
 from tidemill.jobs.direct import Interrupted
 from tidemill.store.database import Connection, Pool
 
@@ -112,3 +113,72 @@ async def test_a_review_of_a_pull_request_gets_no_second_workflow_while_it_waits
     await orders.wait(1)
     assert [run.state for run in await orders.runs()] == ["done"]
     assert len(own_comments(pull, inline=True)) == 2
+
+
+async def pushed_while_stranded(pool: Pool, folder: Path, *faults: Fault) -> tuple[PullRequests, Any, str]:
+    """A pull request whose first review was superseded while faults kept its check from being closed."""
+    orders, pull = await stranded(pool, folder)
+    first = pull.head
+    await orders.site.push(pull, {"orders/extra.py": b"MARK = 1\n"})
+    orders.forge.faults.waiting += faults
+    await orders.deliver(ForgeEvent(EventKind.SYNCHRONIZED, KEY, "author", head=pull.head))
+    assert [run.state for run in await orders.runs()] == ["superseded", "done"]
+    assert pull.checks[first, "tidemill"].state is CheckState.RUNNING
+    return orders, pull, first
+
+
+async def test_a_check_that_could_not_be_closed_is_closed_once_the_forge_is_back(pool: Pool, tmp_path: Path) -> None:
+    orders, pull, first = await pushed_while_stranded(pool, tmp_path, Fault(503, "put_check", times=3))
+    orders.forge.faults.waiting.append(Fault(503, "put_check", times=3))
+    await orders.wait(40)
+    assert pull.checks[first, "tidemill"].state is CheckState.RUNNING
+    await orders.wait(40)
+    assert pull.checks[first, "tidemill"].state is CheckState.FAILED
+    calls = len(orders.forge.calls)
+    await orders.wait(40)
+    assert len(orders.forge.calls) == calls
+
+
+async def test_a_check_that_may_not_be_closed_is_tried_once(pool: Pool, tmp_path: Path) -> None:
+    orders, pull, first = await pushed_while_stranded(pool, tmp_path, Fault(403, "put_check"))
+    calls = len(orders.forge.calls)
+    await orders.wait(40)
+    assert len(orders.forge.calls) == calls
+    assert pull.checks[first, "tidemill"].state is CheckState.RUNNING
+
+
+async def test_a_check_of_a_forge_that_is_no_longer_set_is_let_be(pool: Pool, tmp_path: Path) -> None:
+    orders, _, _ = await pushed_while_stranded(pool, tmp_path, Fault(503, "put_check", times=3))
+    forges = dict(orders.parts.forges)
+    cast(dict[str, Any], orders.parts.forges).clear()
+    await orders.wait(40)
+    cast(dict[str, Any], orders.parts.forges).update(forges)
+    calls = len(orders.forge.calls)
+    await orders.wait(40)
+    assert len(orders.forge.calls) == calls
+
+
+async def test_a_check_of_a_commit_that_came_back_unseen_is_left_to_a_new_review(pool: Pool, tmp_path: Path) -> None:
+    orders, pull, first = await pushed_while_stranded(pool, tmp_path, Fault(503, "put_check", times=3))
+    second = pull.head
+    await orders.site.push(pull, commit=first)
+    await orders.wait(40)
+    assert {(run.head, run.state.value) for run in await orders.runs()} == {(first, "done"), (second, "done")}
+    assert pull.checks[first, "tidemill"].state is CheckState.PASSED
+
+
+async def test_a_check_of_a_skipped_review_is_closed_though_the_pull_request_is_open_again(
+    pool: Pool, tmp_path: Path
+) -> None:
+    orders, pull = await stranded(pool, tmp_path)
+    await orders.site.close(pull)
+    [run] = await orders.runs()
+    orders.jobs.break_off(run.subject)
+    await orders.wait(1)
+    orders.forge.faults.waiting.append(Fault(503, "put_check", times=3))
+    await orders.wait(200)
+    assert [run.state for run in await orders.runs()] == ["skipped"]
+    assert pull.checks[pull.head, "tidemill"].state is CheckState.RUNNING
+    await orders.site.reopen(pull)
+    await orders.wait(40)
+    assert pull.checks[pull.head, "tidemill"].state is CheckState.FAILED

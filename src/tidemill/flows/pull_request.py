@@ -12,6 +12,7 @@ from tidemill.core.ids import new_id
 from tidemill.core.json import Json
 from tidemill.core.placed_comment import PlacedComment
 from tidemill.core.pull_request import PullRequestKey
+from tidemill.flows.pull_request_check import close_check
 from tidemill.flows.pull_request_parts import MOST_ATTEMPTS, PullRequestParts, Work, lasting, wait_after
 from tidemill.flows.pull_request_run import PullRequestRun, ended, give_up
 from tidemill.jobs.durable import forget_workflows
@@ -30,6 +31,8 @@ WORKFLOW = "pull_request"
 CONCURRENCY = 3
 """Runs that one process works on at once."""
 SETTLING = timedelta(seconds=30)
+CLOSING = timedelta(days=1)
+"""How long the check of a review that ended without a verdict is tried to be closed."""
 STRANDED = "Tidemill failed at this and could not record why. The hub's log says more. Ask for it again."
 
 log = logging.getLogger(__name__)
@@ -158,9 +161,11 @@ class PullRequestFlow:
         return await self._parts.rows.forget_login(forge, login)
 
     async def settle(self) -> None:
-        """Takes up what waited for its forge, what was stranded, and what never got a workflow."""
+        """Takes up what waited for its forge, what was stranded, what never got a workflow, and checks left running."""
         parts = self._parts
         now = parts.clock()
+        for run in await parts.rows.unclosed_checks(now - CLOSING, now - SETTLING):
+            await self._close(run)
         for run in await parts.rows.due(now):
             await self.submit(run)
         unfinished = await parts.rows.unfinished()
@@ -172,6 +177,21 @@ class PullRequestFlow:
                 await self._take_up(run, now)
             elif run.subject in strays.missing and run.created_at < now - SETTLING:
                 await self.submit(run)
+
+    async def _close(self, run: RunRow) -> None:
+        """Closes the check of a review that ended without a verdict, which the review itself could not do."""
+        parts = self._parts
+        row = await parts.rows.get(run.pull_request_id)
+        assert row is not None  # noqa: S101 - a run goes with its pull request
+        try:
+            work = Work(run, row, parts.forge(row.key))
+        except NotFound:
+            await parts.rows.check_closed(run.id)
+            return
+        if await close_check(parts, work, run.id, None, again=run.state is RunState.SUPERSEDED):
+            claimed = await self.ask(row.key, run.kind, run.cause, head=run.head)
+            if claimed is not None:
+                await self.submit(claimed)
 
     async def _take_up(self, run: RunRow, now: datetime) -> None:
         """Has a run whose workflow broke begin again; after the last attempt it is given up."""

@@ -287,6 +287,22 @@ class PullRequestRepository:
             )
             return frozenset(RunState(str(row["state"])) for row in await cursor.fetchall())
 
+    async def unclosed_checks(self, since: datetime, until: datetime) -> list[RunRow]:
+        """Reviews that ended without a verdict between two times, and whose check may still be said to be running."""
+        return await self._runs(
+            "SELECT * FROM pull_request_runs WHERE state IN ('superseded', 'skipped') "
+            "AND counts ->> 'checked' IS NOT NULL AND finished_at BETWEEN %s AND %s ORDER BY finished_at LIMIT 20",
+            (since, until),
+        )
+
+    async def check_closed(self, run_id: UUID) -> None:
+        """Notes that the check of a review that ended without a verdict needs nothing more."""
+        await self._execute(
+            "UPDATE pull_request_runs SET counts = (counts::jsonb - 'checked')::json "
+            "WHERE id = %s AND state IN ('superseded', 'skipped')",
+            (run_id,),
+        )
+
     async def put_off(self, run_id: UUID, attempt: int, until: datetime, reason: str) -> None:
         """Has a run begin again at a time, as its next attempt."""
         await self._execute(
