@@ -2,8 +2,9 @@
 
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -104,3 +105,22 @@ def reachable(path: Path) -> Path:
             folder.chmod(0o711)
     path.chmod(0o711)
     return path
+
+
+_COVERAGE = "COVERAGE_PROCESS_CONFIG"
+"""By which a process that a measured one starts is measured, too."""
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Takes the measuring of coverage off a test that is `unmeasured`, and off the processes that it starts."""
+    if item.get_closest_marker("unmeasured") is None:
+        return (yield)
+    tracer, config = sys.gettrace(), os.environ.pop(_COVERAGE, None)
+    sys.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(tracer)
+        if config is not None:
+            os.environ[_COVERAGE] = config

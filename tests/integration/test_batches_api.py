@@ -14,6 +14,8 @@ from tests.conftest import reachable
 from tests.support.hubs import Hub, Upstream, scripted_settings, start_hub, stop, tidemill, upstream, wait_for
 from tests.support.rows import query
 
+pytestmark = pytest.mark.unmeasured
+
 ENDPOINT = "/v1/chat/completions"
 ENDED = {"completed", "failed", "expired", "cancelled"}
 

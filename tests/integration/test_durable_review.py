@@ -17,6 +17,8 @@ from tests.conftest import reachable
 from tests.support.hubs import PATIENCE, Hub, scripted_settings, start_hub, stop, upstream, wait_for
 from tests.support.rows import query
 
+pytestmark = pytest.mark.unmeasured
+
 SOURCE = """\
 import subprocess
 

@@ -17,6 +17,8 @@ from tests.conftest import reachable
 from tests.support.hubs import Hub, Upstream, scripted_settings, start_hub, stop, tidemill, upstream, wait_for
 from tests.support.rows import query
 
+pytestmark = pytest.mark.unmeasured
+
 CHAT = {"model": "scripted", "messages": [{"role": "user", "content": "Xin chào"}], "temperature": 0}
 ENDPOINT = "/v1/chat/completions"
 QUEUE_AGAIN = (

@@ -24,6 +24,8 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 from tests.conftest import reachable
 from tests.support.hubs import Hub, running_hub, scripted_settings, upstream, wait_for
 
+pytestmark = pytest.mark.unmeasured
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ABOUT_ITSELF = {"GET /openapi.json", "GET /docs"}

@@ -14,6 +14,8 @@ from tests.support.recovery import ROOT
 from tests.support.rows import query
 from tidemill.core.failure import Failure
 
+pytestmark = pytest.mark.unmeasured
+
 HELLO = [{"role": "user", "content": "Hello"}]
 
 

@@ -12,6 +12,8 @@ from tests.conftest import reachable
 from tests.support.hubs import Hub, running_hub, scripted_settings, start_hub, stop, tidemill, upstream, wait_for
 from tests.support.rows import query
 
+pytestmark = pytest.mark.unmeasured
+
 CORPUS = Path(__file__).resolve().parents[1] / "data" / "knowledge" / "documents"
 
 

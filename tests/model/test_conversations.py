@@ -11,7 +11,7 @@ from tests.model.test_runtime import FILE as MODEL_FILE
 from tests.support.hubs import Hub, running_hub
 from tests.support.rows import query
 
-pytestmark = pytest.mark.needs_model
+pytestmark = [pytest.mark.needs_model, pytest.mark.unmeasured]
 CONTEXT = 512
 STORY = "The mill stands by the river, and the river turns it twice a day, when the tide comes in and goes. " * 4
 ACCENTED = STORY[:250].translate({ord("e"): "ệ", ord("a"): "ấ", ord("o"): "ồ"})

@@ -16,7 +16,7 @@ from tests.model.test_runtime import FILE as MODEL_FILE
 from tests.support.hubs import Hub, running_hub, stop, tidemill, wait_for
 from tests.support.rows import query
 
-pytestmark = pytest.mark.needs_model
+pytestmark = [pytest.mark.needs_model, pytest.mark.unmeasured]
 HELLO = [{"role": "user", "content": "Say hello."}]
 
 

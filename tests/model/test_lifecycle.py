@@ -31,7 +31,7 @@ from tidemill.llm.runtime.local import LocalRuntime, RuntimeState
 from tidemill.registry.deployments import Deployments
 from tidemill.settings import Settings
 
-pytestmark = pytest.mark.needs_model
+pytestmark = [pytest.mark.needs_model, pytest.mark.unmeasured]
 GIB = 2**30
 
 

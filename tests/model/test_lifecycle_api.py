@@ -16,7 +16,7 @@ from tests.support.gguf import write_adapter, write_gguf
 from tests.support.hubs import Hub, running_hub, tidemill, wait_for
 from tests.support.rows import query
 
-pytestmark = pytest.mark.needs_model
+pytestmark = [pytest.mark.needs_model, pytest.mark.unmeasured]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from tests.conftest import reachable
 from tests.model.test_runtime import FILE as MODEL_FILE
 from tests.support.hubs import Hub, running_hub
 
-pytestmark = pytest.mark.needs_model
+pytestmark = [pytest.mark.needs_model, pytest.mark.unmeasured]
 ASK: Any = [{"role": "user", "content": "What is the weather in Huế?"}]
 PARAMETERS = {
     "type": "object",

@@ -259,17 +259,24 @@ class _Body:
 
     def _value(self, node: Node | None) -> Value:
         """The value of an expression."""
-        if node is None or node.type in ("string_content", "lambda", "comparison_operator", "not_operator"):
-            return Parts()
-        if node.type == "identifier":
-            return Name(_text(node))
-        if node.type in ("attribute", "subscript", "call") and self._is_source(_head(node)):
-            return Outside(self._place(node))
-        if node.type == "call":
-            return self._call(node)
-        if node.type in ("attribute", "subscript"):
-            return self._value(node.child_by_field_name("object" if node.type == "attribute" else "value"))
-        return Parts(tuple(self._value(child) for child in node.named_children))
+        waiting = [] if node is None else [node]
+        parts: list[Value] = []
+        while waiting:  # and no call within a call: thousands of texts are put together with `+`
+            part = waiting.pop()
+            if part.type in ("string_content", "lambda", "comparison_operator", "not_operator"):
+                continue
+            if part.type == "identifier":
+                parts.append(Name(_text(part)))
+            elif part.type in ("attribute", "subscript", "call") and self._is_source(_head(part)):
+                parts.append(Outside(self._place(part)))
+            elif part.type == "call":
+                parts.append(self._call(part))
+            elif part.type in ("attribute", "subscript"):
+                inner = part.child_by_field_name("object" if part.type == "attribute" else "value")
+                waiting += [] if inner is None else [inner]
+            else:
+                waiting += reversed(part.named_children)
+        return parts[0] if len(parts) == 1 else Parts(tuple(parts))
 
     def _is_source(self, code: str) -> bool:
         """Not where it names a parameter whose type says that it is another kind of `request`."""
