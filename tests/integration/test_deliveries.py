@@ -55,7 +55,10 @@ class Taking:
     async def send(self, payload: Mapping[str, object], delivery: str = "1", secret: str = SECRET) -> Taken:
         sent = Sent(delivery, "pull_request", json.dumps(payload).encode())
         headers = signed(Webhook("", ForgeKind.GITHUB, secret), sent)
-        return await self.deliveries.take(self.deliveries.sender("github", headers), headers, sent.body)
+        receipt = await self.deliveries.take(self.deliveries.sender("github", headers), headers, sent.body)
+        if receipt.id is not None:
+            await self.deliveries.queue(receipt.id)
+        return receipt.taken
 
 
 @pytest.fixture
@@ -102,10 +105,12 @@ async def test_only_a_forge_with_a_secret_is_listened_to(taking: Taking) -> None
         taking.deliveries.sender("nobody", {**gitlab, "x-gitlab-token": "x"})
 
 
-async def test_a_delivery_whose_work_was_never_queued_gets_it_later(taking: Taking) -> None:
+async def test_a_delivery_whose_work_was_never_queued_gets_it_later(
+    taking: Taking, caplog: pytest.LogCaptureFixture
+) -> None:
     taking.deliveries._jobs = NoJobs()  # type: ignore[assignment]
-    with pytest.raises(ConnectionError):
-        await taking.send(OPENED)
+    assert await taking.send(OPENED) is Taken.QUEUED
+    assert "was not queued yet" in caplog.text
     taking.deliveries._jobs = taking.jobs
     await taking.deliveries.settle()
     assert taking.worked == []

@@ -4,7 +4,7 @@ import asyncio
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Request, Response
 from pydantic import BaseModel
 
 from tidemill.api.request_body import json_body
@@ -35,21 +35,23 @@ QUEUED: dict[int | str, dict[str, Any]] = {202: {"model": DeliveryTaken, "descri
 
 
 @router.post("/webhooks/{forge}", summary="Take a forge's delivery", openapi_extra=BODY, responses=QUEUED)
-async def take_delivery(request: Request, response: Response, forge: str) -> DeliveryTaken:
+async def take_delivery(request: Request, response: Response, later: BackgroundTasks, forge: str) -> DeliveryTaken:
     """From the forge of this name, or the only one of this kind. Needs no key: the delivery's signature is checked.
 
     202 where work was queued; 200 where there is nothing to do, as for a delivery that came before.
     """
-    return await _take(request, response, forge)
+    return await _take(request, response, later, forge)
 
 
 @router.post("/webhook/pull-request", summary="Take any forge's delivery", openapi_extra=BODY, responses=QUEUED)
-async def take_any_delivery(request: Request, response: Response, forge: str | None = None) -> DeliveryTaken:
+async def take_any_delivery(
+    request: Request, response: Response, later: BackgroundTasks, forge: str | None = None
+) -> DeliveryTaken:
     """As `POST /webhooks/{forge}`; which kind of forge it is, the headers tell."""
-    return await _take(request, response, forge)
+    return await _take(request, response, later, forge)
 
 
-async def _take(request: Request, response: Response, forge: str | None) -> DeliveryTaken:
+async def _take(request: Request, response: Response, later: BackgroundTasks, forge: str | None) -> DeliveryTaken:
     deliveries = services_of(request).deliveries
     headers = {name.lower(): value for name, value in request.headers.items()}
     sender = deliveries.sender(request.query_params.get("forge") or forge, headers)
@@ -57,12 +59,14 @@ async def _take(request: Request, response: Response, forge: str | None) -> Deli
         size = await _receive(request, kept, deliveries.arriving)
         kept.seek(0)
         if size <= LARGE_BYTES:
-            taken = await deliveries.take(sender, headers, kept.read())
+            receipt = await deliveries.take(sender, headers, kept.read())
         else:
             async with deliveries.large:
-                taken = await deliveries.take(sender, headers, await asyncio.to_thread(kept.read))
-    response.status_code = 202 if taken is Taken.QUEUED else 200
-    return DeliveryTaken(state=taken)
+                receipt = await deliveries.take(sender, headers, await asyncio.to_thread(kept.read))
+    if receipt.id is not None:
+        later.add_task(deliveries.queue, receipt.id)
+    response.status_code = 202 if receipt.taken is Taken.QUEUED else 200
+    return DeliveryTaken(state=receipt.taken)
 
 
 async def _receive(request: Request, kept: IO[bytes], arriving: asyncio.Semaphore) -> int:

@@ -56,6 +56,14 @@ class Taken(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a delivery. `id` is its row's where work is still to be queued: see `Deliveries.queue`."""
+
+    taken: Taken
+    id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Sender:
     """Who is to have sent a delivery: a forge of the settings; `head` is what the delivery says of itself."""
 
@@ -120,8 +128,8 @@ class Deliveries:
             )
         return Sender(name, settings, head)
 
-    async def take(self, sender: Sender, headers: Mapping[str, str], body: bytes) -> Taken:
-        """Checks and remembers a delivery, and queues the work for it; a known one, or one of no interest, is let go.
+    async def take(self, sender: Sender, headers: Mapping[str, str], body: bytes) -> Receipt:
+        """Checks and remembers a delivery; a known one, or one of no interest, is let go.
 
         Raises:
             NotAuthenticated: its sender does not know the secret.
@@ -133,10 +141,10 @@ class Deliveries:
         large = len(body) > BESIDE_BYTES
         event, payload = await asyncio.to_thread(self._read, *arguments) if large else self._read(*arguments)
         if event.kind is EventKind.OTHER or event.key is None:
-            return Taken.IGNORED
+            return Receipt(Taken.IGNORED)
         if not sender.settings.allows(event.key.project.path):
             log.info("%s told of %s, which is none of its projects here.", sender.name, event.key.project.path)
-            return Taken.IGNORED
+            return Receipt(Taken.IGNORED)
         row = DeliveryRow(
             id=new_id(),
             forge=sender.name,
@@ -149,9 +157,15 @@ class Deliveries:
             received_at=self._clock(),
         )
         if not await self._rows.add(row):
-            return Taken.KNOWN
-        await self._jobs.submit(WORKFLOW, str(row.id))
-        return Taken.QUEUED
+            return Receipt(Taken.KNOWN)
+        return Receipt(Taken.QUEUED, row.id)
+
+    async def queue(self, delivery_id: UUID) -> None:
+        """Queues the work for a delivery, once its forge has been answered. Where that fails, `settle` does it."""
+        try:
+            await self._jobs.submit(WORKFLOW, str(delivery_id))
+        except Exception:
+            log.exception("The work for the delivery %s was not queued yet.", delivery_id)
 
     async def settle(self) -> None:
         """Gives a workflow to deliveries that never got theirs, or whose workflow broke; not without end."""
