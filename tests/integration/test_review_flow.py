@@ -125,6 +125,7 @@ class Reviews:
         self.repository = ReviewRepository(pool)
         self.now = NOON
         self.told: list[str] = []
+        self.failed: list[str] = []
         self.slept: list[float] = []
         recorded = RecordedModel(
             self.model,
@@ -144,6 +145,7 @@ class Reviews:
             settings=ReviewSettings(**settings),
             clock=lambda: self.now,
             observe=self.told.append,
+            observe_failure=self.failed.append,
             traces=Traces(10),
             refiner=Refiner(asking, ShippedPrompts(), Trying(parts_engines)),
         )
@@ -373,6 +375,7 @@ async def test_an_engine_that_fails_leaves_what_the_others_find_and_the_review_s
     assert status.row.result is not None
     result = result_from_json(status.row.result)
     assert result.failures == {"one": sentence}
+    assert reviews.failed == ["one"]
     assert [one.path for one in result.findings if one.engine == "two"] == ["shop/b.py"]
     for form in ("text", "markdown"):
         assert "What one would have found is missing." in RENDERERS[form](result)

@@ -266,6 +266,7 @@ def everything():
     counted.observe_guardrail(found_by_guardrail())
     counted.observe_cache(tier="l1", hit=True)
     counted.observe_review("done")
+    counted.observe_engine_failure("semgrep")
     counted.observe_pull_request("review", "done")
     counted.observe_comments("posted", 2)
     counted.observe_sync("done")

@@ -149,6 +149,7 @@ async def open_hub(settings: Settings, database: Database, role: str = "hub") ->
             settings=settings.review,
             clock=system_clock,
             observe=metrics.observe_review,
+            observe_failure=metrics.observe_engine_failure,
             traces=traces,
             necessity=NecessityModels(settings.data_dir / FOLDER).current,
         )

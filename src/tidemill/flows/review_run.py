@@ -88,6 +88,7 @@ class ReviewParts:
         memory: what the engines found of the latest changes.
         clock: gives times.
         observe: is told the state in which a review ended.
+        observe_failure: is told the name of an engine that failed.
         traces: keeps what was done for a review.
     """
 
@@ -102,6 +103,7 @@ class ReviewParts:
     traces: Traces
     refiner: Refiner | None = None
     necessity: Callable[[], NecessityModel] = shipped_model
+    observe_failure: Callable[[str], None] = lambda engine: None
     memory: EngineMemory = field(default_factory=EngineMemory)
 
 
@@ -348,6 +350,8 @@ class ReviewRun:
         )
         await self._parts.reviews.finish(self._id, result_json(result), now)
         self._parts.observe(ReviewState.DONE)
+        for engine in result.failures:
+            self._parts.observe_failure(engine)
         return {
             "findings": len(result.findings),
             "worst": result.worst_severity,

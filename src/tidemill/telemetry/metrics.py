@@ -118,6 +118,9 @@ class Metrics:
             "tidemill_http_request_duration_seconds", "Time until the response's last byte.", ["route"]
         )
         self._reviews = self._counter("tidemill_reviews", "Reviews that ended.", ["state"])
+        self._engine_failures = self._counter(
+            "tidemill_engine_failures", "Engines that failed at a review.", ["engine"]
+        )
         self._pull_requests = self._counter(
             "tidemill_pull_request_runs", "Work on pull requests that ended.", ["kind", "state"]
         )
@@ -200,6 +203,10 @@ class Metrics:
     def observe_review(self, state: str) -> None:
         """One review that ended in this state."""
         self._reviews.labels(state).inc()
+
+    def observe_engine_failure(self, engine: str) -> None:
+        """One engine that failed at a review; what the others found was told."""
+        self._engine_failures.labels(engine).inc()
 
     def observe_pull_request(self, kind: str, state: str) -> None:
         """One piece of work on a pull request that ended in this state."""
