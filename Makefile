@@ -70,7 +70,7 @@ $(VENV)/.test: $(VENV)/.run requirements/test.txt
 $(CLIENTS)/.ready: $(VENV)/bin/python requirements/clients.txt tests/clients/package-lock.json
 	@echo "Installing the clients that the tests drive …"
 	@"$(BIN)/python" -m venv $(CLIENTS)/venv
-	@"$(CLIENTS)/venv/bin/python" -m pip install --quiet --require-hashes --requirement requirements/clients.txt
+	@"$(CLIENTS)/venv/bin/python" -m pip install --quiet --no-compile --require-hashes --requirement requirements/clients.txt
 	@if command -v npm >/dev/null; then \
 		mkdir -p $(CLIENTS)/node && cp tests/clients/package.json tests/clients/package-lock.json $(CLIENTS)/node/ && \
 		npm ci --prefix $(CLIENTS)/node --silent --no-audit --no-fund --ignore-scripts; \
