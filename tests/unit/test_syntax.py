@@ -1,8 +1,17 @@
 """Which definition a line stands in."""
 
+import sys
+
 import pytest
 
-from tidemill.analysis.syntax import Language, definitions, enclosing_definition, language_of, statement_depths
+from tidemill.analysis.syntax import (
+    Language,
+    definitions,
+    enclosing_definition,
+    language_of,
+    parsed,
+    statement_depths,
+)
 
 PYTHON = """\
 import os
@@ -139,3 +148,19 @@ def test_the_depth_of_a_statement_is_how_many_are_around_it():
 def test_a_text_made_to_be_parsed_without_end_has_no_definitions():
     assert definitions("def f():\n    return 1\n\n" + "| - " * 20_000, "a.py") == []
     assert statement_depths("| - " * 20_000, "a.py") == {}
+
+
+def test_the_text_of_a_node_can_be_read_where_the_stack_is_nearly_at_its_end() -> None:
+    root = parsed("import os\n", Language.PYTHON)
+    assert root is not None
+
+    def read(depth: int) -> bytes | None:
+        return root.text if depth == 0 else read(depth - 1)
+
+    ended = 0
+    for depth in range(sys.getrecursionlimit()):
+        try:
+            assert read(depth) == b"import os\n"
+        except RecursionError:
+            ended += 1
+    assert ended

@@ -210,11 +210,14 @@ def parsed(source: str, language: Language) -> Node | None:
         left -= 1
         return left < 0
 
+    parser = Parser(grammar_of(language))
     try:
-        tree = Parser(grammar_of(language)).parse(lambda at, _: data[at : at + _READ_AT_ONCE], progress_callback=tired)
+        tree = parser.parse(lambda at, _: data[at : at + _READ_AT_ONCE], progress_callback=tired)
     except ValueError:
         return None
-    return tree.root_node
+    # Over the bytes, which takes the whole tree over: a node would else call the function above for its text, and
+    # where Python's stack is at its end then, tree-sitter ends the process.
+    return parser.parse(data, tree).root_node
 
 
 @lru_cache(maxsize=len(Language))
