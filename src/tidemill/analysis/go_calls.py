@@ -6,7 +6,7 @@ from tree_sitter import Node
 
 from tidemill.analysis.flow import Assign, Call, Evaluate, Harmless, Name, Outside, Parts, Value, harms_of
 from tidemill.analysis.go_meaning import BUILTIN, Meaning
-from tidemill.analysis.go_packages import text_of
+from tidemill.analysis.go_packages import operator_of, text_of
 from tidemill.analysis.go_rules import OfName
 from tidemill.analysis.go_values import STRINGS, Closure, Values, Variable
 
@@ -64,7 +64,7 @@ class Calls(Values):
         receiver = self._value(operand) if operand is not None else Parts()
         values = self._arguments(of, given)
         self._fill(node, of, callee, given, [*values, receiver])
-        if of.appends and given and self._meanings.type(given[0]) != self._rules.response:
+        if of.appends and given and self._rules.of_name(f"{self._meanings.type(given[0])}.Write").writes:
             self._store(given[0], Parts(tuple(values[1:])), extend=True)
         if of.writes and operand is not None:
             self._store(operand, Parts(tuple(values)), extend=True)
@@ -81,9 +81,8 @@ class Calls(Values):
     def _spent(self, of: OfName, value: Value, node: Node | None = None, name: str = "") -> Value:
         """A value without the kinds of harm that the table says it does not do."""
         kinds = of.kinds
-        if node is not None and self._rules.rooted.match(
-            f"{name}{text_of(node.child_by_field_name('arguments'))[:80]}"
-        ):
+        code = text_of(node.child_by_field_name("arguments"))[:_LONGEST] if node is not None else ""
+        if self._rules.rooted.match(name + code):
             kinds |= self._rules.paths
         return Harmless(value, kinds) if kinds else value
 
@@ -181,7 +180,7 @@ class Calls(Values):
         else:
             return
         for one in given:
-            pointed = one.type == "unary_expression" and text_of(one.child_by_field_name("operator")) == "&"
+            pointed = one.type == "unary_expression" and operator_of(one) == "&"
             if pointed or (one.type == "identifier" and self._is_filled(self._variable(text_of(one)))):
                 self._store(one, value, extend=True)
 

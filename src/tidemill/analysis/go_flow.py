@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tree_sitter import Node
 
-from tidemill.analysis.flow import Assign, Function, Name, Parts, Place, Return, Value
+from tidemill.analysis.flow import Assign, Function, Harmless, Name, Parts, Place, Return, Value
 from tidemill.analysis.go_calls import Calls
-from tidemill.analysis.go_packages import go_files, text_of
+from tidemill.analysis.go_packages import go_files, operator_of, text_of
 from tidemill.analysis.go_rules import GoRules
 from tidemill.analysis.go_types import Declarations, Declared, item_of, parameters_of, results_of, type_of
 from tidemill.analysis.go_values import Closure, Variable
@@ -150,7 +150,7 @@ class _Body(Calls):
             case "short_var_declaration" | "receive_statement":
                 self._give(node, declare=True)
             case "assignment_statement":
-                self._give(node, declare=text_of(node.child_by_field_name("operator")) == ":=")
+                self._give(node, declare=operator_of(node) == ":=")
             case "var_declaration" | "var_spec_list":
                 for child in node.named_children:
                     self._statement(child)
@@ -264,7 +264,7 @@ class _Body(Calls):
             return
         names = left.named_children if left is not None else []
         values = right.named_children if right.type == "expression_list" else [right]
-        extend = text_of(node.child_by_field_name("operator")) not in ("", "=", ":=")
+        extend = operator_of(node) not in ("", "=", ":=")
         self._pair(node, names, values, declare=declare, extend=extend)
 
     def _pair(
@@ -280,6 +280,8 @@ class _Body(Calls):
         """Gives names the values that stand beside them; of one call several."""
         if len(names) == len(values):
             told = [self._told(one) for one in values]
+            if extend:  # what is added to a text comes behind its beginning
+                told = [(Harmless(value, self._rules.addresses), None, None) for value, _, _ in told]
             for name, one, (value, fields, closure) in zip(names, values, told, strict=True):
                 own = kind or self._meanings.type(one)
                 variable = self._put(name, value, own, declare=declare, extend=extend, place=node)

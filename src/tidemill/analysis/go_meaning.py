@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tree_sitter import Node
 
-from tidemill.analysis.go_packages import GoFile, text_of
+from tidemill.analysis.go_packages import GoFile, operator_of, text_of
 from tidemill.analysis.go_types import BASIC, Declarations, Declared, item_of, results_of, type_of
 
 BUILTIN = frozenset(
@@ -190,7 +190,7 @@ class Meanings:
         """The type of operands that are put together: that of the last whose type is known."""
         left: Node | None = node
         while left is not None and left.type == "binary_expression":
-            if text_of(left.child_by_field_name("operator")) in COMPARING:
+            if operator_of(left) in COMPARING:
                 return Meaning(types=("bool",))
             if kind := self.type(left.child_by_field_name("right")):
                 return Meaning(types=(kind,))

@@ -54,6 +54,12 @@ def text_of(node: Node | None) -> str:
     return (node.text or b"").decode("utf-8", "replace") if node is not None else ""
 
 
+def operator_of(node: Node) -> str:
+    """The operator of an expression or an assignment."""
+    operator = node.child_by_field_name("operator")
+    return operator.type if operator is not None else ""
+
+
 def go_files(files: Mapping[str, str], broken: set[str]) -> list[GoFile]:
     """The files that can be read, as far as they parse; those that do not parse whole are added to `broken`."""
     found: list[GoFile] = []

@@ -86,6 +86,8 @@ class Declarations:
         self._types: dict[str, _Type] = {}
         self._methods: dict[str, dict[str, int]] = {}
         self._implementing: dict[str, str] = {}
+        self._asked: set[str] = set()
+        """Interfaces whose implementing type is being looked at."""
         self._having: dict[tuple[str, int], set[str]] | None = None
         for file in files:
             for node in _declarations(file.root):
@@ -206,7 +208,11 @@ class Declarations:
             return Member(kind=declared.fields[name])
         if name in declared.methods:
             implementing = self._implemented_by(kind)
-            found = self.member(implementing, name) if implementing else Member()
+            found = Member()
+            if implementing and kind not in self._asked:
+                self._asked.add(kind)
+                found = self.member(implementing, name)
+                self._asked.discard(kind)
             return found if found.functions else Member(results=declared.methods[name][1])
         return None
 
@@ -226,12 +232,12 @@ class Declarations:
             self._having = {}
             for kind, declared in self._types.items():
                 if not declared.interface and not declared.stand_in:
-                    for method in self._all_methods(kind).items():
+                    for method in self._all_methods(kind, of_interfaces=False).items():
                         self._having.setdefault(method, set()).add(kind)
         return self._having
 
-    def _all_methods(self, kind: str) -> dict[str, int]:
-        """The methods of a type with how many parameters each has, also those that it embeds."""
+    def _all_methods(self, kind: str, *, of_interfaces: bool = True) -> dict[str, int]:
+        """The methods of a type with how many parameters each has, also those of the types that it embeds."""
         found: dict[str, int] = {}
         level, seen = [kind], {kind}
         for _ in range(_DEEPEST):
@@ -239,7 +245,7 @@ class Declarations:
             for one in level:
                 declared = self._types.get(one)
                 own = dict(self._methods.get(one, {}))
-                if declared is not None:
+                if declared is not None and (of_interfaces or not declared.interface):
                     own |= {name: count for name, (count, _) in declared.methods.items()}
                     below += [each for each in declared.embedded if each not in seen]
                     seen.update(declared.embedded)

@@ -19,7 +19,7 @@ from tidemill.analysis.flow import (
     harms_of,
 )
 from tidemill.analysis.go_meaning import Meaning, Meanings, known_types
-from tidemill.analysis.go_packages import text_of
+from tidemill.analysis.go_packages import operator_of, text_of
 from tidemill.analysis.go_rules import GoRules
 from tidemill.analysis.go_types import Declarations, Declared
 
@@ -163,7 +163,7 @@ class Values:
                 return self._combined(node)
             case "unary_expression":
                 inner = self._value(node.child_by_field_name("operand"))
-                if text_of(node.child_by_field_name("operator")) in ("&", "*"):
+                if operator_of(node) in ("&", "*"):
                     return inner
                 self._evaluate(inner)
                 return Parts()
@@ -239,8 +239,10 @@ class Values:
                 name, inner = text_of(element.child_by_field_name("key")), element.child_by_field_name("value")
             else:
                 name, inner = "", element
+            if inner is not None and inner.type == "literal_element" and inner.named_children:
+                inner = inner.named_children[0]
             plain = bool(kind and name) and self._plain(self._declared.member(kind, name).kind)
-            if inner is None or inner.type == "comment" or plain:
+            if inner is None or plain or self._rules.streams.fullmatch(self._meanings.type(inner)):
                 self._discard(inner)
                 continue
             value = self._value(inner)
@@ -254,7 +256,7 @@ class Values:
         operands: list[Node] = []
         left: Node | None = node
         while left is not None and left.type == "binary_expression":
-            if text_of(left.child_by_field_name("operator")) != "+":
+            if operator_of(left) != "+":
                 break
             operands.append(left.child_by_field_name("right") or left)
             left = left.child_by_field_name("left")

@@ -59,8 +59,9 @@ def go_rules() -> GoRules:
         ),
         appends=re.compile(r"fmt\.Fprint(?:f|ln)?|io\.(?:WriteString|Copy\w*)"),
         holds=re.compile(
-            r"(?:strings|bytes|bufio|slices|maps|path|path/filepath|io|io/ioutil|net/url|html|mime|sort|regexp"
+            r"(?:strings|bytes|bufio|slices|maps|path|path/filepath|net/url|html|mime|sort|regexp"
             r"|encoding/\w+|compress/\w+|unicode/utf8|golang\.org/x/text/\w+(?:/\w+)*|github\.com/tidwall/gjson)\.[\w.]+"
+            r"|io(?:/ioutil)?\.(?:ReadAll|LimitReader|TeeReader|MultiReader|NopCloser|NewSectionReader)"
             r"|fmt\.(?:Sprint(?:f|ln)?|Append\w*)|errors\.New|fmt\.Errorf|strconv\.(?:Quote\w*|Unquote\w*)"
             r"|html/template\.\w+|text/template\.\w+|net/http\.MaxBytesReader|github\.com/spf13/cast\.ToString\w*"
         ),
@@ -81,8 +82,10 @@ def go_rules() -> GoRules:
         paths=frozenset({"go-path-traversal"}),
         plain=re.compile(
             r"bool|error|u?int(?:8|16|32|64|ptr)?|float(?:32|64)|complex\d+|rune|func|time\.\w+|context\.Context"
-            r"|context\.CancelFunc|net\.(?:IP|IPNet|IPMask)|net/netip\.\w+|(?:[\w./-]*/)?uuid\.UUID|math/big\.\w+"
+            r"|context\.CancelFunc|os\.\w+|(?:sync|log|hash|crypto|reflect)[./]\w[\w./]*|database/sql\.(?:DB|Tx|Conn|Stmt|Rows?)"
+            r"|net/http\.(?:Client|Server|Handler|ResponseWriter|Transport)|net\.(?:Conn|Listener|IP|IPNet|IPMask)|net/netip\.\w+|(?:[\w./-]*/)?uuid\.UUID|math/big\.\w+"
         ),
+        streams=re.compile(r"io\.\w*Read\w*|bufio\.(?:Reader|Scanner)|mime/multipart\.\w+"),
         types=_types(),
         sinks=_sinks(),
         addresses=frozenset({"go-ssrf", "go-open-redirect"}),
@@ -94,7 +97,7 @@ def go_rules() -> GoRules:
 
 
 def _harmless_for() -> dict[str, re.Pattern[str]]:
-    own_page = r"|net/http\.Request\.URL\.(?:Path|RawPath|EscapedPath|RawQuery)"
+    own_page = rf"|net/http\.Request\.URL\.(?:Path|RawPath|EscapedPath|RawQuery)|{_ECHO}\.QueryString"
     quoted = r"net/url\.(?:QueryEscape|PathEscape|Values\.Encode)"
     return {
         "go-sql-injection": re.compile(r"github\.com/lib/pq\.Quote\w+|github\.com/jackc/pgx\.Identifier\.Sanitize"),
@@ -123,6 +126,7 @@ def _types() -> dict[str, str]:
         "github.com/labstack/echo.Context.Request": _REQUEST,
         "github.com/labstack/echo.Context.Response": _RESPONSE,
         "net/http.Request.Context": "context.Context",
+        "net/http.Request.Body": "io.ReadCloser",
         "net/url.Parse": "net/url.URL",
         "net/url.ParseRequestURI": "net/url.URL",
         "net/http.Request.ContentLength": "int",
