@@ -38,6 +38,7 @@ class GoRules:
         types: those of what functions and fields give that are not read; `.*` for all methods of a type.
         sinks: the calls that do harm. A name may end in `@` and the type of the first argument.
         addresses: the kinds that a text with a fixed beginning does not do.
+        markup: the kinds that a text does not do that begins as data does, with a brace or a bracket.
         page: occurs in the code of a function that writes a page.
         no_page: occurs in the code of one that writes something else.
     """
@@ -64,6 +65,7 @@ class GoRules:
     types: Mapping[str, str]
     sinks: Sequence[Sink]
     addresses: frozenset[str]
+    markup: frozenset[str]
     page: re.Pattern[str]
     no_page: re.Pattern[str]
     _of_name: dict[str, "OfName"] = field(default_factory=dict, init=False, compare=False)

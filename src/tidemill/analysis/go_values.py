@@ -269,6 +269,9 @@ class Values:
     def _text(self, parts: Sequence[Node | str]) -> Value:
         """A text that is put together: what stands behind a fixed beginning decides no address."""
         said, fixed = "", False
+        first = parts[0] if parts else ""
+        head = first if isinstance(first, str) else text_of(first)[1:] if first.type in STRINGS else ""
+        spent = self._rules.markup if head.startswith(("{", "[")) else frozenset()
         values: list[Value] = []
         for part in parts:
             if isinstance(part, str) or part.type in STRINGS:
@@ -276,7 +279,8 @@ class Values:
                 continue
             value = self._value(part)
             fixed = fixed or _FIXED.match(said[:_LONGEST_HEAD]) is not None
-            values.append(Harmless(value, self._rules.addresses) if fixed else value)
+            kinds = spent | self._rules.addresses if fixed else spent
+            values.append(Harmless(value, kinds) if kinds else value)
             said = f"{said}\0"[:_LONGEST_HEAD]
         return Parts(tuple(values))
 

@@ -89,6 +89,7 @@ def go_rules() -> GoRules:
         types=_types(),
         sinks=_sinks(),
         addresses=frozenset({"go-ssrf", "go-open-redirect"}),
+        markup=frozenset({"go-xss"}),
         page=re.compile(r"[\"`\s>]<[a-zA-Z!][^<>\n]{0,80}>|text/html"),
         no_page=re.compile(
             r"(?i)application/(?!xhtml)[\w.+-]+|text/(?!html)[\w.+-]+|MIME(?:Application|TextPlain)\w*|image/"
@@ -108,7 +109,10 @@ def _harmless_for() -> dict[str, re.Pattern[str]]:
         ),
         "go-ssrf": re.compile(quoted + own_page),
         "go-open-redirect": re.compile(quoted + own_page),
-        "go-path-traversal": re.compile(rf"(?:path|path/filepath)\.Base|{quoted}|[\w./-]*securejoin\.\w+"),
+        # a server's multiplexer answers a path with `..` by a redirect
+        "go-path-traversal": re.compile(
+            rf"(?:path|path/filepath)\.Base|{quoted}|[\w./-]*securejoin\.\w+|net/http\.Request\.URL\.Path"
+        ),
         "go-ldap-injection": re.compile(r"github\.com/go-ldap/ldap\.Escape\w+"),
     }
 
