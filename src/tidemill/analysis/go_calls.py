@@ -74,7 +74,8 @@ class Calls(Values):
             self._place(node), tuple((None, value) for value in values), receiver, (), self._harms(node, name, given)
         )
         if call.harms or not of.holds or self._plain(meaning.type):
-            self._evaluate(call) if call.harms else [self._evaluate(value) for value in values]
+            for value in [call] if call.harms else values:
+                self._evaluate(value)
             return Parts() if self._plain(meaning.type) or call.harms else self._spent(of, receiver)
         return self._spent(of, values[0] if of.formats and len(values) == 1 else call, node, name)
 
@@ -202,7 +203,8 @@ class Calls(Values):
         while target is not None and target.type != "identifier":
             if target.type == "selector_expression":
                 name = text_of(target.child_by_field_name("field"))
-                extend = extend or target.child_by_field_name("operand").type != "identifier"
+                inner = target.child_by_field_name("operand")
+                extend = extend or inner is None or inner.type != "identifier"
             elif target.type == "index_expression":
                 extend = True
             elif target.type not in ("unary_expression", "parenthesized_expression", "slice_expression"):
