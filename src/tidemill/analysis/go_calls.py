@@ -157,7 +157,7 @@ class Calls(Values):
         if self._page is None:
             code = text_of(self._code)
             self._page = self._rules.page.search(code) is not None
-            self._other = self._rules.no_page.search(code) is not None
+            self._no_page = self._rules.no_page.search(code) is not None
         while node.type in ("type_conversion_expression", "binary_expression", "call_expression"):
             inner = node.child_by_field_name("operand") or node.child_by_field_name("left")
             if inner is None:
@@ -166,7 +166,7 @@ class Calls(Values):
                 break
             node = inner
         head = text_of(node)[1:-1].lstrip() if node.type in STRINGS else ""
-        return not self._other and (self._page or head[:1] in ("", "<", "%"))
+        return not self._no_page and (self._page or head[:1] in ("", "<", "%"))
 
     def _fill(
         self, node: Node, of: OfName, callee: Node | None, given: Sequence[Node], values: Sequence[Value]

@@ -34,7 +34,7 @@ class GoRules:
         rooted: matches the beginning of a call, with its arguments, whose value leads out of no folder.
         paths: the kinds that such a value does not do.
         plain: matches types whose values can do no harm.
-        streams: matches types of what is read from; as a part of an object it is not followed.
+        streams: matches types of bodies and of what is read from; as a part of an object it is not followed.
         types: those of what functions and fields give that are not read; `.*` for all methods of a type.
         sinks: the calls that do harm. A name may end in `@` and the type of the first argument.
         addresses: the kinds that a text with a fixed beginning does not do.

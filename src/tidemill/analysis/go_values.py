@@ -1,7 +1,7 @@
 """Where the values of Go's expressions come from, in the words of `flow`: see `go_flow`. By tree-sitter."""
 
 import re
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -72,7 +72,7 @@ class Variable:
         return f"{self.name}~"
 
 
-class Values:
+class Values(ABC):
     """Tells where the values of one function's expressions come from, and keeps its variables."""
 
     def __init__(self, of: Declared, declared: Declarations, rules: GoRules) -> None:
@@ -85,7 +85,7 @@ class Values:
         self._depth = 0
         self._code = of.node
         self._page: bool | None = None
-        self._other = False
+        self._no_page = False
         self._meanings = Meanings(declared, of.file, known_types(rules.types), self._kind_of)
 
     @abstractmethod

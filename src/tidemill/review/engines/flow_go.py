@@ -85,7 +85,7 @@ def go_rules() -> GoRules:
             r"|context\.CancelFunc|os\.\w+|(?:sync|log|hash|crypto|reflect)[./]\w[\w./]*|database/sql\.(?:DB|Tx|Conn|Stmt|Rows?)"
             r"|net/http\.(?:Client|Server|Handler|ResponseWriter|Transport)|net\.(?:Conn|Listener|IP|IPNet|IPMask)|net/netip\.\w+|(?:[\w./-]*/)?uuid\.UUID|math/big\.\w+"
         ),
-        streams=re.compile(r"io\.\w*Read\w*|bufio\.(?:Reader|Scanner)|mime/multipart\.\w+"),
+        streams=re.compile(r"\[\]byte|io\.\w*Read\w*|bufio\.(?:Reader|Scanner)|mime/multipart\.\w+"),
         types=_types(),
         sinks=_sinks(),
         addresses=frozenset({"go-ssrf", "go-open-redirect"}),
