@@ -41,10 +41,13 @@ package main
 import (
 	"encoding/json"
 	"net/http"
+	"regexp"
 	"strconv"
 
 	data "example.org/app/internal/store"
 )
+
+var valid = regexp.MustCompile("^[a-z]+$")
 
 type Finder interface {
 	Find(name string) (*sql.Rows, error)
@@ -92,6 +95,8 @@ func (s *Server) show(w http.ResponseWriter, r *http.Request) {
         'in := person{Name: r.FormValue("a")}\n\ts.store.Find(in.Name)',
         'in := &person{}\n\tin.Name = r.FormValue("a")\n\ts.store.Find(in.Name)',
         'defer s.store.Find(r.FormValue("a"))',
+        'name := r.FormValue("a")\n\tif !valid.MatchString(name) {\n\t\tlog(name)\n\t}\n\ts.store.Find(name)',
+        'name := r.FormValue("a")\n\tif !strings.HasPrefix(name, "x") {\n\t\treturn\n\t}\n\ts.store.Find(name)',
         "for _, c := range r.Cookies() {\n\t\ts.store.Find(c.Value)\n\t}",
     ],
 )
@@ -115,6 +120,9 @@ async def test_a_value_of_a_request_is_followed_into_a_method_of_another_package
         'other := map[string]string{"a": "b"}\n\ts.store.Find(other[r.FormValue("a")])',
         'r2, _ := http.NewRequest("GET", "/", nil)\n\ts.store.Find(r2.Header.Get("a"))',
         's.other.Find(r.FormValue("name"))',
+        'name := r.FormValue("a")\n\tif !valid.MatchString(name) {\n\t\treturn\n\t}\n\ts.store.Find(name)',
+        'name := r.FormValue("a")\n\tif _, ok := all[name]; !ok {\n\t\treturn\n\t}\n\ts.store.Find(name)',
+        'name := r.FormValue("a")\n\tx, ok := all[name]\n\tif !ok {\n\t\treturn\n\t}\n\ts.store.Find(name)',
         'user, _ := users.Load(r.FormValue("name"))\n\ts.store.Find(user.Name)',
         's.store.Find(r.Context().Value("user").(string))',
         's.store.Find(uuid.MustParse(r.FormValue("id")).String())',

@@ -100,6 +100,8 @@ class _Body(Calls):
         self._named_results: Sequence[Variable] = ()
         self._closures: list[Closure] = []
         self._served = served
+        self._allowed_by: dict[str, str] = {}
+        """By the name of an `ok`, the variable that a map was asked for."""
         self._of = of
 
     def tell(self) -> None:
@@ -194,19 +196,36 @@ class _Body(Calls):
         """An `if` with all its `else if`, which may be many."""
         scopes = 0
         branch: Node | None = node
+        checked: tuple[str, ...] = ()
         while branch is not None:
             self._scopes.append({})
             scopes += 1
             for field in ("initializer", "condition"):
                 if (child := branch.child_by_field_name(field)) is not None:
                     self._statement(child)
+            checked = checked if branch is not node else tuple(self._checked(node))
             if (child := branch.child_by_field_name("consequence")) is not None:
                 self._in_branch([child])
             other = branch.child_by_field_name("alternative")
             branch = other if other is not None and other.type == "if_statement" else None
             if branch is None and other is not None:
                 self._in_branch([other])
+        if checked:
+            self._steps.append(Assign(checked, Parts()))
         del self._scopes[-scopes:]
+
+    def _checked(self, node: Node) -> Iterator[str]:
+        """The values that an `if !check(x)` sends away where they are none of those that are allowed."""
+        condition, body = node.child_by_field_name("condition"), node.child_by_field_name("consequence")
+        inner = condition.child_by_field_name("operand") if condition is not None else None
+        if body is None or inner is None or operator_of(condition or node) != "!" or not _leaves(body):
+            return
+        if inner.type == "call_expression" and self._rules.checks.fullmatch(self._meanings.of(inner).name):
+            given = inner.child_by_field_name("arguments")
+            names = [text_of(one) for one in given.named_children if one.type == "identifier"] if given else []
+        else:
+            names = [self._allowed_by.get(text_of(inner), "")]
+        yield from (one.name for one in map(self._variable, names) if one is not None)
 
     def _switch(self, node: Node) -> None:
         self._scopes.append({})
@@ -291,6 +310,8 @@ class _Body(Calls):
                     variable.own = fields is not None
                     self._put_fields(variable, fields or (), node)
         elif len(values) == 1:
+            if len(names) == 2 and values[0].type == "index_expression":
+                self._allowed_by[text_of(names[1])] = text_of(values[0].child_by_field_name("index"))
             value, types = self._value(values[0]), self._meanings.of(values[0]).types
             for number, name in enumerate(names):
                 own = kind or (types[number] if number < len(types) else "")
@@ -366,6 +387,13 @@ class _Body(Calls):
             self._steps.append(Assign((self._closures[-1].result,), value, self._place(node), extend=True))
         else:
             self._steps.append(Return(value, self._place(node)))
+
+
+def _leaves(block: Node) -> bool:
+    """Whether a block ends by leaving the function or the turn of a loop."""
+    inner = block.named_children[0].named_children if block.named_children else []
+    last = next((one for one in reversed(inner) if one.type != "comment"), None)
+    return last is not None and last.type in ("return_statement", "continue_statement", "break_statement")
 
 
 def _listed(node: Node) -> Sequence[Node]:

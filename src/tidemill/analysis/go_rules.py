@@ -33,6 +33,7 @@ class GoRules:
         harmless_for: by kind, what returns a value that can do none of that kind.
         rooted: matches the beginning of a call, with its arguments, whose value leads out of no folder.
         paths: the kinds that such a value does not do.
+        checks: what says whether its arguments are allowed: `if !check(x) { return }` makes them harmless.
         plain: matches types whose values can do no harm.
         streams: matches types of bodies and of what is read from; as a part of an object it is not followed.
         types: those of what functions and fields give that are not read; `.*` for all methods of a type.
@@ -60,6 +61,7 @@ class GoRules:
     harmless_for: Mapping[str, re.Pattern[str]]
     rooted: re.Pattern[str]
     paths: frozenset[str]
+    checks: re.Pattern[str]
     plain: re.Pattern[str]
     streams: re.Pattern[str]
     types: Mapping[str, str]
