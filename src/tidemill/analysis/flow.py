@@ -96,7 +96,15 @@ class Call:
     harmless: bool = False
 
 
-Value = Name | Outside | Parts | Call
+@dataclass(frozen=True, slots=True, eq=False)
+class Harmless:
+    """A value that does no harm of these kinds any more: an escaper's, or one that stands where it decides nothing."""
+
+    value: "Value"
+    kinds: frozenset[str]
+
+
+Value = Name | Outside | Parts | Call | Harmless
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,8 +141,8 @@ class Evaluate:
 
 Step = Assign | Return | Evaluate
 
-_Origin = int | None
-"""The parameter that a value comes from; `None` for one from outside."""
+_Origin = tuple[int | None, frozenset[str]]
+"""The parameter that a value comes from, `None` for one from outside, and the kinds of which it does no harm."""
 _Values = dict[_Origin, tuple[Place, ...]]
 """By origin, the way that a value took to where it is."""
 
@@ -218,11 +226,11 @@ class _Run:
         self._flows: list[Flow] = []
         at = function.place
         self._values: dict[str, _Values] = {
-            name: {index: (at,)} for index, name in enumerate(function.parameters) if name
+            name: {(index, frozenset()): (at,)} for index, name in enumerate(function.parameters) if name
         }
         for name in function.from_outside:
             if name in self._values:
-                self._values[name][None] = (at,)
+                self._values[name][None, frozenset()] = (at,)
 
     def flows(self) -> list[Flow]:
         """Adds to what is known of the function; the flows that end in another function or come from one."""
@@ -249,9 +257,14 @@ class _Run:
             case Name(name):
                 return self._values.get(name, {})
             case Outside(place):
-                return {None: (place,)}
+                return {(None, frozenset()): (place,)}
             case Parts(of):
                 return _together(self._value(part) for part in of)
+            case Harmless(inner, kinds):
+                found: _Values = {}
+                for (origin, spent), way in self._value(inner).items():
+                    found.setdefault((origin, spent | kinds), way)
+                return found
             case Call():
                 return self._call(value)
 
@@ -272,22 +285,25 @@ class _Run:
     def _through(self, target: Function, values: Sequence[tuple[str | None, _Values]], at: Place) -> _Values:
         """What comes back from a function that is read, and what its arguments reach in it."""
         found: _Values = {}
-        if None in target._returns:
-            found[None] = _joined(target._returns[None], at)
+        for (parameter, kinds), inside in target._returns.items():
+            if parameter is None:
+                found[None, kinds] = _joined(inside, at)
         for number, (key, value) in enumerate(values):
             index = target.parameters.index(key) if key in target.parameters else number if key is None else -1
             # a copy: a function that calls itself learns of its own ways here
-            for (parameter, kind), rest in tuple(target._reaches.items()):
-                if parameter == index:
+            for (reaching, kind), rest in tuple(target._reaches.items()):
+                if reaching == index:
                     self._sink(kind, value, (at, *rest))
-            if index in target._returns:
-                inside = target._returns[index]
-                for origin, way in value.items():
-                    found.setdefault(origin, _joined((*way, at), *inside))
+            for (parameter, kinds), inside in target._returns.items():
+                if parameter is not None and parameter == index:
+                    for (origin, spent), way in value.items():
+                        found.setdefault((origin, spent | kinds), _joined((*way, at), *inside))
         return found
 
     def _sink(self, kind: str, values: _Values, rest: tuple[Place, ...]) -> None:
-        for origin, way in values.items():
+        for (origin, spent), way in values.items():
+            if kind in spent:
+                continue
             whole = _joined(way, *rest)
             if origin is not None:
                 self._function._reaches.setdefault((origin, kind), whole)
