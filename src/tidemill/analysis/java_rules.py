@@ -1,0 +1,104 @@
+"""What a table of rules for Java's data flow says: see `java_flow`."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tidemill.analysis.flow import Sink
+
+
+@dataclass(frozen=True, slots=True)
+class JavaSource:
+    """A method whose result comes from outside.
+
+    Attributes:
+        name: matches its whole qualified name.
+        kinds: of harm that what it returns cannot do.
+    """
+
+    name: re.Pattern[str]
+    kinds: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class JavaEscape:
+    """A method whose result does no harm of some kinds.
+
+    Attributes:
+        name: matches its whole qualified name.
+        kinds: of harm; all of them where it is empty.
+        arguments: matches the beginning of the code of all arguments, where it is harmless only so.
+    """
+
+    name: re.Pattern[str]
+    kinds: frozenset[str] = frozenset()
+    arguments: re.Pattern[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JavaAnswer:
+    """What a method returns does harm.
+
+    Attributes:
+        kind: what is found.
+        annotations: matches one that stands on the method or its class.
+        returned: matches the method's type.
+        value: matches the beginning of the code of what is returned.
+        unless: matches somewhere in the annotations of a method whose result does no harm.
+    """
+
+    kind: str
+    annotations: re.Pattern[str]
+    returned: re.Pattern[str]
+    value: re.Pattern[str]
+    unless: re.Pattern[str]
+
+
+@dataclass(frozen=True, slots=True)
+class JavaRules:
+    """What is a source, what makes harmless, what is a sink, and what a library's methods do with data.
+
+    Names of methods are qualified by their type: `java.io.File.getName`, `java.io.File.new` for a constructor, and
+    `?.getName` where the type is not known.
+
+    Attributes:
+        begins: occurs in each file that has a source.
+        sources: the methods whose result comes from outside.
+        filled: matches the annotation of a parameter or a field that a client fills.
+        plain: matches the simple name of a type whose values hold no text.
+        carriers: matches the simple name of the type of a field that is followed.
+        facts: matches the simple name of a method that only tells something of its object.
+        escapes: the methods whose result does no harm.
+        keeps: matches a method of an object whose result holds its arguments.
+        drops: matches a static method or a constructor whose result does not hold its arguments.
+        grows: matches a method that puts its arguments into its object.
+        maps: matches a method whose result is that of the function which it is given.
+        returns: the type of what a method returns.
+        stands_for: the type that another stands for as a parameter's, in a file that imports what `web` matches.
+        web: matches the beginning of the name of what a file imports.
+        sinks: the calls that do harm.
+        answers: the methods whose result does harm.
+        addresses: the kinds that need the beginning of a text.
+        pages: the kinds that need a page.
+        no_page: occurs in the code of a method that answers with something else than a page.
+    """
+
+    begins: re.Pattern[str]
+    sources: Sequence[JavaSource]
+    filled: re.Pattern[str]
+    plain: re.Pattern[str]
+    carriers: re.Pattern[str]
+    facts: re.Pattern[str]
+    escapes: Sequence[JavaEscape]
+    keeps: re.Pattern[str]
+    drops: re.Pattern[str]
+    grows: re.Pattern[str]
+    maps: re.Pattern[str]
+    returns: Mapping[str, str]
+    stands_for: Mapping[str, str]
+    web: re.Pattern[str]
+    sinks: Sequence[Sink]
+    answers: Sequence[JavaAnswer]
+    addresses: frozenset[str]
+    pages: frozenset[str]
+    no_page: re.Pattern[str]
