@@ -21,7 +21,8 @@ LARGEST_SOURCE = 2_000_000
 """Characters; a larger file is not parsed and has no definitions."""
 STEPS_AT_LEAST, BYTES_A_STEP = 5_000, 20
 """The steps of a hundred operations that parsing may take; a common source file takes one for some 120 bytes."""
-_READ_AT_ONCE = 65_536
+_READ_AT_ONCE, _READ_OF_NODE = 65_536, 256
+"""Bytes, while a file is parsed and when a node is asked for its text, which copies as many at least."""
 _ELLIPSIS = "…"
 
 
@@ -210,10 +211,16 @@ def parsed(source: str, language: Language) -> Node | None:
         left -= 1
         return left < 0
 
+    at_once = _READ_AT_ONCE
+
+    def read(at: int, _point: object) -> bytes:
+        return data[at : at + at_once]
+
     try:
-        tree = Parser(grammar_of(language)).parse(lambda at, _: data[at : at + _READ_AT_ONCE], progress_callback=tired)
+        tree = Parser(grammar_of(language)).parse(read, progress_callback=tired)
     except ValueError:
         return None
+    at_once = _READ_OF_NODE
     return tree.root_node
 
 
