@@ -73,18 +73,6 @@ class Parts:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Without:
-    """A value that does no harm of some kinds.
-
-    Attributes:
-        kinds: of harm, as an escaper for pages takes one away, and a fixed host before it another.
-    """
-
-    of: "Value"
-    kinds: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Call:
     """A call, and what it returns.
 
@@ -108,7 +96,15 @@ class Call:
     harmless: bool = False
 
 
-Value = Name | Outside | Parts | Without | Call
+@dataclass(frozen=True, slots=True, eq=False)
+class Harmless:
+    """A value that does no harm of these kinds any more: an escaper's, or one that stands where it decides nothing."""
+
+    value: "Value"
+    kinds: frozenset[str]
+
+
+Value = Name | Outside | Parts | Call | Harmless
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,8 +142,7 @@ class Evaluate:
 Step = Assign | Return | Evaluate
 
 _Origin = tuple[int | None, frozenset[str]]
-"""The parameter that a value comes from, `None` for one from outside; and the kinds of harm that it no longer does."""
-_ANY: frozenset[str] = frozenset()
+"""The parameter that a value comes from, `None` for one from outside, and the kinds of which it does no harm."""
 _Values = dict[_Origin, tuple[Place, ...]]
 """By origin, the way that a value took to where it is."""
 
@@ -231,11 +226,11 @@ class _Run:
         self._flows: list[Flow] = []
         at = function.place
         self._values: dict[str, _Values] = {
-            name: {(index, _ANY): (at,)} for index, name in enumerate(function.parameters) if name
+            name: {(index, frozenset()): (at,)} for index, name in enumerate(function.parameters) if name
         }
         for name in function.from_outside:
             if name in self._values:
-                self._values[name][None, _ANY] = (at,)
+                self._values[name][None, frozenset()] = (at,)
 
     def flows(self) -> list[Flow]:
         """Adds to what is known of the function; the flows that end in another function or come from one."""
@@ -262,11 +257,14 @@ class _Run:
             case Name(name):
                 return self._values.get(name, {})
             case Outside(place):
-                return {(None, _ANY): (place,)}
+                return {(None, frozenset()): (place,)}
             case Parts(of):
                 return _together(self._value(part) for part in of)
-            case Without(of, kinds):
-                return _without(self._value(of), kinds)
+            case Harmless(inner, kinds):
+                found: _Values = {}
+                for (origin, spent), way in self._value(inner).items():
+                    found.setdefault((origin, spent | kinds), way)
+                return found
             case Call():
                 return self._call(value)
 
@@ -287,29 +285,30 @@ class _Run:
     def _through(self, target: Function, values: Sequence[tuple[str | None, _Values]], at: Place) -> _Values:
         """What comes back from a function that is read, and what its arguments reach in it."""
         found: _Values = {}
-        # copies: a function that calls itself learns of its own ways here
-        returned, reached = tuple(target._returns.items()), tuple(target._reaches.items())
-        for (parameter, kinds), inside in returned:
+        for (parameter, kinds), inside in target._returns.items():
             if parameter is None:
                 found[None, kinds] = _joined(inside, at)
         for number, (key, value) in enumerate(values):
             index = target.parameters.index(key) if key in target.parameters else number if key is None else -1
-            for (parameter, kind), rest in reached:
-                if parameter == index:
+            # a copy: a function that calls itself learns of its own ways here
+            for (reaching, kind), rest in tuple(target._reaches.items()):
+                if reaching == index:
                     self._sink(kind, value, (at, *rest))
-            for (parameter, kinds), inside in returned:
-                if parameter == index:
-                    for origin, way in _without(value, kinds).items():
-                        found.setdefault(origin, _joined((*way, at), *inside))
+            for (parameter, kinds), inside in target._returns.items():
+                if parameter is not None and parameter == index:
+                    for (origin, spent), way in value.items():
+                        found.setdefault((origin, spent | kinds), _joined((*way, at), *inside))
         return found
 
     def _sink(self, kind: str, values: _Values, rest: tuple[Place, ...]) -> None:
-        for (parameter, kinds), way in values.items():
-            if kind in kinds:
+        for (origin, spent), way in values.items():
+            if kind in spent:
                 continue
             whole = _joined(way, *rest)
-            if parameter is not None:
-                self._function._reaches.setdefault((parameter, kind), whole)
+            if whole[-1] != rest[-1]:  # the sink's line calls a function that the value came through
+                whole = (*whole, rest[-1])
+            if origin is not None:
+                self._function._reaches.setdefault((origin, kind), whole)
             elif len({self._inside(place) for place in whole}) > 1:
                 self._flows.append(Flow(kind, whole))
 
@@ -326,10 +325,6 @@ def _together(values: Iterable[_Values]) -> _Values:
         for origin, way in one.items():
             found.setdefault(origin, way)
     return found
-
-
-def _without(values: _Values, kinds: frozenset[str]) -> _Values:
-    return _together({(parameter, had | kinds): way} for (parameter, had), way in values.items()) if kinds else values
 
 
 def _joined(way: Sequence[Place], *more: Place) -> tuple[Place, ...]:

@@ -273,20 +273,24 @@ class Scope:
         found = self.program.methods(owner, name, len(arguments), here=here)
         if len(found) > 1:
             kinds = [self.type_of(one) for one in arguments]
-            found = [one for one in found if self._fits(one, kinds)]
+            found = [one for one in found if self._fits(one, kinds, exact=False)]
+            if len(found) > 1:
+                found = [one for one in found if self._fits(one, kinds, exact=True)]
         return found[0] if len(found) == 1 else None
 
-    def _fits(self, method: JavaMethod, kinds: Sequence[JavaType | None]) -> bool:
-        """Whether no argument is known to be of another type."""
+    def _fits(self, method: JavaMethod, kinds: Sequence[JavaType | None], *, exact: bool) -> bool:
+        """Whether no argument is known to be of another type; `exact` where none may be of a type below it."""
         for parameter, kind in zip(method.parameters, kinds, strict=False):
             if kind is None or parameter.node is None:
                 continue
             wanted = arrayed(self.program.type_at(parameter.node, method.owner), parameter.array)
             if method.variable and parameter is method.parameters[-1]:
                 wanted = arrayed(wanted, -1)
-            if wanted.simple in ("Object", "T", "E", "K", "V"):
+            if wanted.simple in ("Object", "T", "E", "K", "V") and not exact:
                 continue
-            if kind.array != wanted.array or not set(wanted.names) & set(self.program.names(kind)):
+            if kind.array != wanted.array or not set(wanted.names) & set(
+                kind.names if exact else self.program.names(kind)
+            ):
                 return False
         return True
 
@@ -297,6 +301,8 @@ class Scope:
         for name in callee.names:
             if name in self._returns:
                 return JavaType((self._returns[name],))
+        if callee.name == "toString":
+            return STRING
         if callee.kind is None:
             return None
         if callee.kind.declared is not None and callee.kind.declared.fields:

@@ -6,8 +6,7 @@ from itertools import islice
 
 from tree_sitter import Node
 
-from tidemill.analysis.flow import Sink
-from tidemill.analysis.java_rules import JavaRules
+from tidemill.analysis.java_rules import JavaEscape, JavaRules, Meanings
 from tidemill.analysis.java_types import (
     CONSTRUCTOR,
     JavaClass,
@@ -30,13 +29,26 @@ class Carried:
         self._program = program
         self._rules = rules
         self._fields: dict[int, tuple[str, ...]] = {}
-        self._sinks: dict[str, tuple[Sink, ...]] = {}
+        self.meanings = Meanings(rules)
+        self._else: dict[int, bool] = {}
+        self._escapers: dict[int, JavaEscape | None] = {}
 
-    def sinks(self, name: str) -> tuple[Sink, ...]:
-        """The sinks that a method of this qualified name may be."""
-        if name not in self._sinks:
-            self._sinks[name] = tuple(one for one in self._rules.sinks if one.name.fullmatch(name))
-        return self._sinks[name]
+    def answers_else(self, owner: JavaClass) -> bool:
+        """Whether a class, with those around it, answers with something else than pages."""
+        while owner.outer is not None:
+            owner = owner.outer
+        if id(owner) not in self._else:
+            code, rules = text_of(owner.node), self._rules
+            self._else[id(owner)] = rules.no_page.search(code) is not None and rules.page.search(code) is None
+        return self._else[id(owner)]
+
+    def escaper(self, method: JavaMethod) -> JavaEscape | None:
+        """What the result of a method does no longer, where its code says so."""
+        if id(method) not in self._escapers:
+            code = text_of(method.node)
+            found = (escape for pattern, escape in self._rules.written if pattern.search(code))
+            self._escapers[id(method)] = next(found, None)
+        return self._escapers[id(method)]
 
     def plain(self, kind: JavaType | None) -> bool:
         """Whether values of a type hold no text of a client's."""

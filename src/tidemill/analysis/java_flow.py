@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from tree_sitter import Node
 
-from tidemill.analysis.flow import Assign, Evaluate, Function, Parts, Place, Return
+from tidemill.analysis.flow import Assign, Function, Parts, Place, Return
 from tidemill.analysis.java_fields import Carried
 from tidemill.analysis.java_rules import JavaRules
 from tidemill.analysis.java_types import JavaMethod, JavaProgram, JavaType, arrayed, text_of
@@ -101,7 +101,7 @@ class _Body(Values):
     def _take(self, node: Node) -> Sequence[Node]:
         """Tells of one statement; the nodes in it that are left to be told of."""
         if node.type in _EXPRESSIONS:
-            self.steps.append(Evaluate(self.value(node)))
+            self.evaluate(self.value(node))
         elif node.type == "local_variable_declaration":
             for one in node.children_by_field_name("declarator"):
                 self._declared(one, node.child_by_field_name("type"))
@@ -143,12 +143,18 @@ class _Body(Values):
         value = self.value(given)
         result = self.result(node)
         if result is not None:
-            self.steps.append(Assign((result,), value, extend=True) if result else Evaluate(value))
+            if result:
+                self.steps.append(Assign((result,), value, extend=True))
+            else:
+                self.evaluate(value)
             return
         place = self.place(node)
         for one in self._answers:
             if given is not None and one.value.match(text_of(given)):
                 value = self.kept(value, node)
                 self.harm(value, place, one.kind)
-        self.steps.append(Evaluate(value) if self._plain else Return(value, place))
+        if self._plain:
+            self.evaluate(value)
+        else:
+            self.steps.append(Return(value, place))
 

@@ -1,7 +1,7 @@
 """What a table of rules for Java's data flow says: see `java_flow`."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tidemill.analysis.flow import Sink
@@ -69,6 +69,7 @@ class JavaRules:
         carriers: matches the simple name of the type of a field that is followed.
         facts: matches the simple name of a method that only tells something of its object.
         escapes: the methods whose result does no harm.
+        written: what occurs in the code of a method that is such a one, with what it does.
         keeps: matches a method of an object whose result holds its arguments.
         drops: matches a static method or a constructor whose result does not hold its arguments.
         grows: matches a method that puts its arguments into its object.
@@ -80,7 +81,8 @@ class JavaRules:
         answers: the methods whose result does harm.
         addresses: the kinds that need the beginning of a text.
         pages: the kinds that need a page.
-        no_page: occurs in the code of a method that answers with something else than a page.
+        no_page: occurs in the code of a class that answers with something else than a page.
+        page: occurs in the code of a class that answers with a page even so.
     """
 
     begins: re.Pattern[str]
@@ -90,6 +92,7 @@ class JavaRules:
     carriers: re.Pattern[str]
     facts: re.Pattern[str]
     escapes: Sequence[JavaEscape]
+    written: Sequence[tuple[re.Pattern[str], JavaEscape]]
     keeps: re.Pattern[str]
     drops: re.Pattern[str]
     grows: re.Pattern[str]
@@ -102,3 +105,56 @@ class JavaRules:
     addresses: frozenset[str]
     pages: frozenset[str]
     no_page: re.Pattern[str]
+    page: re.Pattern[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What the rules say of a method, by its qualified name: see `JavaRules`."""
+
+    source: JavaSource | None = None
+    escapes: tuple[JavaEscape, ...] = ()
+    sinks: tuple[Sink, ...] = ()
+    keeps: bool = False
+    drops: bool = False
+    grows: bool = False
+
+
+class Meanings:
+    """What the rules say of methods; of each qualified name it is found out once."""
+
+    def __init__(self, rules: JavaRules) -> None:
+        self._rules = rules
+        self._known: dict[str, Meaning] = {}
+
+    def of(self, names: Iterable[str]) -> Meaning:
+        """What they say of a method that may have each of these names."""
+        found = [one for one in map(self._of_one, names) if one is not _NOTHING]
+        if len(found) < 2:
+            return found[0] if found else _NOTHING
+        return Meaning(
+            next((one.source for one in found if one.source is not None), None),
+            tuple(escape for one in found for escape in one.escapes),
+            tuple(dict.fromkeys(sink for one in found for sink in one.sinks)),
+            any(one.keeps for one in found),
+            any(one.drops for one in found),
+            any(one.grows for one in found),
+        )
+
+    def _of_one(self, name: str) -> Meaning:
+        found = self._known.get(name)
+        if found is None:
+            rules = self._rules
+            found = Meaning(
+                next((one for one in rules.sources if one.name.fullmatch(name)), None),
+                tuple(one for one in rules.escapes if one.name.fullmatch(name)),
+                tuple(one for one in rules.sinks if one.name.fullmatch(name)),
+                rules.keeps.fullmatch(name) is not None,
+                rules.drops.fullmatch(name) is not None,
+                rules.grows.fullmatch(name) is not None,
+            )
+            self._known[name] = found = _NOTHING if found == _NOTHING else found
+        return found
+
+
+_NOTHING = Meaning()

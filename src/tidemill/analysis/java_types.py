@@ -2,7 +2,7 @@
 tree-sitter."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tree_sitter import Node
@@ -155,12 +155,16 @@ class JavaProgram:
         for one in self.classes:
             self._named[one.name] = None if one.name in self._named else one
         self._types: dict[tuple[int, str], JavaType] = {}
+        self._read = False
+        self._lineages: dict[int, list[JavaType]] = {}
         self._above: dict[int, tuple[JavaType, ...]] = {}
+        self._names: dict[str, tuple[str, ...]] = {}
         self._below: dict[int, list[JavaClass]] = {}
         for one in self.classes:
             for above in self.above(one):
                 if above.declared is not None:
                     self._below.setdefault(id(above.declared), []).append(one)
+        self._read = True
 
     def above(self, owner: JavaClass) -> tuple[JavaType, ...]:
         """The types that a class extends and implements itself."""
@@ -169,28 +173,36 @@ class JavaProgram:
             self._above[id(owner)] = tuple(self.type_at(node, owner) for node in owner.above)
         return self._above[id(owner)]
 
-    def lineage(self, owner: JavaClass) -> Iterator[JavaType]:
+    def lineage(self, owner: JavaClass) -> Sequence[JavaType]:
         """The types above a class, near ones first, each once."""
-        waiting, seen = [(self.above(owner), 0)], {owner.name}
-        while waiting:
-            types, depth = waiting.pop(0)
-            for one in types:
-                if one.names[0] not in seen:
-                    seen.add(one.names[0])
-                    yield one
-                    if one.declared is not None and depth < _DEEPEST:
-                        waiting.append((self.above(one.declared), depth + 1))
+        known = self._lineages.get(id(owner))
+        if known is None:
+            known, waiting, seen = [], [(self.above(owner), 0)], {owner.name}
+            while waiting:
+                types, depth = waiting.pop(0)
+                for one in types:
+                    if one.names[0] not in seen:
+                        seen.add(one.names[0])
+                        known.append(one)
+                        if one.declared is not None and depth < _DEEPEST:
+                            waiting.append((self.above(one.declared), depth + 1))
+            if self._read:
+                self._lineages[id(owner)] = known
+        return known
 
     def _with_lineage(self, owner: JavaClass) -> Iterator[JavaClass]:
         yield owner
         yield from (one.declared for one in self.lineage(owner) if one.declared is not None)
 
-    def names(self, kind: JavaType) -> Iterator[str]:
+    def names(self, kind: JavaType) -> tuple[str, ...]:
         """The qualified names of a type and of those above it."""
-        yield from kind.names
-        if kind.declared is not None:
-            for one in self.lineage(kind.declared):
-                yield from one.names
+        if kind.declared is None:
+            return kind.names
+        found = self._names.get(kind.declared.name)
+        if found is None:
+            above = (name for one in self.lineage(kind.declared) for name in one.names)
+            found = self._names[kind.declared.name] = (*kind.names, *above)
+        return found
 
     def type_at(self, node: Node, within: JavaClass) -> JavaType:
         """What a node of a type means in a class."""

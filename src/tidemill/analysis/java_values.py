@@ -10,13 +10,13 @@ from tidemill.analysis.flow import (
     Call,
     Evaluate,
     Function,
+    Harmless,
     Name,
     Outside,
     Parts,
     Place,
     Step,
     Value,
-    Without,
     harms_of,
 )
 from tidemill.analysis.java_calls import Callee, Scope, accessed, arguments_of
@@ -49,7 +49,7 @@ class Values:
         self._empty: set[str] = set()
         self._results: list[str] = []
         self._yields: list[str] = []
-        self._no_page = rules.no_page.search(text_of(method.node)) is not None
+        self._no_page = carried.answers_else(method.owner)
 
     def statements(self, body: Node) -> None:
         """Adds the steps of a block; see `java_flow`."""
@@ -68,6 +68,11 @@ class Values:
         """Adds that a value does harm."""
         if not (self._no_page and kind in self.rules.pages):
             self.steps.append(Evaluate(Call(place, ((None, value),), harms=((kind, 0),))))
+
+    def evaluate(self, value: Value) -> None:
+        """Adds a step that computes a value; none where that does nothing."""
+        if not isinstance(value, Name) and not (isinstance(value, Parts) and not value.of):
+            self.steps.append(Evaluate(value))
 
     def kept(self, value: Value, node: Node) -> Value:
         """A value that is used more than once, under a name of its own."""
@@ -123,9 +128,7 @@ class Values:
     def _aside(self, node: Node | None) -> None:
         """Tells of what an expression does whose value is not followed."""
         if node is not None:
-            value = self.value(node)
-            if not isinstance(value, Name):
-                self.steps.append(Evaluate(value))
+            self.evaluate(self.value(node))
 
     def _identifier(self, name: str) -> Value:
         if name in self.scope.local:
@@ -181,7 +184,7 @@ class Values:
         """Adds that a name is given the value of an expression, with the fields of its object."""
         value = self.value(node)
         if extend:
-            value = Without(value, self.rules.addresses)
+            value = Harmless(value, self.rules.addresses)
         self.steps.append(Assign((name,), value, place, extend))
         self._empty.discard(name)
         if node is not None and node.type == "object_creation_expression" and not arguments_of(node):
@@ -276,7 +279,7 @@ class Values:
                 begins = begins and (text.startswith('"://') or _OPEN.fullmatch(before) is not None)
                 continue
             value = self.value(node)
-            yield value if begins else Without(value, self.rules.addresses)
+            yield value if begins else Harmless(value, self.rules.addresses)
             begins = False
 
     def _lambda(self, node: Node, given: Value, kind: JavaType | None) -> Value:
@@ -367,9 +370,9 @@ class Values:
         rules, place = self.rules, self.place(node)
         if callee.method is not None and callee.method.function is not None:
             return self._through(callee, callee.method, callee.method.function, node, given, values, receiver)
-        for source in rules.sources:
-            if any(source.name.fullmatch(one) for one in callee.names):
-                return Without(Outside(place), source.kinds)
+        meaning = self._carried.meanings.of(callee.names)
+        if meaning.source is not None:
+            return Harmless(Outside(place), meaning.source.kinds)
         harms = self._harms(callee, node)
         if callee.kind is not None and callee.kind.declared is not None:
             found = self._unwritten(callee, node, given, values)
@@ -383,47 +386,49 @@ class Values:
         if rules.maps.fullmatch(callee.name) and any(one.type in _LAMBDAS for one in given):
             return Parts(tuple(values))
         inside = self._kept(callee, node, given, values)
-        escape = next((one for one in rules.escapes if self._escapes(one, callee, node)), None)
+        escape = self._escape(callee, node)
         whole = Parts((receiver, *inside))
         if escape is None:
             return whole
-        return Without(whole, escape.kinds) if escape.kinds else Parts()
+        return Harmless(whole, escape.kinds) if escape.kinds else Parts()
 
-    def _escapes(self, escape: JavaEscape, callee: Callee, node: Node) -> bool:
-        if not any(escape.name.fullmatch(one) for one in callee.names):
-            return False
-        return escape.arguments is None or escape.arguments.match(_code(node)) is not None
+    def _escape(self, callee: Callee, node: Node) -> JavaEscape | None:
+        """What the result of a call does no longer."""
+        for one in self._carried.meanings.of(callee.names).escapes:
+            if one.arguments is None or one.arguments.match(_code(node)):
+                return one
+        return None
 
     def _kept(self, callee: Callee, node: Node, given: Sequence[Node], values: Sequence[Value]) -> Sequence[Value]:
         """The arguments that are in what an unread method returns."""
-        rules = self.rules
+        rules, meaning = self.rules, self._carried.meanings.of(callee.names)
         if callee.fixed:
-            if any(rules.drops.fullmatch(one) for one in callee.names):
+            if meaning.drops:
                 return ()
-        elif not any(rules.keeps.fullmatch(one) for one in callee.names):
+        elif not meaning.keeps:
             return ()
         if callee.name in ("format", "formatted") and given and given[0].type == "string_literal":
             template = text_of(given[0])[1:-1]
             hole = _HOLE.search(template)
             first = hole is not None and _OPEN.fullmatch(template[: hole.start()]) is not None
-            return [one if first and number == 1 else Without(one, rules.addresses) for number, one in enumerate(values)]
+            return [one if first and number == 1 else Harmless(one, rules.addresses) for number, one in enumerate(values)]
         if callee.name in ("append", "concat", "queryParam", "path", "resolveTemplate"):
             receiver = callee.receiver
             bare = receiver is None or (receiver.type == "object_creation_expression" and not arguments_of(receiver))
             if callee.name != "append" or not (bare or (receiver is not None and text_of(receiver) in self._empty)):
-                return [Without(one, rules.addresses) for one in values]
+                return [Harmless(one, rules.addresses) for one in values]
         return values
 
     def _grown(self, callee: Callee, values: Sequence[Value]) -> None:
         """What a method puts into its object is in it from then on."""
-        if not values or not any(self.rules.grows.fullmatch(one) for one in callee.names):
+        if not values or not self._carried.meanings.of(callee.names).grows:
             return
         name = self._root(callee.receiver)
         if not name:
             return
         added: Value = Parts(tuple(values[-1:] if callee.name.startswith("put") else values))
         if callee.name in ("append", "insert") and name not in self._empty:
-            added = Without(added, self.rules.addresses)
+            added = Harmless(added, self.rules.addresses)
         self._empty.discard(name)
         self.steps.append(Assign((name,), added, extend=True))
 
@@ -431,20 +436,20 @@ class Values:
         """The name of the object that a chain of calls fills."""
         while node is not None and node.type == "method_invocation":
             callee = self.scope.callee(node)
-            if not any(self.rules.grows.fullmatch(one) for one in callee.names):
+            if not self._carried.meanings.of(callee.names).grows:
                 return ""
             node = callee.receiver
         return self._target(node)
 
     def _harms(self, callee: Callee, node: Node) -> tuple[tuple[str, int | None], ...]:
-        sinks = [one for name in callee.names for one in self._carried.sinks(name)]
+        sinks = self._carried.meanings.of(callee.names).sinks
         if not sinks:
             return ()
         around = node.parent
         if around is not None and around.type == "method_invocation" and callee.name == "new":
             if text_of(around.child_by_field_name("name")) == "getName":
                 return ()  # of a file that is only asked for its name
-        harms = harms_of(dict.fromkeys(sinks), callee.names, _code(node))
+        harms = harms_of(sinks, callee.names, _code(node))
         return tuple(one for one in harms if not (self._no_page and one[0] in self.rules.pages))
 
     def _through(
@@ -478,7 +483,7 @@ class Values:
             if field and paths.get(holder):
                 arguments.append((name, Name(f"{paths[holder]}.{field}")))
         call = Call(self.place(node), tuple(arguments), targets=(function,))
-        escape = next((one for one in self.rules.escapes if self._escapes(one, callee, node)), None)
+        escape = self._escape(callee, node) or self._carried.escaper(method)
         plain = made or self._carried.plain(self.scope.type_of(node)) or (escape is not None and not escape.kinds)
         if plain:
             self.steps.append(Evaluate(call))
@@ -490,7 +495,7 @@ class Values:
             return Name(path)
         if plain:
             return Parts()
-        return Without(call, escape.kinds) if escape is not None else call
+        return Harmless(call, escape.kinds) if escape is not None else call
 
     def _new(self, node: Node) -> str:
         """The name of an object that is made here."""

@@ -51,6 +51,7 @@ def java_rules() -> JavaRules:
             r"|canWrite|(?:any|all|none)Match|getSize|lastModified|toInstant|intValue|longValue"
         ),
         escapes=_escapes(),
+        written=((re.compile(r"\"&lt;\"|'&', 'l', 't'"), _escape("", "java-xss")),),
         keeps=re.compile(
             r"java\.lang\.String(?:Builder|Buffer)?\.(?:concat|format|formatted|replace\w*|join|append|insert)"
             r"|java\.util\.(?:Base64\.Decoder\.\w+|StringJoiner\.add|Optional\.or\w*)|java\.net\.URI\.resolve"
@@ -85,6 +86,7 @@ def java_rules() -> JavaRules:
             r"setContentType\(\s*\"(?!text/html|application/xhtml|image/svg)|\"Content-Type\"\s*,\s*\"(?!text/html)"
             r"|setContentType\(\s*(?:MediaType\.)?\w*(?:JSON|TEXT_PLAIN|OCTET)"
         ),
+        page=re.compile(r"text/html|TEXT_HTML"),
     )
 
 
