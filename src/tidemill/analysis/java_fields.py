@@ -95,7 +95,8 @@ class Carried:
         function.from_outside = frozenset(
             one.name
             for one in method.parameters
-            if any(self._rules.filled.fullmatch(name) for name in one.annotations) and not self.plain(kinds.get(one.name))
+            if any(self._rules.filled.fullmatch(name) for name in one.annotations)
+            and not self.plain(kinds.get(one.name))
         )
 
     def sets(self, method: JavaMethod, depth: int = 0) -> Iterator[tuple[str, int]]:
@@ -138,8 +139,10 @@ def _copied(node: Node | None) -> str:
     if node is not None and node.type == "method_invocation":
         object_, holder = node.child_by_field_name("object"), node.child_by_field_name("arguments")
         given = holder.named_children if holder is not None else []
-        checked = re.fullmatch(r"requireNonNull\w*|checkNotNull|notNull|copyOf|asList|unmodifiable\w+|of", 
-                               text_of(node.child_by_field_name("name")))
+        checked = re.fullmatch(
+            r"requireNonNull\w*|checkNotNull|notNull|copyOf|asList|unmodifiable\w+|of",
+            text_of(node.child_by_field_name("name")),
+        )
         if checked and given:
             node = given[0]
         elif object_ is not None and text_of(node.child_by_field_name("name")) in ("trim", "strip", "clone"):

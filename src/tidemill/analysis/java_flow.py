@@ -157,4 +157,3 @@ class _Body(Values):
             self.evaluate(value)
         else:
             self.steps.append(Return(value, place))
-

@@ -72,6 +72,7 @@ class JavaRules:
         written: what occurs in the code of a method that is such a one, with what it does.
         keeps: matches a method of an object whose result holds its arguments.
         drops: matches a static method or a constructor whose result does not hold its arguments.
+        wraps: matches a constructor whose object holds no more than its first argument.
         grows: matches a method that puts its arguments into its object.
         maps: matches a method whose result is that of the function which it is given.
         returns: the type of what a method returns.
@@ -95,6 +96,7 @@ class JavaRules:
     written: Sequence[tuple[re.Pattern[str], JavaEscape]]
     keeps: re.Pattern[str]
     drops: re.Pattern[str]
+    wraps: re.Pattern[str]
     grows: re.Pattern[str]
     maps: re.Pattern[str]
     returns: Mapping[str, str]
@@ -117,6 +119,7 @@ class Meaning:
     sinks: tuple[Sink, ...] = ()
     keeps: bool = False
     drops: bool = False
+    wraps: bool = False
     grows: bool = False
 
 
@@ -138,6 +141,7 @@ class Meanings:
             tuple(dict.fromkeys(sink for one in found for sink in one.sinks)),
             any(one.keeps for one in found),
             any(one.drops for one in found),
+            any(one.wraps for one in found),
             any(one.grows for one in found),
         )
 
@@ -151,6 +155,7 @@ class Meanings:
                 tuple(one for one in rules.sinks if one.name.fullmatch(name)),
                 rules.keeps.fullmatch(name) is not None,
                 rules.drops.fullmatch(name) is not None,
+                rules.wraps.fullmatch(name) is not None,
                 rules.grows.fullmatch(name) is not None,
             )
             self._known[name] = found = _NOTHING if found == _NOTHING else found

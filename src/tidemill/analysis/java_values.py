@@ -405,13 +405,17 @@ class Values:
         if callee.fixed:
             if meaning.drops:
                 return ()
+            if meaning.wraps:
+                return values[:1]
         elif not meaning.keeps:
             return ()
         if callee.name in ("format", "formatted") and given and given[0].type == "string_literal":
             template = text_of(given[0])[1:-1]
             hole = _HOLE.search(template)
             first = hole is not None and _OPEN.fullmatch(template[: hole.start()]) is not None
-            return [one if first and number == 1 else Harmless(one, rules.addresses) for number, one in enumerate(values)]
+            return [
+                one if first and number == 1 else Harmless(one, rules.addresses) for number, one in enumerate(values)
+            ]
         if callee.name in ("append", "concat", "queryParam", "path", "resolveTemplate"):
             receiver = callee.receiver
             bare = receiver is None or (receiver.type == "object_creation_expression" and not arguments_of(receiver))
@@ -507,9 +511,7 @@ class Values:
         self.steps.append(Assign((path, *(f"{path}.{field}" for field in fields)), Parts()))
         return path
 
-    def _unwritten(
-        self, callee: Callee, node: Node, given: Sequence[Node], values: Sequence[Value]
-    ) -> Value | None:
+    def _unwritten(self, callee: Callee, node: Node, given: Sequence[Node], values: Sequence[Value]) -> Value | None:
         """A constructor, getter or setter that a record or Lombok gives a class that is read."""
         owner = callee.kind.declared if callee.kind is not None else None
         if owner is None:
@@ -538,4 +540,3 @@ class Values:
 def _code(node: Node) -> str:
     """The code of a call's arguments, in brackets."""
     return text_of(node.child_by_field_name("arguments"))
-

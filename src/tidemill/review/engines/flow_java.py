@@ -66,6 +66,7 @@ def java_rules() -> JavaRules:
             r"|(?:\w*(?:Exception|Error)|File(?:InputStream|OutputStream|Reader|Writer)|RandomAccessFile)\.new)"
             r"|java\.(?:nio\.file\.Files|lang\.(?:System|Math|Thread|Runtime))\.\w+"
         ),
+        wraps=re.compile(r"java\.(?:io\.(?!File\.)\w+|lang\.String|util\.Scanner)\.new"),
         grows=re.compile(
             r"java\.lang\.String(?:Builder|Buffer)\.(?:append|insert|replace)"
             r"|(?:java\.util|org\.springframework\.util)\.(?:\w+\.)?\w*"
@@ -108,8 +109,9 @@ def _sources() -> tuple[JavaSource, ...]:
             rf"|{_EE}ws\.rs\.core\.HttpHeaders\.(?:getHeaderString|getRequestHeaders?|getCookies)",
             _PAGES | {"java-open-redirect"},
         ),
-        # the path of this server's own address, in which a browser escapes what would be a tag
-        _source(rf"{request}getPathInfo|{_EE}ws\.rs\.core\.UriInfo\.getPath", _ADDRESSES),
+        # a part of this server's own address, from which servers have taken each `..`
+        _source(rf"{request}getPathInfo|{_EE}ws\.rs\.core\.UriInfo\.getPath", _ADDRESSES | {"java-path-traversal"}),
+        # that address as it came; in it a browser escapes what would be a tag
         _source(
             rf"{request}getRequestUR[IL]|{_EE}ws\.rs\.core\.UriInfo\.get(?:RequestUri|AbsolutePath)",
             _ADDRESSES | _PAGES,
@@ -192,12 +194,19 @@ def _returns() -> dict[str, str]:
         found[f"{_LANG}{name}.substring"] = f"{_LANG}String"
     for name in ("fromHttpUrl", "fromUriString", "fromPath", "path", "pathSegment", "queryParam", "scheme", "host"):
         found[f"{_URI_BUILDER}.{name}"] = _URI_BUILDER
-    for client in ("org.springframework.web.reactive.function.client.WebClient", "org.springframework.web.client.RestClient"):
+    for client in (
+        "org.springframework.web.reactive.function.client.WebClient",
+        "org.springframework.web.client.RestClient",
+    ):
         found[f"{client}.create"] = client
         found |= {f"{client}.{verb}": f"{client}.Uri" for verb in ("get", "post", "put", "patch", "delete", "head")}
     for enterprise in ("javax", "jakarta"):
         servlet, web = f"{enterprise}.servlet", f"{enterprise}.servlet.http"
-        for response in (f"{servlet}.ServletResponse", f"{web}.HttpServletResponse", f"{web}.HttpServletResponseWrapper"):
+        for response in (
+            f"{servlet}.ServletResponse",
+            f"{web}.HttpServletResponse",
+            f"{web}.HttpServletResponseWrapper",
+        ):
             found |= {f"{response}.getWriter": _WRITER, f"{response}.getOutputStream": _STREAM}
         for page in ("PageContext", "JspContext"):
             found[f"{servlet}.jsp.{page}.getOut"] = _WRITER
@@ -307,9 +316,7 @@ def _sinks() -> tuple[Sink, ...]:
             position=1,
             arguments=r"\(\s*\"Location\"",
         ),
-        _sink(
-            "java-open-redirect", rf"{_SPRING}web\.servlet\.ModelAndView\.new", arguments=r"\(\s*\"redirect:\"\s*\+"
-        ),
+        _sink("java-open-redirect", rf"{_SPRING}web\.servlet\.ModelAndView\.new", arguments=r"\(\s*\"redirect:\"\s*\+"),
     )
 
 
