@@ -222,10 +222,10 @@ async def test_records_and_lombok_have_the_fields_that_nobody_wrote_methods_for(
         "public record Query(String text, String label) {\n}",
         "@Data\npublic class Query {\n    private String text;\n    private String label;\n}",
     ):
-        files = {**front('Query query = new Query(id, "a");', "store.find(query.text());", "store.find(query.getText());"),
-                 "data/Query.java": "package data;\n\n" + query}  # fmt: skip
+        reads = ("store.find(query.text());", "store.find(query.getText());")
+        files = front('Query query = new Query(id, "a");', *reads) | {"data/Query.java": "package data;\n\n" + query}
         assert await found(files) == [STORED]
-        files |= front('Query query = new Query("a", id);', "store.find(query.text());", "store.find(query.getText());")
+        files |= front('Query query = new Query("a", id);', *reads)
         assert await found(files) == []
 
 
@@ -415,25 +415,53 @@ public class Sinks {
 @pytest.mark.parametrize(
     ("rule", "harmful", "harmless"),
     [
-        ("java-sql-injection", 'manager.createQuery("from A where b = " + a)', 'manager.createQuery("from A").setParameter("b", a)'),
-        ("java-command-injection", "Runtime.getRuntime().exec(a)", 'Runtime.getRuntime().exec(new String[] {"git", a})'),
+        (
+            "java-sql-injection",
+            'manager.createQuery("from A where b = " + a)',
+            'manager.createQuery("from A").setParameter("b", a)',
+        ),
+        (
+            "java-command-injection",
+            "Runtime.getRuntime().exec(a)",
+            'Runtime.getRuntime().exec(new String[] {"git", a})',
+        ),
         ("java-command-injection", 'new ProcessBuilder("sh", "-c", a)', 'new ProcessBuilder("git", "log", a)'),
         ("java-code-injection", 'new ScriptEngineManager().getEngineByName("js").eval(a)', "new Engine().eval(a)"),
         ("java-code-injection", "new SpelExpressionParser().parseExpression(a)", "new Parser().parseExpression(a)"),
         ("java-path-traversal", 'new File("/srv", a)', 'new File("/srv", new File(a).getName())'),
-        ("java-path-traversal", 'Paths.get("/srv", a)', "Paths.get(\"/srv\").resolve(Paths.get(\"/srv\").getFileName())"),
+        ("java-path-traversal", 'Paths.get("/srv", a)', 'Paths.get("/srv").resolve(Paths.get("/srv").getFileName())'),
         ("java-path-traversal", 'Path.of("/srv").resolve(a)', 'Path.of("/srv").startsWith(a)'),
         ("java-ssrf", 'new URL("https://" + a + "/b")', 'new URL("https://a.example/" + a)'),
-        ("java-ssrf", "rest.getForObject(a, String.class)", 'rest.getForObject("https://a.example/{b}", String.class, a)'),
+        (
+            "java-ssrf",
+            "rest.getForObject(a, String.class)",
+            'rest.getForObject("https://a.example/{b}", String.class, a)',
+        ),
         ("java-open-redirect", "response.sendRedirect(a)", 'response.sendRedirect("/b?c=" + a)'),
         ("java-open-redirect", 'response.setHeader("Location", a)', 'response.setHeader("X-A", a)'),
-        ("java-xss", 'response.getWriter().println("<p>" + a)', "new PrintWriter(\"file\").println(a)"),
-        ("java-xss", "PrintWriter out = response.getWriter(); out.printf(\"<p>%%s\", a)", "response.getWriter().println(org.springframework.web.util.HtmlUtils.htmlEscape(a))"),
-        ("java-insecure-deserialization", "new ObjectInputStream(in)", "new ObjectOutputStream(new FileOutputStream(\"a\")).writeObject(a)"),
-        ("java-xpath-injection", 'XPathFactory.newInstance().newXPath().compile("//a[" + a + "]")', 'XPathFactory.newInstance().newXPath().compile("//a").evaluate(a)'),
-        ("java-ldap-injection", 'directory.search("ou=a", "(uid=" + a + ")", null)', 'directory.search("ou=a", "(uid={0})", new Object[] {a}, null)'),
+        ("java-xss", 'response.getWriter().println("<p>" + a)', 'new PrintWriter("file").println(a)'),
+        (
+            "java-xss",
+            'PrintWriter out = response.getWriter(); out.printf("<p>%%s", a)',
+            "response.getWriter().println(org.springframework.web.util.HtmlUtils.htmlEscape(a))",
+        ),
+        (
+            "java-insecure-deserialization",
+            "new ObjectInputStream(in)",
+            'new ObjectOutputStream(new FileOutputStream("a")).writeObject(a)',
+        ),
+        (
+            "java-xpath-injection",
+            'XPathFactory.newInstance().newXPath().compile("//a[" + a + "]")',
+            'XPathFactory.newInstance().newXPath().compile("//a").evaluate(a)',
+        ),
+        (
+            "java-ldap-injection",
+            'directory.search("ou=a", "(uid=" + a + ")", null)',
+            'directory.search("ou=a", "(uid={0})", new Object[] {a}, null)',
+        ),
     ],
-)  # fmt: skip
+)
 async def test_sinks_are_told_and_their_safe_forms_are_not(rule: str, harmful: str, harmless: str) -> None:
     call = "Sinks.one(id, response, request.getInputStream());"
     for code, rules in ((harmful, [rule]), (harmless, [])):

@@ -5,15 +5,8 @@ from dataclasses import dataclass
 
 from tree_sitter import Node
 
-from tidemill.analysis.java_types import (
-    CONSTRUCTOR,
-    JavaClass,
-    JavaMethod,
-    JavaProgram,
-    JavaType,
-    arrayed,
-    text_of,
-)
+from tidemill.analysis.java_declarations import CONSTRUCTOR, JavaClass, JavaMethod, JavaType, arrayed, text_of
+from tidemill.analysis.java_types import JavaProgram
 
 STRING = JavaType(("java.lang.String",))
 _LITERALS: Mapping[str, JavaType] = {
@@ -128,8 +121,8 @@ class Scope:
             case "assignment_expression":
                 return self.type_of(node.child_by_field_name("left"))
             case "array_access":
-                kind = self.type_of(node.child_by_field_name("array"))
-                return arrayed(kind, -1) if kind is not None and kind.array else None
+                holder = self.type_of(node.child_by_field_name("array"))
+                return arrayed(holder, -1) if holder is not None and holder.array else None
             case "binary_expression":
                 return self._binary(node)
             case "method_invocation":

@@ -6,17 +6,17 @@ from itertools import islice
 
 from tree_sitter import Node
 
-from tidemill.analysis.java_rules import JavaEscape, JavaRules, Meanings
-from tidemill.analysis.java_types import (
+from tidemill.analysis.java_declarations import (
     CONSTRUCTOR,
     JavaClass,
     JavaField,
     JavaMethod,
-    JavaProgram,
     JavaType,
     arrayed,
     text_of,
 )
+from tidemill.analysis.java_rules import JavaEscape, JavaRules, Meanings
+from tidemill.analysis.java_types import JavaProgram
 
 _MOST_FIELDS = 16
 """Fields of a class that are followed."""

@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from tree_sitter import Node
 
 from tidemill.analysis.flow import Assign, Function, Parts, Place, Return
+from tidemill.analysis.java_declarations import JavaMethod, JavaType, arrayed, text_of
 from tidemill.analysis.java_fields import Carried
+from tidemill.analysis.java_invocations import Invocations
 from tidemill.analysis.java_rules import JavaRules
-from tidemill.analysis.java_types import JavaMethod, JavaProgram, JavaType, arrayed, text_of
-from tidemill.analysis.java_values import Values
+from tidemill.analysis.java_types import JavaProgram
 
 _EXPRESSIONS = frozenset(
     {
@@ -53,7 +54,7 @@ def java_functions(files: Mapping[str, str], rules: JavaRules, unread: set[Place
     return functions
 
 
-class _Body(Values):
+class _Body(Invocations):
     """Tells what one method's body does."""
 
     def __init__(

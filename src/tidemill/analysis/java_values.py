@@ -17,19 +17,15 @@ from tidemill.analysis.flow import (
     Place,
     Step,
     Value,
-    harms_of,
 )
-from tidemill.analysis.java_calls import Callee, Scope, accessed, arguments_of
+from tidemill.analysis.java_calls import Scope, arguments_of
+from tidemill.analysis.java_declarations import JavaClass, JavaMethod, JavaType, text_of
 from tidemill.analysis.java_fields import Carried
-from tidemill.analysis.java_rules import JavaEscape, JavaRules
-from tidemill.analysis.java_types import JavaClass, JavaMethod, JavaProgram, JavaType, text_of
+from tidemill.analysis.java_rules import JavaRules
+from tidemill.analysis.java_types import JavaProgram
 
-_OPEN = re.compile(r"(?:redirect:|forward:)?(?:(?:https?:)?/?/?)?|\s*")
+OPEN = re.compile(r"(?:redirect:|forward:)?(?:(?:https?:)?/?/?)?|\s*")
 """A text after which an address can still begin."""
-_FILLED = re.compile(r"\w*(?:AllArgsConstructor|RequiredArgsConstructor|Data|Value|Builder)")
-"""Annotations of Lombok's by which a class has a constructor that is not written."""
-_HOLE = re.compile(r"%(?:\d+\$)?-?s|\{0?\}")
-_LAMBDAS = frozenset({"lambda_expression", "method_reference"})
 
 
 class Values:
@@ -42,17 +38,21 @@ class Values:
         self.function = function
         self.steps: list[Step] = function.steps
         self.scope = Scope(program, method.owner, rules.returns)
-        self._program = program
-        self._carried = carried
+        self.program = program
+        self.carried = carried
         self.rules = rules
-        self._paths: dict[int, str] = {}
-        self._empty: set[str] = set()
+        self.paths: dict[int, str] = {}
+        self.empty: set[str] = set()
         self._results: list[str] = []
         self._yields: list[str] = []
-        self._no_page = carried.answers_else(method.owner)
+        self.no_page = carried.answers_else(method.owner)
 
     def statements(self, body: Node) -> None:
         """Adds the steps of a block; see `java_flow`."""
+        raise NotImplementedError
+
+    def call(self, node: Node) -> Value:
+        """What a call, or the making of an object, returns; what it does is added to the steps."""
         raise NotImplementedError
 
     def place(self, node: Node) -> Place:
@@ -66,7 +66,7 @@ class Values:
 
     def harm(self, value: Value, place: Place, kind: str) -> None:
         """Adds that a value does harm."""
-        if not (self._no_page and kind in self.rules.pages):
+        if not (self.no_page and kind in self.rules.pages):
             self.steps.append(Evaluate(Call(place, ((None, value),), harms=((kind, 0),))))
 
     def evaluate(self, value: Value) -> None:
@@ -78,7 +78,7 @@ class Values:
         """A value that is used more than once, under a name of its own."""
         if isinstance(value, Name) or (isinstance(value, Parts) and not value.of):
             return value
-        name = self._fresh(node)
+        name = self.fresh(node)
         self.steps.append(Assign((name,), value))
         return Name(name)
 
@@ -93,22 +93,20 @@ class Values:
                 return Name("this")
             case "field_access":
                 return self._field(node)
-            case "method_invocation" | "explicit_constructor_invocation":
-                return self._call(node)
-            case "object_creation_expression":
-                return self._made(node)
+            case "method_invocation" | "explicit_constructor_invocation" | "object_creation_expression":
+                return self.call(node)
             case "assignment_expression":
                 return self._assigned(node)
             case "binary_expression":
                 return self._binary(node)
             case "lambda_expression":
-                return self._lambda(node, Parts(), None)
+                return self.function_value(node, Parts(), None)
             case "method_reference":
                 return Parts()
             case "cast_expression" | "array_access":
                 value = self.value(node.child_by_field_name("value" if node.type == "cast_expression" else "array"))
                 self._aside(node.child_by_field_name("index"))
-                return Parts() if self._carried.plain(self.scope.type_of(node)) else value
+                return Parts() if self.carried.plain(self.scope.type_of(node)) else value
             case "ternary_expression":
                 self._aside(node.child_by_field_name("condition"))
                 given = (node.child_by_field_name("consequence"), node.child_by_field_name("alternative"))
@@ -132,28 +130,28 @@ class Values:
 
     def _identifier(self, name: str) -> Value:
         if name in self.scope.local:
-            return Parts() if self._carried.plain(self.scope.local[name]) else Name(name)
-        return self._of_object("this", name, self.method.owner) or Name(name)
+            return Parts() if self.carried.plain(self.scope.local[name]) else Name(name)
+        return self.of_object("this", name, self.method.owner) or Name(name)
 
     def _field(self, node: Node) -> Value:
         object_, name = node.child_by_field_name("object"), text_of(node.child_by_field_name("field"))
         if object_ is None or name in ("this", "class") or self.scope.holder(object_) is not None:
             return Parts()
-        if self._carried.plain(self.scope.type_of(node)):
+        if self.carried.plain(self.scope.type_of(node)):
             return Parts()
         kind, path = self.scope.type_of(object_), self.path(object_)
         if kind is not None and kind.declared is not None and path:
-            return self._of_object(path, name, kind.declared) or self.value(object_)
+            return self.of_object(path, name, kind.declared) or self.value(object_)
         return self.value(object_)
 
-    def _of_object(self, path: str, name: str, owner: JavaClass) -> Value | None:
+    def of_object(self, path: str, name: str, owner: JavaClass) -> Value | None:
         """A field of an object that has a name here."""
-        found = self._program.field(owner, name)
+        found = self.program.field(owner, name)
         if found is None:
             return None
         field, holder = found
-        kind = self._program.type_at(field.node, holder) if field.node is not None else None
-        if field.static or (self._carried.plain(kind) and not field.array):
+        kind = self.program.type_at(field.node, holder) if field.node is not None else None
+        if field.static or (self.carried.plain(kind) and not field.array):
             return Parts()
         if path == "this" and any(self.rules.filled.fullmatch(one) for one in field.annotations):
             return Outside(Place(holder.file.path, field.line))
@@ -163,8 +161,8 @@ class Values:
         """The name by which the fields of an expression's object are known here; empty where they are not."""
         if node is None:
             return ""
-        if node.id in self._paths:
-            return self._paths[node.id]
+        if node.id in self.paths:
+            return self.paths[node.id]
         if node.type == "this":
             return "this"
         if node.type == "identifier":
@@ -175,7 +173,7 @@ class Values:
             callee = self.scope.callee(node)
             returned = callee.method.node.child_by_field_name("type") if callee.method is not None else None
             if callee.method is not None and returned is not None and callee.receiver is not None:
-                kind = self._program.type_at(returned, callee.method.owner)
+                kind = self.program.type_at(returned, callee.method.owner)
                 if kind.declared is callee.method.owner:  # a builder, as it seems
                     return self.path(callee.receiver)
         return ""
@@ -186,18 +184,18 @@ class Values:
         if extend:
             value = Harmless(value, self.rules.addresses)
         self.steps.append(Assign((name,), value, place, extend))
-        self._empty.discard(name)
+        self.empty.discard(name)
         if node is not None and node.type == "object_creation_expression" and not arguments_of(node):
-            self._empty.add(name)
+            self.empty.add(name)
         path, kind = self.path(node), self.scope.type_of(node)
         if path and path != name and kind is not None and kind.declared is not None:
-            for field in self._carried.fields(kind.declared):
+            for field in self.carried.fields(kind.declared):
                 self.steps.append(Assign((f"{name}.{field}",), Name(f"{path}.{field}")))
 
     def _assigned(self, node: Node) -> Value:
         left, right = node.child_by_field_name("left"), node.child_by_field_name("right")
         extend = text_of(node.child_by_field_name("operator")) != "="
-        name = self._target(left)
+        name = self.target(left)
         array = left is not None and left.type == "array_access"
         if not name:
             self._aside(right)
@@ -212,15 +210,15 @@ class Values:
                 self.scope.local[name] = kind
         return Name(name)
 
-    def _target(self, node: Node | None) -> str:
+    def target(self, node: Node | None) -> str:
         """The name that an assignment to an expression gives a value; empty where it is not followed."""
         if node is None:
             return ""
         if node.type == "array_access":
-            return self._target(node.child_by_field_name("array"))
+            return self.target(node.child_by_field_name("array"))
         if node.type == "identifier":
             name = text_of(node)
-            own = name not in self.scope.local and self._program.field(self.method.owner, name) is not None
+            own = name not in self.scope.local and self.program.field(self.method.owner, name) is not None
             return f"this.{name}" if own else name
         if node.type == "field_access":
             path = self.path(node.child_by_field_name("object"))
@@ -236,7 +234,7 @@ class Values:
         return Parts()
 
     def _switch(self, node: Node) -> Value:
-        name = self._fresh(node)
+        name = self.fresh(node)
         self.steps.append(Assign((name,), Parts()))
         self._aside(node.child_by_field_name("condition"))
         body = node.child_by_field_name("body")
@@ -250,7 +248,8 @@ class Values:
         self._yields.pop()
         return Name(name)
 
-    def _fresh(self, node: Node) -> str:
+    def fresh(self, node: Node) -> str:
+        """A name for the value of an expression, that no variable has."""
         return f"{node.start_byte}:{node.end_byte}"
 
     def _binary(self, node: Node) -> Value:
@@ -276,13 +275,13 @@ class Values:
             if node.type == "string_literal":
                 begins = begins or text.startswith('"://')
                 before = "" if text.startswith('"://') else before + text[1:-1]
-                begins = begins and (text.startswith('"://') or _OPEN.fullmatch(before) is not None)
+                begins = begins and (text.startswith('"://') or OPEN.fullmatch(before) is not None)
                 continue
             value = self.value(node)
             yield value if begins else Harmless(value, self.rules.addresses)
             begins = False
 
-    def _lambda(self, node: Node, given: Value, kind: JavaType | None) -> Value:
+    def function_value(self, node: Node, given: Value, kind: JavaType | None) -> Value:
         """What a lambda returns; its parameters hold what is given."""
         holder, body = node.child_by_field_name("parameters"), node.child_by_field_name("body")
         known = kind.arguments if kind is not None else ()
@@ -300,27 +299,12 @@ class Values:
         self.steps += [Assign((name,), given) for name in names]
         if body is None or body.type != "block":
             return self.value(body)
-        result = self._fresh(node)
+        result = self.fresh(node)
         self._results.append(result)
         self.steps.append(Assign((result,), Parts()))
         self.statements(body)
         self._results.pop()
         return Name(result)
-
-    def _reference(self, node: Node, given: Value) -> Value:
-        """What a method that is handed on returns; its argument is what is given."""
-        parts = node.children
-        if len(parts) < 3:
-            return Parts()
-        name, object_ = text_of(parts[-1]), parts[0]
-        if name == "new":
-            return given
-        callee = self.scope.on(object_, name, [node])
-        if callee.method is None and callee.fixed:
-            callee = self.scope.on(object_, name, []) if callee.kind and callee.kind.declared else callee
-        if callee.method is not None and not callee.method.parameters:
-            return self._result_of(callee, node, [], [], given)
-        return self._result_of(callee, node, [object_], [given], Parts())
 
     def inner_method(self, node: Node) -> None:
         """Adds the steps of a method that stands within the method, of an anonymous class."""
@@ -334,209 +318,3 @@ class Values:
             self._results.append("")
             self.statements(body)
             self._results.pop()
-
-    def _made(self, node: Node) -> Value:
-        value = self._call(node)
-        for child in node.named_children:
-            if child.type == "class_body":
-                self.statements(child)
-        return value
-
-    def _call(self, node: Node) -> Value:
-        callee = self.scope.callee(node)
-        receiver: Value = Parts()
-        if callee.receiver is not None:
-            receiver = self.value(callee.receiver)
-        elif callee.own:
-            receiver = Name("this")
-        given = arguments_of(node)
-        if any(one.type in _LAMBDAS for one in given):
-            receiver = self.kept(receiver, node)
-        values: list[Value] = []
-        for one in given:
-            if one.type == "lambda_expression":
-                values.append(self._lambda(one, receiver, callee.kind))
-            elif one.type == "method_reference":
-                values.append(self._reference(one, receiver))
-            else:
-                values.append(self.value(one))
-            values[-1] = self.kept(values[-1], one)
-        return self._result_of(callee, node, given, values, receiver)
-
-    def _result_of(
-        self, callee: Callee, node: Node, given: Sequence[Node], values: Sequence[Value], receiver: Value
-    ) -> Value:
-        """What a call returns; what it does is added to the steps."""
-        rules, place = self.rules, self.place(node)
-        if callee.method is not None and callee.method.function is not None:
-            return self._through(callee, callee.method, callee.method.function, node, given, values, receiver)
-        meaning = self._carried.meanings.of(callee.names)
-        if meaning.source is not None:
-            return Harmless(Outside(place), meaning.source.kinds)
-        harms = self._harms(callee, node)
-        if callee.kind is not None and callee.kind.declared is not None:
-            found = self._unwritten(callee, node, given, values)
-            if found is not None:
-                return found
-        if harms:
-            self.steps.append(Evaluate(Call(place, tuple((None, one) for one in values), harms=harms)))
-        if rules.facts.fullmatch(callee.name) or self._carried.plain(self.scope.type_of(node)):
-            return Parts()
-        self._grown(callee, values)
-        if rules.maps.fullmatch(callee.name) and any(one.type in _LAMBDAS for one in given):
-            return Parts(tuple(values))
-        inside = self._kept(callee, node, given, values)
-        escape = self._escape(callee, node)
-        whole = Parts((receiver, *inside))
-        if escape is None:
-            return whole
-        return Harmless(whole, escape.kinds) if escape.kinds else Parts()
-
-    def _escape(self, callee: Callee, node: Node) -> JavaEscape | None:
-        """What the result of a call does no longer."""
-        for one in self._carried.meanings.of(callee.names).escapes:
-            if one.arguments is None or one.arguments.match(_code(node)):
-                return one
-        return None
-
-    def _kept(self, callee: Callee, node: Node, given: Sequence[Node], values: Sequence[Value]) -> Sequence[Value]:
-        """The arguments that are in what an unread method returns."""
-        rules, meaning = self.rules, self._carried.meanings.of(callee.names)
-        if callee.fixed:
-            if meaning.drops:
-                return ()
-            if meaning.wraps:
-                return values[:1]
-        elif not meaning.keeps:
-            return ()
-        if callee.name in ("format", "formatted") and given and given[0].type == "string_literal":
-            template = text_of(given[0])[1:-1]
-            hole = _HOLE.search(template)
-            first = hole is not None and _OPEN.fullmatch(template[: hole.start()]) is not None
-            return [
-                one if first and number == 1 else Harmless(one, rules.addresses) for number, one in enumerate(values)
-            ]
-        if callee.name in ("append", "concat", "queryParam", "path", "resolveTemplate"):
-            receiver = callee.receiver
-            bare = receiver is None or (receiver.type == "object_creation_expression" and not arguments_of(receiver))
-            if callee.name != "append" or not (bare or (receiver is not None and text_of(receiver) in self._empty)):
-                return [Harmless(one, rules.addresses) for one in values]
-        return values
-
-    def _grown(self, callee: Callee, values: Sequence[Value]) -> None:
-        """What a method puts into its object is in it from then on."""
-        if not values or not self._carried.meanings.of(callee.names).grows:
-            return
-        name = self._root(callee.receiver)
-        if not name:
-            return
-        added: Value = Parts(tuple(values[-1:] if callee.name.startswith("put") else values))
-        if callee.name in ("append", "insert") and name not in self._empty:
-            added = Harmless(added, self.rules.addresses)
-        self._empty.discard(name)
-        self.steps.append(Assign((name,), added, extend=True))
-
-    def _root(self, node: Node | None) -> str:
-        """The name of the object that a chain of calls fills."""
-        while node is not None and node.type == "method_invocation":
-            callee = self.scope.callee(node)
-            if not self._carried.meanings.of(callee.names).grows:
-                return ""
-            node = callee.receiver
-        return self._target(node)
-
-    def _harms(self, callee: Callee, node: Node) -> tuple[tuple[str, int | None], ...]:
-        sinks = self._carried.meanings.of(callee.names).sinks
-        if not sinks:
-            return ()
-        around = node.parent
-        if around is not None and around.type == "method_invocation" and callee.name == "new":
-            if text_of(around.child_by_field_name("name")) == "getName":
-                return ()  # of a file that is only asked for its name
-        harms = harms_of(sinks, callee.names, _code(node))
-        return tuple(one for one in harms if not (self._no_page and one[0] in self.rules.pages))
-
-    def _through(
-        self,
-        callee: Callee,
-        method: JavaMethod,
-        function: Function,
-        node: Node,
-        given: Sequence[Node],
-        values: Sequence[Value],
-        receiver: Value,
-    ) -> Value:
-        """A call of a method that is read."""
-        made = callee.name == "new"
-        path = self._new(node) if made else "this" if callee.own else self.path(callee.receiver)
-        if node.type == "explicit_constructor_invocation":
-            path = "this"
-        arguments: list[tuple[str | None, Value]] = []
-        paths: dict[str, str] = {}
-        for number, parameter in enumerate(method.parameters):
-            if method.variable and number == len(method.parameters) - 1:
-                arguments.append((None, Parts(tuple(values[number:]))))
-            elif number < len(values):
-                arguments.append((None, values[number]))
-                paths[parameter.name] = self.path(given[number])
-        if not method.static and not made:
-            arguments.append(("this", receiver))
-            paths["this"] = path
-        for name in function.parameters[len(method.parameters) :]:
-            holder, _, field = name.partition(".")
-            if field and paths.get(holder):
-                arguments.append((name, Name(f"{paths[holder]}.{field}")))
-        call = Call(self.place(node), tuple(arguments), targets=(function,))
-        escape = self._escape(callee, node) or self._carried.escaper(method)
-        plain = made or self._carried.plain(self.scope.type_of(node)) or (escape is not None and not escape.kinds)
-        if plain:
-            self.steps.append(Evaluate(call))
-        if path:
-            for field, number in self._carried.sets(method):
-                if number < len(values):
-                    self.steps.append(Assign((f"{path}.{field}",), values[number]))
-        if made:
-            return Name(path)
-        if plain:
-            return Parts()
-        return Harmless(call, escape.kinds) if escape is not None else call
-
-    def _new(self, node: Node) -> str:
-        """The name of an object that is made here."""
-        if node.type == "explicit_constructor_invocation":
-            return "this"
-        path = self._paths[node.id] = self._fresh(node)
-        kind = self.scope.type_of(node)
-        fields = self._carried.fields(kind.declared) if kind is not None and kind.declared is not None else ()
-        self.steps.append(Assign((path, *(f"{path}.{field}" for field in fields)), Parts()))
-        return path
-
-    def _unwritten(self, callee: Callee, node: Node, given: Sequence[Node], values: Sequence[Value]) -> Value | None:
-        """A constructor, getter or setter that a record or Lombok gives a class that is read."""
-        owner = callee.kind.declared if callee.kind is not None else None
-        if owner is None:
-            return None
-        if callee.name == "new" and node.type == "object_creation_expression":
-            path = self._new(node)
-            names = [field.name for field, holder in self._program.fields(owner) if holder is owner]
-            record = owner.node.type == "record_declaration" or any(map(_FILLED.fullmatch, owner.annotations))
-            if record and len(names) == len(values) and "new" not in owner.methods:
-                self.steps += [Assign((f"{path}.{one}",), value) for one, value in zip(names, values, strict=True)]
-                return Name(path)
-            return None
-        path = "this" if callee.own else self.path(callee.receiver)
-        if not path or callee.name in owner.methods:
-            return None
-        got = callee.name if owner.node.type == "record_declaration" else accessed(callee.name, getter=True)
-        if got and not given:
-            return self._of_object(path, got, owner)
-        put = accessed(callee.name, getter=False)
-        if put and len(values) == 1 and self._program.field(owner, put) is not None:
-            self.steps.append(Assign((f"{path}.{put}",), values[0]))
-            return Name(path)
-        return None
-
-
-def _code(node: Node) -> str:
-    """The code of a call's arguments, in brackets."""
-    return text_of(node.child_by_field_name("arguments"))

@@ -153,7 +153,14 @@ def _escapes() -> tuple[JavaEscape, ...]:
             r"|java\.nio\.file\.Path\.getFileName",
             "java-path-traversal",
         ),
-        _escape(r"java\.lang\.String\.replace(?:All)?", "java-path-traversal", arguments=r"\(\s*\"(?:/|\.\.)\"\s*,"),
+        _escape(
+            r"java\.lang\.String\.replace(?:All)?", "java-path-traversal", arguments=r"\(\s*[\"'](?:/|\.\.)[\"']\s*,"
+        ),
+        _escape(
+            r"java\.lang\.String\.substring",
+            "java-path-traversal",
+            arguments=r"""\([^,]*\blastIndexOf\((?:["'](?:/|\\\\)["']|\w*\.?separator\w*)\)\s*\+\s*1\s*\)""",
+        ),
         _escape(r".*\.encodeForOS", "java-command-injection"),
         _escape(r".*\.LdapEncoder\.\w+|.*\.encodeFor(?:LDAP|DN)|.*\.Filter\.encodeValue", "java-ldap-injection"),
         _escape(r".*\.encodeForXPath", "java-xpath-injection"),
@@ -277,7 +284,7 @@ def _sinks() -> tuple[Sink, ...]:
         ),
         _sink(
             "java-path-traversal",
-            rf"java\.io\.File\.new|java\.nio\.file\.(?:Paths\.get|Path\.of)",
+            r"java\.io\.File\.new|java\.nio\.file\.(?:Paths\.get|Path\.of)",
             position=None,
         ),
         _sink(
