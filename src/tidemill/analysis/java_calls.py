@@ -21,6 +21,8 @@ _LITERALS: Mapping[str, JavaType] = {
     "unary_expression": JavaType(("int",)),
     "update_expression": JavaType(("int",)),
 }
+_NUMBERS = frozenset({"int", "long", "short", "byte", "char", "float", "double", "Integer", "Long", "Double", "Number"})
+"""Types of which a value of one is taken for another."""
 _ELEMENT = frozenset(
     {
         *("get", "getFirst", "getLast", "next", "previous", "poll", "peek", "pop", "take", "remove", "first", "last"),
@@ -279,6 +281,8 @@ class Scope:
             wanted = arrayed(self.program.type_at(parameter.node, method.owner), parameter.array)
             if method.variable and parameter is method.parameters[-1]:
                 wanted = arrayed(wanted, -1)
+            if not exact and {kind.simple, wanted.simple} <= _NUMBERS and kind.array == wanted.array:
+                continue
             if wanted.simple in ("Object", "T", "E", "K", "V") and not exact:
                 continue
             if kind.array != wanted.array or not set(wanted.names) & set(

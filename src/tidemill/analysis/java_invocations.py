@@ -24,6 +24,7 @@ from tidemill.analysis.java_values import OPEN, Values
 
 _FILLED = re.compile(r"\w*(?:AllArgsConstructor|RequiredArgsConstructor|Data|Value|Builder)")
 """Annotations of Lombok's by which a class has a constructor that is not written."""
+_FIRST = re.compile(r"\(\s*(\w+)\b")
 _HOLE = re.compile(r"%(?:\d+\$)?-?s|\{0?\}")
 _LAMBDAS = frozenset({"lambda_expression", "method_reference"})
 
@@ -103,10 +104,12 @@ class Invocations(Values):
 
     def _escape(self, callee: Callee, node: Node) -> JavaEscape | None:
         """What the result of a call does no longer."""
-        for one in self.carried.meanings.of(callee.names).escapes:
-            if one.arguments is None or one.arguments.match(_code(node)):
-                return one
-        return None
+        escapes = self.carried.meanings.of(callee.names).escapes
+        code = _code(node) if escapes else ""
+        first = _FIRST.match(code)
+        if first is not None and first[1] in self.positions:
+            code = f"({self.positions[first[1]]}{code[first.end() :]}"
+        return next((one for one in escapes if one.arguments is None or one.arguments.match(code)), None)
 
     def _kept(self, callee: Callee, node: Node, given: Sequence[Node], values: Sequence[Value]) -> Sequence[Value]:
         """The arguments that are in what an unread method returns."""
@@ -230,8 +233,7 @@ class Invocations(Values):
             record = owner.node.type == "record_declaration" or any(map(_FILLED.fullmatch, owner.annotations))
             if record and len(names) == len(values) and CONSTRUCTOR not in owner.methods:
                 self.steps += [Assign((f"{path}.{one}",), value) for one, value in zip(names, values, strict=True)]
-                return Name(path)
-            return None
+            return Name(path)
         path = "this" if callee.own else self.path(callee.receiver)
         if not path or callee.name in owner.methods:
             return None

@@ -110,6 +110,8 @@ class JavaProgram:
             if element is not None:
                 base = self.type_at(element, within)
                 return arrayed(base, text_of(dimensions).count("["))
+        if node.type in ("integral_type", "floating_point_type", "boolean_type", "void_type"):
+            return JavaType((text_of(node),))
         if node.type in ("wildcard", "annotated_type") and node.named_children:
             return self.type_at(node.named_children[-1], within)
         return self.named(".".join(WORD.findall(text_of(node)[:500])), within)

@@ -43,6 +43,7 @@ class Values:
         self.rules = rules
         self.paths: dict[int, str] = {}
         self.empty: set[str] = set()
+        self.positions: dict[str, str] = {}
         self._results: list[str] = []
         self._yields: list[str] = []
         self.no_page = carried.answers_else(method.owner)
@@ -185,6 +186,9 @@ class Values:
             value = Harmless(value, self.rules.addresses)
         self.steps.append(Assign((name,), value, place, extend))
         self.empty.discard(name)
+        self.positions.pop(name, None)
+        if node is not None and text_of(node.child_by_field_name("name")) == "lastIndexOf":
+            self.positions[name] = text_of(node)
         if node is not None and node.type == "object_creation_expression" and not arguments_of(node):
             self.empty.add(name)
         path, kind = self.path(node), self.scope.type_of(node)
