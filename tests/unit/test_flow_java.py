@@ -274,6 +274,30 @@ class %s implements Port {
     assert await found({**files, "data/Two.java": one % "Two"}) == []
 
 
+async def test_the_type_of_what_an_interface_returns_is_known_whoever_implements_it() -> None:
+    maker = """\
+package data;
+
+public interface Maker {
+    Store store(String name);
+
+    int number(String text);
+}
+"""
+    makers = """\
+package data;
+
+abstract class %s implements Maker {
+    public int number(String text) {
+        return 1;
+    }
+}
+"""
+    files = {"data/Maker.java": maker, "data/One.java": makers % "One", "data/Two.java": makers % "Two"}
+    assert await found({**front("Maker maker = makers();", 'maker.store("a").find(id);'), **files}) == [STORED]
+    assert await found({**front("Maker maker = makers();", 'store.find("" + maker.number(id));'), **files}) == []
+
+
 SPRING = """\
 package web;
 

@@ -204,7 +204,7 @@ class Scope:
     def constructor(self, kind: JavaType, arguments: Sequence[Node]) -> Callee:
         """What the making of an object of this type means."""
         names = tuple(f"{one}.{CONSTRUCTOR}" for one in kind.names)
-        method = self._one(kind.declared, CONSTRUCTOR, arguments, here=True)
+        method = self._one(kind.declared, CONSTRUCTOR, arguments)
         return Callee(CONSTRUCTOR, names, None, kind, fixed=True, method=method)
 
     def _delegated(self, node: Node, arguments: Sequence[Node]) -> Callee:
@@ -229,14 +229,13 @@ class Scope:
         kind = kind or self.type_of(object_)
         if kind is None or kind.array:
             return Callee(name, (f"?.{name}",), object_, kind)
-        here = object_.type in ("this", "object_creation_expression")
-        method = self._one(kind.declared, name, arguments, here=here)
+        method = self._one(kind.declared, name, arguments)
         names = tuple(f"{one}.{name}" for one in self.program.names(kind))
         return Callee(name, names, None if fixed else object_, kind, fixed, method, own=object_.type == "this")
 
     def _of_above(self, name: str, arguments: Sequence[Node]) -> Callee:
         above = self.program.above(self.owner)
-        found = (self._one(one.declared, name, arguments, here=True) for one in above)
+        found = (self._one(one.declared, name, arguments) for one in above)
         method = next((one for one in found if one is not None), None)
         names = tuple(f"{one}.{name}" for kind in above for one in self.program.names(kind))
         return Callee(name, names, None, above[0] if above else None, method=method, own=True)
@@ -244,7 +243,7 @@ class Scope:
     def _unqualified(self, name: str, arguments: Sequence[Node]) -> Callee:
         around: JavaClass | None = self.owner
         while around is not None:
-            method = self._one(around, name, arguments, here=True)
+            method = self._one(around, name, arguments)
             if method is not None:
                 kind = JavaType((around.name,), declared=around)
                 names = tuple(f"{one}.{name}" for one in self.program.names(kind))
@@ -254,18 +253,18 @@ class Scope:
         holders = [file.members[name].rpartition(".")[0]] if name in file.members else file.holders
         for holder in holders:
             kind = self.program.named(holder, self.owner)
-            method = self._one(kind.declared, name, arguments, here=True)
+            method = self._one(kind.declared, name, arguments)
             if method is not None or name in file.members:
                 names = (*(f"{one}.{name}" for one in self.program.names(kind)), f"{holder}.{name}")
                 return Callee(name, names, None, kind, True, method)
         own = JavaType((self.owner.name,), declared=self.owner)
         return Callee(name, tuple(f"{one}.{name}" for one in self.program.names(own)), None, own, own=True)
 
-    def _one(self, owner: JavaClass | None, name: str, arguments: Sequence[Node], *, here: bool) -> JavaMethod | None:
+    def _one(self, owner: JavaClass | None, name: str, arguments: Sequence[Node]) -> JavaMethod | None:
         """The one method that a call means; `None` where several may be meant."""
         if owner is None:
             return None
-        found = self.program.methods(owner, name, len(arguments), here=here)
+        found = self.program.methods(owner, name, len(arguments))
         if len(found) > 1:
             kinds = [self.type_of(one) for one in arguments]
             found = [one for one in found if self._fits(one, kinds, exact=False)]

@@ -1,7 +1,7 @@
 """Which fields of Java's objects are followed, and which of a method's parameters go into them."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 from tree_sitter import Node
@@ -20,6 +20,8 @@ from tidemill.analysis.java_types import JavaProgram
 
 _MOST_FIELDS = 16
 """Fields of a class that are followed."""
+_MOST_NAMES = 64
+"""Fields of a method's objects that are followed into it."""
 
 
 class Carried:
@@ -30,6 +32,7 @@ class Carried:
         self._rules = rules
         self._fields: dict[int, tuple[str, ...]] = {}
         self.meanings = Meanings(rules)
+        self._sets: dict[int, Sequence[tuple[str, int]]] = {}
         self._else: dict[int, bool] = {}
         self._escapers: dict[int, JavaEscape | None] = {}
 
@@ -85,13 +88,13 @@ class Carried:
             for one in method.parameters
             if one.node is not None
         }
-        names = [one.name for one in method.parameters]
+        names: list[str] = []
         if not method.static:
             names += ["this", *(f"this.{name}" for name in self.fields(method.owner))]
         for name, kind in kinds.items():
             if kind.declared is not None and not kind.array:
                 names += [f"{name}.{field}" for field in self.fields(kind.declared)]
-        function.parameters = tuple(names)
+        function.parameters = (*(one.name for one in method.parameters), *names[:_MOST_NAMES])
         function.from_outside = frozenset(
             one.name
             for one in method.parameters
@@ -99,8 +102,13 @@ class Carried:
             and not self.plain(kinds.get(one.name))
         )
 
-    def sets(self, method: JavaMethod, depth: int = 0) -> Iterator[tuple[str, int]]:
+    def sets(self, method: JavaMethod) -> Sequence[tuple[str, int]]:
         """The fields that a method gives the value of a parameter, with the parameter's position."""
+        if id(method) not in self._sets:
+            self._sets[id(method)] = tuple(self._set(method, 0))
+        return self._sets[id(method)]
+
+    def _set(self, method: JavaMethod, depth: int) -> Iterator[tuple[str, int]]:
         if method.name == CONSTRUCTOR and method.node.type == "compact_constructor_declaration":
             yield from ((one.name, number) for number, one in enumerate(method.parameters))
             return
@@ -127,9 +135,9 @@ class Carried:
         own = any(child.type == "this" for child in node.children)
         above = self._program.above(method.owner)[:1]
         owner = method.owner if own else above[0].declared if above else None
-        found = self._program.methods(owner, CONSTRUCTOR, len(given), here=True) if owner is not None else []
+        found = self._program.methods(owner, CONSTRUCTOR, len(given)) if owner is not None else []
         if len(found) == 1 and found[0] is not method:
-            for name, number in self.sets(found[0], depth + 1):
+            for name, number in self._set(found[0], depth + 1):
                 if number < len(given) and given[number] in positions:
                     yield name, positions[given[number]]
 

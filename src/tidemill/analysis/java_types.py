@@ -41,6 +41,7 @@ class JavaProgram:
         self._read = False
         self._lineages: dict[int, list[JavaType]] = {}
         self._above: dict[int, tuple[JavaType, ...]] = {}
+        self._methods: dict[tuple[int, str, int], list[JavaMethod]] = {}
         self._names: dict[str, tuple[str, ...]] = {}
         self._below: dict[int, list[JavaClass]] = {}
         for one in self.classes:
@@ -170,12 +171,17 @@ class JavaProgram:
                 if not found.static:
                     yield found, one
 
-    def methods(self, owner: JavaClass, name: str, count: int, *, here: bool) -> list[JavaMethod]:
+    def methods(self, owner: JavaClass, name: str, count: int) -> list[JavaMethod]:
         """The methods that a call with so many arguments may mean; several where they take as many.
 
-        Args:
-            here: the object is of this class and of none below it, so far as the code tells.
+        Where a method has no body, it is that of the one class below that has it, if there is but one.
         """
+        key = (id(owner), name, count)
+        if key not in self._methods:
+            self._methods[key] = self._meant(owner, name, count)
+        return self._methods[key]
+
+    def _meant(self, owner: JavaClass, name: str, count: int) -> list[JavaMethod]:
         above = [owner] if name == CONSTRUCTOR else self._with_lineage(owner)
         own: list[JavaMethod] = []
         for one in above:
@@ -183,8 +189,8 @@ class JavaProgram:
             if any(method.function is not None for method in found):
                 return found
             own = own or found
-        if here and own and name == CONSTRUCTOR:
-            return []
+        if name == CONSTRUCTOR:
+            return own
         below: list[JavaMethod] = []
         waiting, seen = [owner], {id(owner)}
         while waiting:
@@ -197,4 +203,4 @@ class JavaProgram:
                         for method in one.methods.get(name, ())
                         if method.takes(count) and method.function is not None
                     ]
-        return below if len({id(method.owner) for method in below}) == 1 else []
+        return below if len({id(method.owner) for method in below}) == 1 else own
