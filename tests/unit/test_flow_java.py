@@ -123,6 +123,7 @@ STORED = ("java-sql-injection", "data/Store.java", 22)
         ("String[] ids = new String[1];", "ids[0] = id;", "store.find(ids[0]);"),
         ("java.util.List<String> ids = java.util.List.of(id);", "ids.forEach(one -> store.find(one));"),
         ("java.util.List<String> ids = java.util.List.of(id);", "ids.forEach(store::find);"),
+        ("org.json.JSONObject sent = new org.json.JSONObject(id);", 'store.find(sent.getString("a"));'),
         ("new Thread(new Runnable() {", "    public void run() {", "        store.find(id);", "    }", "}).start();"),
         ("String text = switch (id.length()) {", '    case 1 -> "a";', "    default -> id;", "};", "store.find(text);"),
         ('String text = id.isEmpty() ? "a" : id;', "store.find(text);"),
@@ -148,6 +149,7 @@ async def test_what_a_client_sends_is_followed_into_a_method_of_another_file(sta
         ('store.find(id.replace("\'", "\'\'"));',),
         ('store.find(id.equals("a") ? "a" : "b");',),
         ("store.find(names.get(id));",),
+        ("org.json.JSONObject sent = new org.json.JSONObject(id);", 'store.find("" + sent.getInt("a"));'),
         ("new java.io.File(Store.quoted(id.substring(id.lastIndexOf('/') + 1)));",),
         ("int last = id.lastIndexOf('/');", "new java.io.File(Store.quoted(id.substring(last + 1)));"),
         ("new java.io.File(Store.quoted(id.replace('/', '_')));",),
@@ -522,11 +524,20 @@ public class Client {
     }
 }
 """
-    safe = ('get("https://a.example/" + id)', "asked(id)", 'get(String.format("https://a.example/%%s", id))')
+    uri = "org.springframework.web.util.UriComponentsBuilder.fromHttpUrl(host)"
+    safe = (
+        'get("https://a.example/" + id)',
+        "asked(id)",
+        'get(String.format("https://a.example/%s", id))',
+        'get(String.format(Locale.ROOT, "%s/a/%s", host, id))',
+        'get("https://a.example/%s".formatted(id))',
+        f'get({uri}.path("/a").queryParam("b", id).toUriString())',
+    )
     for call in safe:
-        files = {**front(f"new Client().{call};".replace("%%", "%")), "data/Client.java": client}
+        files = {**front(f"new Client().{call};"), "data/Client.java": client}
         assert await found(files) == [], call
-    for call in ("get(id)", 'get("http://" + id)', "bare(id)", 'get("" + id + "/a")'):
+    harmful = ("get(id)", 'get("http://" + id)', "bare(id)", 'get("" + id + "/a")', 'get("https://%s/a".formatted(id))')
+    for call in (*harmful, 'get(String.format("%s/a", id))'):
         files = {**front(f"new Client().{call};"), "data/Client.java": client}
         assert await found(files) == [("java-ssrf", "data/Client.java", 9)], call
 

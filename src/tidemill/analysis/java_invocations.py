@@ -26,6 +26,23 @@ _FILLED = re.compile(r"\w*(?:AllArgsConstructor|RequiredArgsConstructor|Data|Val
 """Annotations of Lombok's by which a class has a constructor that is not written."""
 _FIRST = re.compile(r"\(\s*(\w+)\b")
 _HOLE = re.compile(r"%(?:\d+\$)?-?s|\{0?\}")
+_LATER = frozenset(
+    {
+        *(
+            "concat",
+            "path",
+            "pathSegment",
+            "segment",
+            "replacePath",
+            "query",
+            "queryParam",
+            "queryParams",
+            "replaceQuery",
+        ),
+        *("matrixParam", "fragment", "build", "buildAndExpand", "expand", "resolveTemplate"),
+    }
+)
+"""Methods whose arguments stand behind what the object holds."""
 _LAMBDAS = frozenset({"lambda_expression", "method_reference"})
 
 
@@ -121,19 +138,30 @@ class Invocations(Values):
                 return values[:1]
         elif not meaning.keeps:
             return ()
-        if callee.name in ("format", "formatted") and given and given[0].type == "string_literal":
-            template = text_of(given[0])[1:-1]
-            hole = _HOLE.search(template)
-            first = hole is not None and OPEN.fullmatch(template[: hole.start()]) is not None
-            return [
-                one if first and number == 1 else Harmless(one, rules.addresses) for number, one in enumerate(values)
-            ]
-        if callee.name in ("append", "concat", "queryParam", "path", "resolveTemplate"):
+        if callee.name in ("format", "formatted"):
+            return self._formatted(callee, given, values)
+        if callee.name == "append":
             receiver = callee.receiver
-            bare = receiver is None or (receiver.type == "object_creation_expression" and not arguments_of(receiver))
-            if callee.name != "append" or not (bare or (receiver is not None and text_of(receiver) in self.empty)):
-                return [Harmless(one, rules.addresses) for one in values]
-        return values
+            made = receiver is None or (receiver.type == "object_creation_expression" and not arguments_of(receiver))
+            begins = made or (receiver is not None and text_of(receiver) in self.empty)
+        else:
+            begins = callee.name not in _LATER
+        return values if begins else [Harmless(one, rules.addresses) for one in values]
+
+    def _formatted(self, callee: Callee, given: Sequence[Node], values: Sequence[Value]) -> Sequence[Value]:
+        """The arguments of a template, of which one at most stands at the beginning."""
+        literals = (number for number, one in enumerate(given[:2]) if one.type == "string_literal")
+        at = -1 if callee.name == "formatted" else next(literals, None)
+        template = callee.receiver if at == -1 else given[at] if at is not None else None
+        if at is None or template is None or template.type != "string_literal":
+            return values
+        text = text_of(template)[1:-1]
+        hole = _HOLE.search(text)
+        begins = hole is not None and OPEN.fullmatch(text[: hole.start()]) is not None
+        return [
+            one if begins and number == at + 1 else Harmless(one, self.rules.addresses)
+            for number, one in enumerate(values)
+        ]
 
     def _grown(self, callee: Callee, values: Sequence[Value]) -> None:
         """What a method puts into its object is in it from then on."""

@@ -48,7 +48,9 @@ def java_rules() -> JavaRules:
         facts=re.compile(
             r"equals\w*|length|size|is(?:Empty|Blank|Present|File|Directory|Absolute)|contains\w*|(?:starts|ends)With"
             r"|matches|hashCode|(?:lastI|i)ndexOf|compareTo\w*|charAt|codePointAt|getClass|ordinal|count|exists|canRead"
-            r"|canWrite|(?:any|all|none)Match|getSize|lastModified|toInstant|intValue|longValue"
+            r"|canWrite|(?:any|all|none)Match|getSize|lastModified"
+            r"|(?:get|as|to|next|read|opt)(?:As)?(?:Int|Integer|Long|Short|Byte|Double|Float|Boolean|Number|BigDecimal"
+            r"|BigInteger|Date|Time|Timestamp|Instant|UUID)|(?:int|long|short|double|float|boolean)Value"
         ),
         escapes=_escapes(),
         written=((re.compile(r"\"&lt;\"|'&', 'l', 't'"), _escape("", "java-xss")),),
@@ -178,6 +180,9 @@ def _returns() -> dict[str, str]:
         "java.sql.Connection.createStatement": "java.sql.Statement",
         "java.sql.Connection.prepareStatement": "java.sql.PreparedStatement",
         "java.sql.Connection.prepareCall": "java.sql.CallableStatement",
+        "org.springframework.jdbc.core.support.JdbcDaoSupport.getJdbcTemplate": (
+            "org.springframework.jdbc.core.JdbcTemplate"
+        ),
         "java.lang.Runtime.getRuntime": "java.lang.Runtime",
         "javax.script.ScriptEngineManager.getEngineByName": "javax.script.ScriptEngine",
         "javax.xml.xpath.XPathFactory.newInstance": "javax.xml.xpath.XPathFactory",
