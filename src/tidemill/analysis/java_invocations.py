@@ -28,18 +28,8 @@ _FIRST = re.compile(r"\(\s*(\w+)\b")
 _HOLE = re.compile(r"%(?:\d+\$)?-?s|\{0?\}")
 _LATER = frozenset(
     {
-        *(
-            "concat",
-            "path",
-            "pathSegment",
-            "segment",
-            "replacePath",
-            "query",
-            "queryParam",
-            "queryParams",
-            "replaceQuery",
-        ),
-        *("matrixParam", "fragment", "build", "buildAndExpand", "expand", "resolveTemplate"),
+        *("concat", "path", "pathSegment", "segment", "replacePath", "query", "queryParam", "queryParams"),
+        *("replaceQuery", "matrixParam", "fragment", "build", "buildAndExpand", "expand", "resolveTemplate"),
     }
 )
 """Methods whose arguments stand behind what the object holds."""
@@ -186,6 +176,7 @@ class Invocations(Values):
         return self.target(node)
 
     def _harms(self, callee: Callee, node: Node) -> tuple[tuple[str, int | None], ...]:
+        """What is found where an argument of the call comes from outside."""
         sinks = self.carried.meanings.of(callee.names).sinks
         if not sinks:
             return ()
@@ -208,8 +199,6 @@ class Invocations(Values):
         """A call of a method that is read."""
         made = callee.name == CONSTRUCTOR
         path = self._new(node) if made else "this" if callee.own else self.path(callee.receiver)
-        if node.type == "explicit_constructor_invocation":
-            path = "this"
         arguments: list[tuple[str | None, Value]] = []
         paths: dict[str, str] = {}
         for number, parameter in enumerate(method.parameters):
@@ -241,7 +230,7 @@ class Invocations(Values):
         return Harmless(call, escape.kinds) if escape is not None else call
 
     def _new(self, node: Node) -> str:
-        """The name of an object that is made here."""
+        """The name of an object that is made here, without anything in its fields yet."""
         if node.type == "explicit_constructor_invocation":
             return "this"
         path = self.paths[node.id] = self.fresh(node)
