@@ -657,6 +657,8 @@ async def test_what_nobody_sends_is_not_read() -> None:
         "class A { List<" * 500 + "HttpServletRequest" + ">" * 500 + " a; }",
         "class \udcff { void é\x00(HttpServletRequest r) { é(r); } }",
         "HttpServletRequest " + "x" * 500_000,
+        "".join(f"class A{n} extends A{n - 1} {{ void a(A{n} a) {{ a.b(null); }} }}" for n in range(3000))
+        + "class A { void b(HttpServletRequest r) { } }",
         "class A { String a(@RequestParam String s) { return a(s" + " + s" * 100_000 + "); } }",
         "class A { void a(HttpServletRequest r) { " + "r.a(r);" * 50_000 + " } }",
         "class A { A(A a) { this(a); } A() { this(new A(new A())); } void b(@RequestParam A a) { b(new A(a)); } }",

@@ -20,6 +20,8 @@ from tidemill.analysis.syntax import Language, parsed
 
 _DEEPEST = 20
 """Types above types that are looked at."""
+_MOST_BELOW = 500
+"""Of a type with more types below it, none is taken for the one that has a method."""
 
 
 class JavaProgram:
@@ -194,6 +196,8 @@ class JavaProgram:
         below: list[JavaMethod] = []
         waiting, seen = [owner], {id(owner)}
         while waiting:
+            if len(seen) > _MOST_BELOW:
+                return own
             for one in self._below.get(id(waiting.pop()), ()):
                 if id(one) not in seen:
                     seen.add(id(one))
