@@ -305,6 +305,8 @@ class _Run:
             if kind in spent:
                 continue
             whole = _joined(way, *rest)
+            if whole[-1] != rest[-1]:  # the sink's line calls a function that the value came through
+                whole = (*whole, rest[-1])
             if origin is not None:
                 self._function._reaches.setdefault((origin, kind), whole)
             elif len({self._inside(place) for place in whole}) > 1:

@@ -21,8 +21,7 @@ LARGEST_SOURCE = 2_000_000
 """Characters; a larger file is not parsed and has no definitions."""
 STEPS_AT_LEAST, BYTES_A_STEP = 5_000, 20
 """The steps of a hundred operations that parsing may take; a common source file takes one for some 120 bytes."""
-_READ_AT_ONCE = 1_024
-"""Bytes; the text of a node is read in such pieces, too, so larger ones make each name cost as much as a page."""
+_READ_AT_ONCE = 65_536
 _ELLIPSIS = "…"
 
 

@@ -30,10 +30,7 @@ def _by_rule() -> dict[str, frozenset[str]]:
     found = {rule.name: frozenset({"secrets"}) for rule in RULES}
     found |= dict.fromkeys(("password-literal", "credential-literal"), frozenset({"secrets"}))
     found |= dict.fromkeys(MANIFESTS, frozenset({"manifests"}))
-    found |= {
-        rule: frozenset({"semgrep", "flow"}) if rule.startswith(("python-", "go-")) else frozenset({"semgrep"})
-        for rule in rules_of(frozenset(Language))
-    }
+    found |= dict.fromkeys(rules_of(frozenset(Language)), frozenset({"semgrep", "flow"}))
     return found
 
 

@@ -6,12 +6,14 @@ from pathlib import PurePosixPath
 
 from tidemill.analysis.flow import Flow, Function, Place, flows_of
 from tidemill.analysis.go_flow import go_functions
+from tidemill.analysis.java_flow import java_functions
 from tidemill.analysis.paths import PathKind, kind_of
 from tidemill.analysis.python_flow import python_functions
 from tidemill.analysis.syntax import Language, language_of
 from tidemill.core.finding import Severity, TraceStep
 from tidemill.review.engines.files import FileEngine
 from tidemill.review.engines.flow_go import go_rules
+from tidemill.review.engines.flow_java import java_rules
 from tidemill.review.engines.flow_python import python_rules
 from tidemill.review.engines.port import Reading
 from tidemill.review.placing import Remark, lines_of
@@ -26,9 +28,14 @@ def _go(files: Mapping[str, str], unread: set[Place], broken: set[str]) -> list[
     return go_functions(files, go_rules(), unread, broken)
 
 
+def _java(files: Mapping[str, str], unread: set[Place], broken: set[str]) -> list[Function]:
+    return java_functions(files, java_rules(), unread, broken)
+
+
 _READERS: Mapping[Callable[[Mapping[str, str], set[Place], set[str]], list[Function]], frozenset[str]] = {
     _python: frozenset({".py"}),
     _go: frozenset({".go"}),
+    _java: frozenset({".java"}),
 }
 """What tells of the functions of files, and the suffixes of those that it reads together."""
 _SUFFIXES = frozenset().union(*_READERS.values())
