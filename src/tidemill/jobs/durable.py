@@ -25,7 +25,7 @@ from tidemill.core.json import Json
 from tidemill.jobs.port import Strays, Workflow
 from tidemill.store.database import sqlalchemy_url
 
-APPLICATION_VERSION = "2"
+APPLICATION_VERSION = "3"
 """Raise by one when the steps of any workflow change their order, names or results."""
 
 QUEUE = "work"

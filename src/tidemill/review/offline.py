@@ -52,8 +52,8 @@ def tree_engines(folder: Path | None = None, *, jobs: int = 2, seconds: float = 
     """
     return (
         SecretsEngine(),
+        FlowEngine(),  # before Semgrep: of what both see it knows the way
         SemgrepEngine(timeout=seconds, folder=folder, jobs=jobs),
-        FlowEngine(),
         ManifestsEngine(),
         BanditEngine(timeout=seconds, folder=folder, jobs=jobs),
         RuffEngine(timeout=seconds, folder=folder),
