@@ -5,11 +5,13 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 
 from tidemill.analysis.flow import Flow, Function, Place, flows_of
+from tidemill.analysis.javascript_flow import javascript_functions
 from tidemill.analysis.paths import PathKind, kind_of
 from tidemill.analysis.python_flow import python_functions
 from tidemill.analysis.syntax import Language, language_of
 from tidemill.core.finding import Severity, TraceStep
 from tidemill.review.engines.files import FileEngine
+from tidemill.review.engines.flow_javascript import javascript_rules
 from tidemill.review.engines.flow_python import python_rules
 from tidemill.review.engines.port import Reading
 from tidemill.review.placing import Remark, lines_of
@@ -20,8 +22,13 @@ def _python(files: Mapping[str, str], unread: set[Place], broken: set[str]) -> l
     return python_functions(files, python_rules(), unread, broken)
 
 
+def _javascript(files: Mapping[str, str], unread: set[Place], broken: set[str]) -> list[Function]:
+    return javascript_functions(files, javascript_rules(), unread, broken)
+
+
 _READERS: Mapping[Callable[[Mapping[str, str], set[Place], set[str]], list[Function]], frozenset[str]] = {
     _python: frozenset({".py"}),
+    _javascript: frozenset({".js", ".jsx", ".mjs", ".cjs", ".ts", ".tsx", ".mts", ".cts"}),
 }
 """What tells of the functions of files, and the suffixes of those that it reads together."""
 _SUFFIXES = frozenset().union(*_READERS.values())
@@ -31,7 +38,7 @@ class FlowEngine(FileEngine):
     """Rules of Semgrep's that follow data, across the functions and files that are read together."""
 
     name = "flow"
-    version = "5"
+    version = "6"
     together = True
 
     def reads(self, path: str) -> bool:

@@ -1,0 +1,520 @@
+"""What files of JavaScript and TypeScript declare: functions, classes, names and what a module exports. By tree-sitter.
+
+A function that is kept under a name, a method, a handler of requests and whatever stands at a module's top has a scope
+of its own; any other function, such as one given to `map` or `then`, belongs to the function around it.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from tree_sitter import Node
+
+from tidemill.analysis.flow import LARGEST
+from tidemill.analysis.syntax import language_of, parsed
+
+FUNCTIONS = frozenset(
+    {
+        *("function_declaration", "generator_function_declaration", "method_definition"),
+        *("arrow_function", "function_expression", "generator_function"),
+    }
+)
+REQUESTS = frozenset({"req", "request", "ctx", "context", "_req"})
+"""Names of the parameters that stand for what a client sends."""
+ANSWERS = frozenset({"res", "response", "reply", "rep", "next", "_next", "_res", "h", "done"})
+"""Names of the parameters that stand beside them in a handler."""
+_ROUTE = re.compile(r"[\w.()]*\b(?:get|post|put|patch|delete|del|head|options|all|use|route|addHook|on)")
+_LONGEST_CODE = 12
+"""Names, calls and items of one expression."""
+_MOST_FIELDS = 24
+"""Of one name in one function; where there are more, its fields are not told apart."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Declared:
+    """What a name stands for.
+
+    Attributes:
+        node: the function, class or value; `None` where it is not known.
+        keys: those of the value that it is, where an object is taken apart.
+        source: the module that it is imported from, and `keys` what of it; empty otherwise.
+        kind: the type that is written with it.
+        parameter: it is given to a function.
+    """
+
+    node: Node | None = None
+    keys: tuple[str, ...] = ()
+    source: str = ""
+    kind: Node | None = None
+    parameter: bool = False
+
+
+NO_VALUE = Declared()
+"""Of a name that is given a value later."""
+
+
+@dataclass(slots=True, eq=False)
+class Scope:
+    """The names of a module, a class or a function.
+
+    Attributes:
+        path: of the file.
+        outer: the scope around it.
+        owner: what `this` is in it.
+        names: what they stand for.
+        function: the id of the node of the function that it is in; 0 at a module's top.
+        fields: by name, which of its fields the code names.
+        answers: it is a function that answers a request.
+        prototypes: by the name of the function that makes them, what its objects can do.
+    """
+
+    path: str
+    outer: "Scope | None" = None
+    owner: "Class | Expression | None" = None
+    function: int = 0
+    names: dict[str, Declared] = field(default_factory=dict)
+    fields: dict[str, set[str]] = field(default_factory=dict)
+    answers: bool = False
+    prototypes: "dict[str, Class]" = field(default_factory=dict)
+
+    def declare(self, name: str, declared: Declared) -> None:
+        """A name that is declared twice stands for nothing that is known."""
+        known = self.names.get(name)
+        if known is None or known is NO_VALUE:
+            self.names[name] = declared
+        elif declared is not NO_VALUE:
+            self.names[name] = Declared(parameter=known.parameter or declared.parameter)
+
+    def add_field(self, name: str, key: str) -> None:
+        """The code names this field of what has this name."""
+        fields = self.fields.setdefault(name, set())
+        if len(fields) < _MOST_FIELDS:
+            fields.add(key)
+
+    def find(self, name: str) -> "tuple[Declared, Scope] | None":
+        """What a name stands for, and the scope that says so."""
+        scope: Scope | None = self
+        while scope is not None:
+            if name in scope.names:
+                return scope.names[name], scope
+            scope = scope.outer
+        return None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Expression:
+    """Code, and the scope whose names it uses."""
+
+    node: Node
+    scope: Scope
+
+
+@dataclass(slots=True, eq=False)
+class Class:
+    """A class: its methods and fields by name, and the class that it extends."""
+
+    scope: Scope
+    methods: dict[str, Node] = field(default_factory=dict)
+    fields: dict[str, tuple[Declared, Scope]] = field(default_factory=dict)
+    parent: Node | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Exported:
+    """What a module exports under a name: a name of its own, code, or an export of another module."""
+
+    name: str = ""
+    code: Expression | None = None
+    source: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Module:
+    """A file: what it exports by name, as a whole (`module.exports = …`), and from which modules it exports everything."""
+
+    scope: Scope
+    root: Node
+    exports: dict[str, Exported] = field(default_factory=dict)
+    whole: Expression | None = None
+    stars: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class Declarations:
+    """What is declared in files that are read together.
+
+    Attributes:
+        modules: by path.
+        functions: those with a scope of their own, by the id of their node.
+        classes: by the id of their node.
+        members: by the id of the node of an object or a function, what is assigned to its fields.
+    """
+
+    modules: dict[str, Module] = field(default_factory=dict)
+    functions: dict[int, Expression] = field(default_factory=dict)
+    classes: dict[int, Class] = field(default_factory=dict)
+    members: dict[int, dict[str, Expression]] = field(default_factory=dict)
+
+
+def declarations(files: Mapping[str, str], broken: set[str]) -> Declarations:
+    """What these files declare; those that do not parse whole, or are too large, are added to `broken`."""
+    found = Declarations()
+    for path, text in files.items():
+        language = language_of(path)
+        root = parsed(text, language) if language is not None and len(text) <= LARGEST else None
+        if root is None or root.has_error:
+            broken.add(path)
+        if root is not None:
+            found.modules[path] = Module(Scope(path), root)
+            _Reading(found, found.modules[path]).read()
+    return found
+
+
+def text_of(node: Node | None) -> str:
+    """The code of a node."""
+    return (node.text or b"").decode("utf-8", "replace") if node is not None else ""
+
+
+def code_of(node: Node | None) -> str:
+    """The names of an expression, with `()` and `[]` for arguments and items: `res.status().send`.
+
+    Empty where it is anything else, or longer than a person would write.
+    """
+    parts: list[str] = []
+    while node is not None and len(parts) < _LONGEST_CODE:
+        kind = node.type
+        if kind in ("identifier", "this", "super", "import"):
+            return "".join([text_of(node), *reversed(parts)])
+        if kind == "member_expression":
+            parts.append("." + text_of(node.child_by_field_name("property")))
+            node = node.child_by_field_name("object")
+        elif kind == "subscript_expression":
+            parts.append("[]")
+            node = node.child_by_field_name("object")
+        elif kind == "call_expression":
+            parts.append("()")
+            node = node.child_by_field_name("function")
+        elif kind == "new_expression":
+            made = node.child_by_field_name("constructor")
+            name = text_of(made) if made is not None and made.type in ("identifier", "member_expression") else ""
+            return "".join([f"new {name[:100]}()", *reversed(parts)]) if name else ""
+        elif kind in ("parenthesized_expression", "sequence_expression"):
+            node = node.named_children[-1] if node.named_children else None
+        elif kind in ("await_expression", "non_null_expression", "as_expression", "satisfies_expression"):
+            node = node.named_children[0] if node.named_children else None
+        else:
+            return ""
+    return ""
+
+
+def string_of(node: Node | None) -> str | None:
+    """What a string without escapes says."""
+    if node is None or node.type != "string":
+        return None
+    return text_of(node)[1:-1]
+
+
+def key_of(node: Node | None) -> str:
+    """The name of a field as it is declared or put into an object; empty where it is computed."""
+    if node is None or node.type == "computed_property_name":
+        return ""
+    return string_of(node) or text_of(node)
+
+
+def parameters_of(function: Node) -> list[Node]:
+    """The parameters of a function, without `this`."""
+    single = function.child_by_field_name("parameter")
+    if single is not None:
+        return [single]
+    holder = function.child_by_field_name("parameters")
+    found = [one for one in holder.named_children if one.type != "comment"] if holder is not None else []
+    return [one for one in found if text_of(one.child_by_field_name("pattern")) != "this"]
+
+
+def pattern_of(parameter: Node) -> Node:
+    """A parameter without its type and default."""
+    found = parameter.child_by_field_name("pattern") or parameter.child_by_field_name("left") or parameter
+    return found.named_children[0] if found.type == "rest_pattern" and found.named_children else found
+
+
+def names_in(pattern: Node, keys: tuple[str, ...] = ()) -> Iterator[tuple[str, tuple[str, ...] | None]]:
+    """The names that a pattern gives, each with the keys that lead to it; `None` where they are not plain keys."""
+    waiting: list[tuple[Node, tuple[str, ...] | None]] = [(pattern, keys)]
+    while waiting:
+        node, keys_to = waiting.pop()
+        if node.type in ("identifier", "shorthand_property_identifier_pattern"):
+            plain = node.type == "identifier" or keys_to is None
+            yield text_of(node), keys_to if plain else (*(keys_to or ()), text_of(node))
+        elif node.type == "pair_pattern":
+            key, value = key_of(node.child_by_field_name("key")), node.child_by_field_name("value")
+            if value is not None:
+                waiting.append((value, (*keys_to, key) if key and keys_to is not None else None))
+        elif node.type in ("object_assignment_pattern", "assignment_pattern"):
+            left = node.child_by_field_name("left")
+            waiting += [(left, keys_to)] if left is not None else []
+        elif node.type in ("object_pattern", "array_pattern", "rest_pattern"):
+            inner = keys_to if node.type == "object_pattern" else None
+            waiting += [(child, inner) for child in reversed(node.named_children)]
+
+
+def is_handler(function: Node, call: str | None = None) -> bool:
+    """Whether a function answers requests: by its parameters, or by the call that it is given to."""
+    names = [text_of(pattern_of(one)) for one in parameters_of(function)[:4]]
+    if REQUESTS.isdisjoint(names):
+        return False
+    return not ANSWERS.isdisjoint(names) or (call is not None and _ROUTE.fullmatch(call) is not None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Place:
+    """Where a node stands: whether it is kept under a name, the call that it is given to, and what it is a field of."""
+
+    kept: bool = False
+    call: str | None = None
+    holder: "Class | Expression | None" = None
+
+
+_NOWHERE = _Place()
+_THROUGH = frozenset({"parenthesized_expression", "as_expression", "satisfies_expression", "ternary_expression"})
+
+
+class _Reading:
+    """Reads what one file declares."""
+
+    def __init__(self, found: Declarations, module: Module) -> None:
+        self._found = found
+        self._module = module
+        self._assigned: list[tuple[str, str, Expression]] = []
+
+    def read(self) -> None:
+        """Adds it to what was found."""
+        waiting: list[tuple[Node, Scope, _Place]] = [(self._module.root, self._module.scope, _NOWHERE)]
+        while waiting:
+            node, scope, place = waiting.pop()
+            waiting += reversed(list(self._children(node, scope, place)))
+        for name, key, code in self._assigned:
+            declared = code.scope.find(name)
+            if declared is not None and declared[0].node is not None and not declared[0].keys:
+                self._found.members.setdefault(declared[0].node.id, {})[key] = code
+
+    def _children(self, node: Node, scope: Scope, place: _Place) -> Iterator[tuple[Node, Scope, _Place]]:
+        """What stands in a node, each with its scope; declares what the node declares."""
+        kind = node.type
+        if kind in FUNCTIONS:
+            scope = self._function(node, scope, place)
+        elif kind in ("class_declaration", "abstract_class_declaration", "class"):
+            scope = self._class(node, scope)
+        elif kind == "variable_declarator":
+            self._variable(node, scope)
+        elif kind in ("assignment_expression", "member_expression"):
+            self._field(node, scope)
+        elif kind in ("import_statement", "export_statement"):
+            self._crossing(node, scope)
+        elif kind in ("catch_clause", "for_in_statement"):
+            pattern = node.child_by_field_name("parameter" if kind == "catch_clause" else "left")
+            for name, _ in names_in(pattern) if pattern is not None else ():
+                scope.declare(name, Declared())
+        elif kind == "call_expression":
+            self._star(node)
+        inside = self._place_in(node, scope, place)
+        for child in node.named_children:
+            yield child, scope, inside
+
+    def _place_in(self, node: Node, scope: Scope, place: _Place) -> _Place:
+        kind = node.type
+        if kind in ("object", *_THROUGH):
+            return _Place(place.kept, place.call, Expression(node, scope) if kind == "object" else place.holder)
+        if kind in ("pair", "arguments"):
+            return place
+        if kind in ("call_expression", "new_expression"):
+            return _Place(call=code_of(node.child_by_field_name("function")))
+        if kind in ("field_definition", "public_field_definition", "class_body"):
+            return _Place(kept=True, holder=scope.owner)
+        if kind == "assignment_expression":
+            return _Place(kept=True, holder=self._holder(node, scope))
+        return _Place(kept=kind in ("variable_declarator", "export_statement"))
+
+    def _function(self, node: Node, scope: Scope, place: _Place) -> Scope:
+        """The scope of what stands in a function."""
+        name = node.child_by_field_name("name")
+        declaration = node.type in ("function_declaration", "generator_function_declaration")
+        if declaration and name is not None:
+            scope.declare(text_of(name), Declared(node))
+        answers = is_handler(node, place.call)
+        method = node.type == "method_definition" and place.call is None
+        own = declaration or method or place.kept or answers or scope is self._module.scope
+        inner = scope
+        if own:
+            owner = scope.owner if node.type == "arrow_function" or place.holder is None else place.holder
+            inner = Scope(scope.path, scope, owner, node.id, answers=answers)
+            self._found.functions[node.id] = Expression(node, inner)
+            if method and isinstance(owner, Class):
+                owner.methods.setdefault(key_of(name), node)
+        for parameter in parameters_of(node):
+            pattern, typed = pattern_of(parameter), parameter.child_by_field_name("type")
+            plain = pattern.type == "identifier"
+            for one, _ in names_in(pattern):
+                inner.declare(one, Declared(kind=typed if plain and own else None, parameter=own))
+            modified = any(child.type in ("accessibility_modifier", "readonly") for child in parameter.children)
+            if isinstance(inner.owner, Class) and own and plain and modified:
+                inner.owner.fields.setdefault(text_of(pattern), (Declared(kind=typed), inner))
+        return inner
+
+    def _class(self, node: Node, scope: Scope) -> Scope:
+        name = node.child_by_field_name("name")
+        if name is not None and node.type != "class":
+            scope.declare(text_of(name), Declared(node))
+        inner = Scope(scope.path, scope, function=scope.function)
+        found = self._found.classes[node.id] = Class(inner)
+        inner.owner = found
+        for child in node.named_children:
+            if child.type == "class_heritage":
+                clause = child.named_children[0]
+                found.parent = clause.child_by_field_name("value") if clause.type == "extends_clause" else clause
+        body = node.child_by_field_name("body")
+        for child in body.named_children if body is not None else ():
+            if child.type in ("field_definition", "public_field_definition"):
+                key = child.child_by_field_name("name") or child.child_by_field_name("property")
+                value, typed = child.child_by_field_name("value"), child.child_by_field_name("type")
+                found.fields[key_of(key)] = Declared(value, kind=typed), inner
+        return inner
+
+    def _variable(self, node: Node, scope: Scope) -> None:
+        pattern, value = node.child_by_field_name("name"), node.child_by_field_name("value")
+        typed = node.child_by_field_name("type")
+        for name, keys in names_in(pattern) if pattern is not None else ():
+            known = value if keys is not None else None
+            new = Declared(known, keys or (), kind=typed if not keys else None)
+            scope.declare(name, NO_VALUE if value is None and typed is None else new)
+            if keys and value is not None and value.type == "identifier":
+                scope.add_field(text_of(value), keys[0])
+            for child in value.named_children if not keys and value is not None and value.type == "object" else ():
+                scope.add_field(name, key_of(child.child_by_field_name("key")) or text_of(child))
+
+    def _field(self, node: Node, scope: Scope) -> None:
+        """Fields that are named, and those that are given values: of exports, of prototypes, of `this`, of objects."""
+        if node.type == "member_expression":
+            target = node.child_by_field_name("object")
+            if target is not None and target.type == "identifier":
+                scope.add_field(text_of(target), text_of(node.child_by_field_name("property")))
+            return
+        left, right = node.child_by_field_name("left"), node.child_by_field_name("right")
+        if left is None or right is None or left.type not in ("member_expression", "identifier"):
+            return
+        code = Expression(right, scope)
+        if left.type == "identifier":
+            declared = scope.find(text_of(left))
+            if declared is not None:
+                declared[1].declare(text_of(left), Declared(right))
+            return
+        target, _, key = code_of(left).rpartition(".")
+        exports = "module.exports" if target.startswith("module.") or key == "exports" else "exports"
+        if f"{target}.{key}" == "module.exports":
+            self._module.whole = code
+        elif target == exports and scope is self._module.scope:
+            if right.type != "unary_expression":
+                self._module.exports[key] = Exported(code=code)
+        elif target == "this" and isinstance(scope.owner, Class):
+            scope.owner.fields.setdefault(key, (Declared(right), scope))
+        elif target.isidentifier():
+            self._assigned.append((target, key, code))
+        elif target.endswith(".prototype") and right.type in FUNCTIONS:
+            name = target.removesuffix(".prototype")
+            scope.prototypes.setdefault(name, Class(scope)).methods[key] = right
+
+    def _holder(self, node: Node, scope: Scope) -> "Class | Expression | None":
+        """What a function belongs to that is assigned to a field."""
+        left = node.child_by_field_name("left")
+        target = left.child_by_field_name("object") if left is not None else None
+        if target is None:
+            return None
+        return scope.prototypes.get(code_of(target).removesuffix(".prototype")) or Expression(target, scope)
+
+    def _crossing(self, node: Node, scope: Scope) -> None:
+        """An import or an export."""
+        source = string_of(node.child_by_field_name("source")) or ""
+        if node.type == "import_statement":
+            for name, keys, written in _imported(node):
+                scope.declare(name, Declared(source=written or source, keys=keys))
+            return
+        exports = self._module.exports
+        declared = node.child_by_field_name("declaration")
+        default = any(child.type == "default" for child in node.children)
+        value = node.child_by_field_name("value")
+        if default and (value or declared) is not None:
+            exports["default"] = Exported(code=Expression(value or declared or node, scope))
+        elif declared is not None:
+            for name in _declared(declared):
+                exports[name] = Exported(name)
+        elif node.named_children and any(child.type == "=" for child in node.children):
+            self._module.whole = Expression(node.named_children[0], scope)
+        else:
+            for child in node.named_children:
+                if child.type == "namespace_export" and child.named_children:
+                    exports[key_of(child.named_children[0])] = Exported(source=source)
+                for one in child.named_children if child.type == "export_clause" else ():
+                    name = key_of(one.child_by_field_name("name"))
+                    exports[key_of(one.child_by_field_name("alias")) or name] = Exported(name, source=source)
+            if source and all(child.type == "string" for child in node.named_children):
+                self._module.stars.append(source)
+
+    def _star(self, node: Node) -> None:
+        """`__exportStar(require("./x"), exports)` and `Object.defineProperty(exports, "x", …)`, as compilers write."""
+        called, given = node.child_by_field_name("function"), node.child_by_field_name("arguments")
+        if given is None or called is None or called.type not in ("identifier", "member_expression"):
+            return
+        name = code_of(called)
+        if name.endswith("__exportStar") and (source := required(given.named_children[0] if given.named_children else None)):
+            self._module.stars.append(source)
+        elif name == "Object.defineProperty" and len(given.named_children) == 3:
+            holder, key, how = given.named_children
+            code = _returned(how)
+            if text_of(holder) == "exports" and code is not None and string_of(key):
+                self._module.exports[string_of(key) or ""] = Exported(code=Expression(code, self._module.scope))
+
+
+def required(node: Node | None) -> str:
+    """The module that `require("x")` or `import("x")` names."""
+    if node is None or node.type != "call_expression" or code_of(node.child_by_field_name("function")) not in ("require", "import"):
+        return ""
+    given = node.child_by_field_name("arguments")
+    return string_of(given.named_children[0]) or "" if given is not None and given.named_children else ""
+
+
+def _returned(node: Node) -> Node | None:
+    """What the first `return` in a short piece of code gives."""
+    waiting = [node]
+    while waiting:
+        one = waiting.pop(0)
+        if one.type == "return_statement":
+            return one.named_children[0] if one.named_children else None
+        if len(waiting) < 20:
+            waiting += one.named_children
+    return None
+
+
+def _imported(node: Node) -> Iterator[tuple[str, tuple[str, ...], str]]:
+    """The names that an import gives, each with what of the module it is, and the module where that is written there."""
+    for clause in node.named_children:
+        if clause.type == "import_require_clause" and clause.named_children:
+            yield text_of(clause.named_children[0]), (), string_of(clause.child_by_field_name("source")) or ""
+        for child in clause.named_children if clause.type == "import_clause" else ():
+            if child.type == "identifier":
+                yield text_of(child), ("default",), ""
+            elif child.type == "namespace_import" and child.named_children:
+                yield text_of(child.named_children[0]), (), ""
+            for one in child.named_children if child.type == "named_imports" else ():
+                name, alias = one.child_by_field_name("name"), one.child_by_field_name("alias")
+                if name is not None:
+                    yield text_of(alias or name), (key_of(name),), ""
+
+
+def _declared(node: Node) -> Iterator[str]:
+    """The names that an exported declaration gives."""
+    name = node.child_by_field_name("name")
+    if name is not None:
+        yield text_of(name)
+    for child in node.named_children if name is None else ():
+        pattern = child.child_by_field_name("name") if child.type == "variable_declarator" else None
+        for one, _ in names_in(pattern) if pattern is not None else ():
+            yield one
