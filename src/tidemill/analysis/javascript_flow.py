@@ -10,7 +10,7 @@ A value has a second name with `^` for what it begins with: of an address, only 
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tree_sitter import Node
@@ -44,6 +44,7 @@ class JavaScriptRules:
         sources: matches the code of a field or call of a request.
         answered: the same, where the function answers the request, or its type says that it is one.
         requests: matches the type of a parameter that is a request.
+        named: the last names of those.
         trusted: matches the code of a field of a request, with its key, that a client does not choose for others.
         beginning: matches the code of a source that begins as the program's own addresses do.
         everywhere: matches the code of an expression that comes from outside wherever its first name is nobody's own.
@@ -60,6 +61,7 @@ class JavaScriptRules:
     sources: re.Pattern[str]
     answered: re.Pattern[str]
     requests: re.Pattern[str]
+    named: frozenset[str]
     trusted: re.Pattern[str]
     beginning: re.Pattern[str]
     everywhere: re.Pattern[str]
@@ -75,7 +77,9 @@ class JavaScriptRules:
 _MOST_CODE = 400
 """Characters of a call's arguments that are held against a sink."""
 _NOTHING = Parts()
-_NUMBERS = re.compile(r":\s*(?:number|boolean|bigint|Date|null|undefined)(?:\s*\|\s*(?:number|boolean|null|undefined))*")
+_NUMBERS = re.compile(
+    r":\s*(?:number|boolean|bigint|Date|null|undefined)(?:\s*\|\s*(?:number|boolean|null|undefined))*"
+)
 _SAME_BEGINNING = frozenset(
     {
         *("trim", "trimEnd", "toString", "toLowerCase", "toUpperCase", "normalize", "replace", "replaceAll", "concat"),
@@ -147,20 +151,28 @@ def javascript_functions(
         return []
     found = declarations(files, broken)
     names = Names(found)
-    return [function for table in needed for function in _told(found, names, table, unread)]
+    functions: list[Function] = []
+    for table in needed:
+        read = names.connected(path for path, text in files.items() if table.text.search(text))
+        functions += _told(found, names, table, read, unread)
+    return functions
 
 
-def _told(found: Declarations, names: Names, rules: JavaScriptRules, unread: set[Place]) -> Iterator[Function]:
-    functions = {key: _function(one, rules) for key, one in found.functions.items()}
+def _told(
+    found: Declarations, names: Names, rules: JavaScriptRules, read: Collection[str], unread: set[Place]
+) -> Iterator[Function]:
+    """The functions of the files that are to be read."""
+    declared = {key: one for key, one in found.functions.items() if one.scope.path in read}
+    functions = {key: _function(one, rules) for key, one in declared.items()}
     sinks = _Sinks(rules.sinks)
     within: dict[str | int, list[tuple[int, int]]] = {}
-    for key, one in found.functions.items():
+    for key, one in declared.items():
         outer = one.scope.outer
         around = within.setdefault((outer.function if outer is not None else 0) or one.scope.path, [])
         around.append((functions[key].first_line, functions[key].last_line))
     for key, function in functions.items():
         function.inner = within.get(key, ())
-    for key, one in found.functions.items():
+    for key, one in declared.items():
         try:
             _Body(functions[key], one, names, functions, rules, sinks).tell()
         except RecursionError:  # see `flow.flows_of`
@@ -168,6 +180,8 @@ def _told(found: Declarations, names: Names, rules: JavaScriptRules, unread: set
             continue
         yield functions[key]
     for path, module in found.modules.items():
+        if path not in read:
+            continue
         last = module.root.end_point.row + 1
         top = Function(path, 1, last, (), inner=within.get(path, ()))
         try:
@@ -215,6 +229,7 @@ class _Sinks:
     def __init__(self, sinks: Sequence[Sink]) -> None:
         self._sinks = sinks
         self._found: dict[str, list[Sink]] = {}
+        self.fixed: dict[int, bool] = {}
 
     def of(self, names: Sequence[str]) -> list[Sink]:
         """Those that one of these names means."""
@@ -311,7 +326,7 @@ class _Body:
         """The value of a field."""
         if told.fields is not None:
             return told.fields.get(key) or told.fields.get("...", _CONSTANT)
-        if told.name and self._is_source(f"{told.name}.{key}"):
+        if told.name and key in self._rules.named and self._is_source(f"{told.name}.{key}"):
             return self._outside(f"{told.name}.{key}", node)
         if told.name and key in self._scope.fields.get(told.name, ()):
             own = self._named(told.name)
@@ -407,16 +422,17 @@ class _Body:
         return _together(values)
 
     def _access(self, node: Node) -> _Told:
-        code = code_of(node)
-        if code and self._is_source(code):
-            return self._outside(code, node)
         target = node.child_by_field_name("object")
         index = node.child_by_field_name("index")
-        told = self._value(target) if target is not None else _CONSTANT
         key = text_of(node.child_by_field_name("property")) if index is None else string_of(index) or ""
+        if key in self._rules.named and self._is_source(code := code_of(node)):
+            return self._outside(code, node)
+        told = self._value(target) if target is not None else _CONSTANT
         if index is not None:
             self._value(index)
-        if key in ("length", "size") or self._rules.trusted.fullmatch(f"{code_of(target)}.{key.lower()}"):
+        if key in ("length", "size"):
+            return _CONSTANT
+        if isinstance(told.whole, Outside) and self._rules.trusted.fullmatch(f"{code_of(target)}.{key.lower()}"):
             return _CONSTANT
         return self._field(told, key, node)
 
@@ -488,14 +504,20 @@ class _Body:
     def _call(self, node: Node) -> _Told:
         called = node.child_by_field_name("function") or node.child_by_field_name("constructor")
         given = node.child_by_field_name("arguments")
-        while called is not None and called.type in ("parenthesized_expression", "sequence_expression", "non_null_expression"):
+        while called is not None and called.type in (
+            "parenthesized_expression",
+            "sequence_expression",
+            "non_null_expression",
+        ):
             called = called.named_children[-1] if called.named_children else None
         if called is None or called.type == "import" or (given is not None and given.type == "template_string"):
             if given is not None:
                 self._value(given)  # the parts of a tagged template are parameters of its tag
             return _CONSTANT
         new = "new " if node.type == "new_expression" else ""
-        code = new + code_of(called) if code_of(called) else ""
+        written = code_of(called)
+        code = new + written if written else ""
+        method = text_of(called.child_by_field_name("property")) if called.type == "member_expression" else ""
         receiver = _CONSTANT
         if called.type == "member_expression" and (target := called.child_by_field_name("object")) is not None:
             receiver = self._value(target)
@@ -506,7 +528,7 @@ class _Body:
         nodes = [one for one in given.named_children if one.type != "comment"] if given is not None else []
         callbacks = [one for one in nodes if one.type in FUNCTIONS and one.id not in self._functions]
         arguments = [(one, _CONSTANT if one in callbacks else self._value(one)) for one in nodes]
-        if code and self._is_source(f"{code}()"):
+        if method in self._rules.named and self._is_source(f"{code}()"):
             first = string_of(nodes[0]) if nodes else None
             trusted = self._rules.trusted.fullmatch(f"{code}.{(first or '').lower()}")
             return _CONSTANT if trusted else self._outside(f"{code}()", node)
@@ -514,7 +536,6 @@ class _Body:
         known = self._known_as(code, meaning, new)
         if any(self._rules.harmless.fullmatch(one) for one in known):
             return _CONSTANT
-        method = text_of(called.child_by_field_name("property")) if called.type == "member_expression" else ""
         element = _Told(receiver.whole, receiver.start) if method in _GIVING else _CONSTANT
         results = [self._inlined(one, element) for one in callbacks]
         target_of = self._names.function(meaning)
@@ -547,7 +568,13 @@ class _Body:
         return self._through(node, target, function, [(argument, given)])
 
     def _through(
-        self, node: Node, of: Expression, function: Function, arguments: Sequence[tuple[Node, _Told]], *, new: bool = False
+        self,
+        node: Node,
+        of: Expression,
+        function: Function,
+        arguments: Sequence[tuple[Node, _Told]],
+        *,
+        new: bool = False,
     ) -> _Told:
         """A call of a function that is read."""
         parameters = parameters_of(of.node)
@@ -556,7 +583,9 @@ class _Body:
         for index, parameter in enumerate(parameters):
             name = function.parameters[index]
             rest = pattern_of(parameter).parent is not None and text_of(parameter).startswith("...")
-            mine = [told for _, told in arguments[index:]] if rest else [told for _, told in arguments[index : index + 1]]
+            mine = (
+                [told for _, told in arguments[index:]] if rest else [told for _, told in arguments[index : index + 1]]
+            )
             if not rest and not mine:
                 mine = spread
             told = mine[0] if len(mine) == 1 else _together(mine)
@@ -565,7 +594,7 @@ class _Body:
                 continue
             given.append((f"{name}^", told.start))
             for key in sorted(of.scope.fields.get(name, ())):
-                if self._rules.sources.fullmatch(f"{name}.{key}"):
+                if key in self._rules.named and self._rules.sources.fullmatch(f"{name}.{key}"):
                     continue
                 one = self._field(told, key, node)
                 given += [(f"{name}.{key}", one.whole), (f"{name}.{key}^", one.start)]
@@ -576,7 +605,9 @@ class _Body:
             self._steps.append(Evaluate(call))
             return _CONSTANT
         self._steps.append(Assign((result,), call))
-        fixed = returns_fixed_beginning(of.node, of.scope)
+        fixed = self._sinks.fixed.get(of.node.id)
+        if fixed is None:
+            fixed = self._sinks.fixed[of.node.id] = returns_fixed_beginning(of.node, of.scope)
         return _Told(Name(result), _NOTHING if fixed else Name(result))
 
     def _harm(self, names: Sequence[str], node: Node, arguments: Sequence[tuple[Node, _Told]]) -> bool:

@@ -130,13 +130,17 @@ class Exported:
 
 @dataclass(slots=True, eq=False)
 class Module:
-    """A file: what it exports by name, as a whole (`module.exports = …`), and from which modules it exports everything."""
+    """A file: what it exports by name, as a whole (`module.exports = …`), and from which modules it exports everything.
+
+    `sources` are all modules that it names.
+    """
 
     scope: Scope
     root: Node
     exports: dict[str, Exported] = field(default_factory=dict)
     whole: Expression | None = None
     stars: list[str] = field(default_factory=list)
+    sources: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True, eq=False)
@@ -257,12 +261,12 @@ def names_in(pattern: Node, keys: tuple[str, ...] = ()) -> Iterator[tuple[str, t
             waiting += [(child, inner) for child in reversed(node.named_children)]
 
 
-def is_handler(function: Node, call: str | None = None) -> bool:
+def is_handler(function: Node, call: Node | None = None) -> bool:
     """Whether a function answers requests: by its parameters, or by the call that it is given to."""
     names = [text_of(pattern_of(one)) for one in parameters_of(function)[:4]]
     if REQUESTS.isdisjoint(names):
         return False
-    return not ANSWERS.isdisjoint(names) or (call is not None and _ROUTE.fullmatch(call) is not None)
+    return not ANSWERS.isdisjoint(names) or (call is not None and _ROUTE.fullmatch(code_of(call)) is not None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -270,7 +274,7 @@ class _Place:
     """Where a node stands: whether it is kept under a name, the call that it is given to, and what it is a field of."""
 
     kept: bool = False
-    call: str | None = None
+    call: Node | None = None
     holder: "Class | Expression | None" = None
 
 
@@ -327,7 +331,7 @@ class _Reading:
         if kind in ("pair", "arguments"):
             return place
         if kind in ("call_expression", "new_expression"):
-            return _Place(call=code_of(node.child_by_field_name("function")))
+            return _Place(call=node.child_by_field_name("function") or node)
         if kind in ("field_definition", "public_field_definition", "class_body"):
             return _Place(kept=True, holder=scope.owner)
         if kind == "assignment_expression":
@@ -433,8 +437,11 @@ class _Reading:
     def _crossing(self, node: Node, scope: Scope) -> None:
         """An import or an export."""
         source = string_of(node.child_by_field_name("source")) or ""
+        if source:
+            self._module.sources.add(source)
         if node.type == "import_statement":
             for name, keys, written in _imported(node):
+                self._module.sources.add(written or source)
                 scope.declare(name, Declared(source=written or source, keys=keys))
             return
         exports = self._module.exports
@@ -461,11 +468,18 @@ class _Reading:
     def _star(self, node: Node) -> None:
         """`__exportStar(require("./x"), exports)` and `Object.defineProperty(exports, "x", …)`, as compilers write."""
         called, given = node.child_by_field_name("function"), node.child_by_field_name("arguments")
-        if given is None or called is None or called.type not in ("identifier", "member_expression"):
+        if given is None or called is None:
+            return
+        if called.type in ("identifier", "import"):
+            self._module.sources.update(one for one in (required(node),) if one)
+        last = called.child_by_field_name("property") if called.type == "member_expression" else called
+        if last is None or last.type not in ("identifier", "property_identifier"):
+            return
+        if text_of(last) not in ("__exportStar", "defineProperty"):
             return
         name = code_of(called)
-        if name.endswith("__exportStar") and (source := required(given.named_children[0] if given.named_children else None)):
-            self._module.stars.append(source)
+        if name.endswith("__exportStar") and given.named_children:
+            self._module.stars.append(required(given.named_children[0]))
         elif name == "Object.defineProperty" and len(given.named_children) == 3:
             holder, key, how = given.named_children
             code = _returned(how)
@@ -475,7 +489,10 @@ class _Reading:
 
 def required(node: Node | None) -> str:
     """The module that `require("x")` or `import("x")` names."""
-    if node is None or node.type != "call_expression" or code_of(node.child_by_field_name("function")) not in ("require", "import"):
+    called = node.child_by_field_name("function") if node is not None and node.type == "call_expression" else None
+    if node is None or called is None or called.type not in ("identifier", "import"):
+        return ""
+    if text_of(called) not in ("require", "import"):
         return ""
     given = node.child_by_field_name("arguments")
     return string_of(given.named_children[0]) or "" if given is not None and given.named_children else ""
@@ -494,7 +511,7 @@ def _returned(node: Node) -> Node | None:
 
 
 def _imported(node: Node) -> Iterator[tuple[str, tuple[str, ...], str]]:
-    """The names that an import gives, each with what of the module it is, and the module where that is written there."""
+    """The names that an import gives, each with what of the module it is, and the module if written there."""
     for clause in node.named_children:
         if clause.type == "import_require_clause" and clause.named_children:
             yield text_of(clause.named_children[0]), (), string_of(clause.child_by_field_name("source")) or ""

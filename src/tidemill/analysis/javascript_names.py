@@ -3,6 +3,7 @@
 A name means something only where it is clear: it is declared once, and imports lead to a file that is read.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -67,6 +68,23 @@ class Names:
     def __init__(self, declared: Declarations) -> None:
         self._declared = declared
         self._found: dict[tuple[str, str], Module | None] = {}
+
+    def connected(self, paths: Iterable[str]) -> set[str]:
+        """These files, those that they import or that import them, and so on."""
+        beside: dict[str, set[str]] = {}
+        for path, module in self._declared.modules.items():
+            for source in module.sources:
+                other = self._module(source, path)
+                if isinstance(other, Module):
+                    beside.setdefault(path, set()).add(other.scope.path)
+                    beside.setdefault(other.scope.path, set()).add(path)
+        found, waiting = set(), list(paths)
+        while waiting:
+            path = waiting.pop()
+            if path not in found:
+                found.add(path)
+                waiting += beside.get(path, ())
+        return found
 
     def meaning(self, node: Node | None, scope: Scope, left: int = _LONGEST) -> Meaning | None:
         """What an expression means; `None` where that is not clear."""
@@ -296,4 +314,3 @@ def _type_name(kind: Node) -> Node | None:
             return None
         kind = children[0]
     return None
-

@@ -21,7 +21,8 @@ LARGEST_SOURCE = 2_000_000
 """Characters; a larger file is not parsed and has no definitions."""
 STEPS_AT_LEAST, BYTES_A_STEP = 5_000, 20
 """The steps of a hundred operations that parsing may take; a common source file takes one for some 120 bytes."""
-_READ_AT_ONCE = 65_536
+_READ_AT_ONCE = 256
+"""Bytes. The code of a node is read in pieces of this size as well, however short it is."""
 _ELLIPSIS = "…"
 
 

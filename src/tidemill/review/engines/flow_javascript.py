@@ -57,7 +57,8 @@ def _servers() -> JavaScriptRules:
     return JavaScriptRules(
         text=re.compile(r"\b(?:req|request|ctx|context|event|c)\b|@(?:Param|Query|Body|Headers|Cookies)\("),
         sources=re.compile(
-            r"(?:(?:ctx\.)?(?:req|request)|_req)\.(?:query|body|params|cookies|signedCookies|files?|rawBody|payload)"
+            r"(?:(?:ctx\.)?(?:req|request)|_req)\.(?:query|body|params|cookies|signedCookies|rawBody|payload)"
+            r"|(?:req|request)\.files?(?:\[\])?(?:\.\w+)?(?:\[\])?\.(?:originalname|originalFilename|name)"
             r"|ctx\.(?:query|querystring|params)|(?:req|request)\.param\(\)"
             r"|(?:c|ctx|context)\.req\.(?:query|queries|param|parseBody)\(\)"
             r"|event\.(?:queryStringParameters|pathParameters)"
@@ -68,6 +69,14 @@ def _servers() -> JavaScriptRules:
         ),
         requests=re.compile(
             r"\b(?:\w*Request|IncomingMessage|any|\w*Context|\w*Req|RequestEvent|LoaderFunctionArgs|ActionFunctionArgs)\b"
+        ),
+        named=frozenset(
+            {
+                *("query", "body", "params", "cookies", "signedCookies", "rawBody", "payload", "querystring", "param"),
+                *("queries", "parseBody", "queryStringParameters", "pathParameters", "url", "originalUrl", "headers"),
+                *("path", "href", "header", "nextUrl", "get", "json", "text", "formData", "originalname", "name"),
+                "originalFilename",
+            }
         ),
         trusted=re.compile(
             r"[\w.]+\.(?:headers|header|get)\.(?:host|x-forwarded-\w+|user-agent|accept[\w-]*|content-[\w-]+|authorization)"
@@ -171,6 +180,7 @@ def _pages() -> JavaScriptRules:
         sources=never,
         answered=never,
         requests=never,
+        named=frozenset({"hash", "search", "href", "URL", "referrer", "name"}),
         trusted=never,
         beginning=re.compile(r".*\.(?:hash|search|href|URL)"),
         everywhere=re.compile(
