@@ -15,8 +15,21 @@ from dataclasses import dataclass
 
 from tree_sitter import Node
 
-from tidemill.analysis.flow import Assign, Call, Evaluate, Function, Name, Outside, Parts, Place, Return, Sink, Value
-from tidemill.analysis.flow import harms_of
+from tidemill.analysis.flow import (
+    Assign,
+    Call,
+    Evaluate,
+    Function,
+    Name,
+    Outside,
+    Parts,
+    Place,
+    Return,
+    Sink,
+    Value,
+    harms_of,
+)
+from tidemill.analysis.javascript_imports import SourceFiles
 from tidemill.analysis.javascript_modules import (
     FUNCTIONS,
     Declarations,
@@ -149,12 +162,13 @@ def javascript_functions(
     needed = [table for table in tables if any(table.text.search(text) for text in files.values())]
     if not needed:
         return []
-    found = declarations(files, broken)
-    names = Names(found)
+    paths = SourceFiles(files)
+    read = [paths.connected(files, (path for path in files if table.text.search(files[path]))) for table in needed]
+    found = declarations({path: text for path, text in files.items() if any(path in one for one in read)}, broken)
+    names = Names(found, paths)
     functions: list[Function] = []
-    for table in needed:
-        read = names.connected(path for path, text in files.items() if table.text.search(text))
-        functions += _told(found, names, table, read, unread)
+    for table, own in zip(needed, read, strict=True):
+        functions += _told(found, names, table, own, unread)
     return functions
 
 

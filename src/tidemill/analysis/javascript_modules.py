@@ -5,7 +5,7 @@ of its own; any other function, such as one given to `map` or `then`, belongs to
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tree_sitter import Node
@@ -130,17 +130,13 @@ class Exported:
 
 @dataclass(slots=True, eq=False)
 class Module:
-    """A file: what it exports by name, as a whole (`module.exports = …`), and from which modules it exports everything.
-
-    `sources` are all modules that it names.
-    """
+    """A file: what it exports by name, as a whole (`module.exports = …`), and from which modules it exports everything."""
 
     scope: Scope
     root: Node
     exports: dict[str, Exported] = field(default_factory=dict)
     whole: Expression | None = None
     stars: list[str] = field(default_factory=list)
-    sources: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True, eq=False)
@@ -280,6 +276,11 @@ class _Place:
 
 _NOWHERE = _Place()
 _THROUGH = frozenset({"parenthesized_expression", "as_expression", "satisfies_expression", "ternary_expression"})
+_CLASSES = frozenset({"class_declaration", "abstract_class_declaration", "class"})
+_PLACES = _THROUGH | {
+    *("object", "pair", "arguments", "call_expression", "new_expression", "field_definition", "class_body"),
+    *("public_field_definition", "assignment_expression", "variable_declarator", "export_statement"),
+}
 
 
 class _Reading:
@@ -289,40 +290,46 @@ class _Reading:
         self._found = found
         self._module = module
         self._assigned: list[tuple[str, str, Expression]] = []
+        self._declaring: Mapping[str, Callable[[Node, Scope], None]] = {
+            "variable_declarator": self._variable,
+            "assignment_expression": self._field,
+            "member_expression": self._field,
+            "import_statement": self._crossing,
+            "export_statement": self._crossing,
+            "catch_clause": self._caught,
+            "for_in_statement": self._caught,
+            "call_expression": self._star,
+        }
 
     def read(self) -> None:
         """Adds it to what was found."""
         waiting: list[tuple[Node, Scope, _Place]] = [(self._module.root, self._module.scope, _NOWHERE)]
         while waiting:
             node, scope, place = waiting.pop()
-            waiting += reversed(list(self._children(node, scope, place)))
+            waiting += reversed(self._children(node, scope, place))
         for name, key, code in self._assigned:
             declared = code.scope.find(name)
             if declared is not None and declared[0].node is not None and not declared[0].keys:
                 self._found.members.setdefault(declared[0].node.id, {})[key] = code
 
-    def _children(self, node: Node, scope: Scope, place: _Place) -> Iterator[tuple[Node, Scope, _Place]]:
+    def _children(self, node: Node, scope: Scope, place: _Place) -> list[tuple[Node, Scope, _Place]]:
         """What stands in a node, each with its scope; declares what the node declares."""
         kind = node.type
+        inside = _NOWHERE
         if kind in FUNCTIONS:
             scope = self._function(node, scope, place)
-        elif kind in ("class_declaration", "abstract_class_declaration", "class"):
+        elif kind in _CLASSES:
             scope = self._class(node, scope)
-        elif kind == "variable_declarator":
-            self._variable(node, scope)
-        elif kind in ("assignment_expression", "member_expression"):
-            self._field(node, scope)
-        elif kind in ("import_statement", "export_statement"):
-            self._crossing(node, scope)
-        elif kind in ("catch_clause", "for_in_statement"):
-            pattern = node.child_by_field_name("parameter" if kind == "catch_clause" else "left")
-            for name, _ in names_in(pattern) if pattern is not None else ():
-                scope.declare(name, Declared())
-        elif kind == "call_expression":
-            self._star(node)
-        inside = self._place_in(node, scope, place)
-        for child in node.named_children:
-            yield child, scope, inside
+        elif (declare := self._declaring.get(kind)) is not None:
+            declare(node, scope)
+        if kind in _PLACES:
+            inside = self._place_in(node, scope, place)
+        return [(child, scope, inside) for child in node.named_children if child.named_child_count]
+
+    def _caught(self, node: Node, scope: Scope) -> None:
+        pattern = node.child_by_field_name("parameter") or node.child_by_field_name("left")
+        for name, _ in names_in(pattern) if pattern is not None else ():
+            scope.declare(name, Declared())
 
     def _place_in(self, node: Node, scope: Scope, place: _Place) -> _Place:
         kind = node.type
@@ -437,11 +444,8 @@ class _Reading:
     def _crossing(self, node: Node, scope: Scope) -> None:
         """An import or an export."""
         source = string_of(node.child_by_field_name("source")) or ""
-        if source:
-            self._module.sources.add(source)
         if node.type == "import_statement":
             for name, keys, written in _imported(node):
-                self._module.sources.add(written or source)
                 scope.declare(name, Declared(source=written or source, keys=keys))
             return
         exports = self._module.exports
@@ -465,13 +469,11 @@ class _Reading:
             if source and all(child.type == "string" for child in node.named_children):
                 self._module.stars.append(source)
 
-    def _star(self, node: Node) -> None:
+    def _star(self, node: Node, _: Scope) -> None:
         """`__exportStar(require("./x"), exports)` and `Object.defineProperty(exports, "x", …)`, as compilers write."""
         called, given = node.child_by_field_name("function"), node.child_by_field_name("arguments")
         if given is None or called is None:
             return
-        if called.type in ("identifier", "import"):
-            self._module.sources.update(one for one in (required(node),) if one)
         last = called.child_by_field_name("property") if called.type == "member_expression" else called
         if last is None or last.type not in ("identifier", "property_identifier"):
             return

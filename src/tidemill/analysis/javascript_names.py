@@ -3,12 +3,11 @@
 A name means something only where it is clear: it is declared once, and imports lead to a file that is read.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from tree_sitter import Node
 
+from tidemill.analysis.javascript_imports import SourceFiles
 from tidemill.analysis.javascript_modules import (
     FUNCTIONS,
     Class,
@@ -26,9 +25,6 @@ from tidemill.analysis.javascript_modules import (
 _LONGEST = 24
 """Steps from a name to what it means."""
 _MOST_SPREADS = 4
-_ENDINGS = (".ts", ".tsx", ".mts", ".cts", ".js", ".jsx", ".mjs", ".cjs")
-_WRITTEN_FOR = {".js": (".ts", ".tsx"), ".jsx": (".tsx",), ".mjs": (".mts",), ".cjs": (".cts",)}
-"""By the ending that an import names, those of the files that it is compiled from."""
 _SAME = frozenset(
     {
         *("__importDefault", "__importStar", "_interopRequireDefault", "_interopRequireWildcard", "__toESM"),
@@ -65,26 +61,9 @@ Meaning = Expression | Class | Instance | Module | Foreign
 class Names:
     """Says what expressions mean."""
 
-    def __init__(self, declared: Declarations) -> None:
+    def __init__(self, declared: Declarations, files: SourceFiles) -> None:
         self._declared = declared
-        self._found: dict[tuple[str, str], Module | None] = {}
-
-    def connected(self, paths: Iterable[str]) -> set[str]:
-        """These files, those that they import or that import them, and so on."""
-        beside: dict[str, set[str]] = {}
-        for path, module in self._declared.modules.items():
-            for source in module.sources:
-                other = self._module(source, path)
-                if isinstance(other, Module):
-                    beside.setdefault(path, set()).add(other.scope.path)
-                    beside.setdefault(other.scope.path, set()).add(path)
-        found, waiting = set(), list(paths)
-        while waiting:
-            path = waiting.pop()
-            if path not in found:
-                found.add(path)
-                waiting += beside.get(path, ())
-        return found
+        self._files = files
 
     def meaning(self, node: Node | None, scope: Scope, left: int = _LONGEST) -> Meaning | None:
         """What an expression means; `None` where that is not clear."""
@@ -253,53 +232,12 @@ class Names:
 
     def _module(self, source: str, path: str) -> Meaning | None:
         """The module that an import in this file names; a package's by its name, `None` where a file is not read."""
-        if source.startswith("."):
-            return self._file(PurePosixPath(path).parent.as_posix(), source)
-        known = self._found.get((path, source))
-        if known is None and (path, source) not in self._found:
-            known = self._found[path, source] = self._in_project(source, path)
-        if known is not None:
-            return known
-        if source.startswith(("@/", "~/", "#", "/")):
+        found = self._files.imported(source, path)
+        if found is not None:
+            return self._declared.modules.get(found)
+        if source.startswith((".", "@/", "~/", "#", "/")):
             return None
         return Foreign(source.removeprefix("node:").removesuffix("/index").replace("/", "."))
-
-    def _in_project(self, source: str, path: str) -> Module | None:
-        """A file that is named from a folder above the one that imports it, such as `@/lib/users` or `src/users`."""
-        alias = source.startswith(("@/", "~/"))
-        name = source[2:] if alias else source
-        if "/" not in source:
-            return None
-        folders = PurePosixPath(path).parents
-        for folder in list(folders)[:12]:
-            for inner in ("", "src") if alias else ("",):
-                found = self._file((folder / inner).as_posix(), f"./{name}")
-                if found is not None:
-                    return found
-        return None
-
-    def _file(self, folder: str, source: str) -> Module | None:
-        parts = [one for one in folder.split("/") if one not in ("", ".")]
-        for part in source.split("/"):
-            if part == ".." and not parts:
-                return None
-            if part == "..":
-                parts.pop()
-            elif part not in ("", "."):
-                parts.append(part)
-        name = "/".join(parts)
-        suffix = PurePosixPath(name).suffix
-        bare = name.removesuffix(suffix)
-        modules = self._declared.modules
-        for candidate in (
-            name,
-            *(bare + one for one in _WRITTEN_FOR.get(suffix, ())),
-            *(name + one for one in _ENDINGS),
-            *(f"{name}/index{one}" if name else f"index{one}" for one in _ENDINGS),
-        ):
-            if candidate in modules:
-                return modules[candidate]
-        return None
 
 
 def _type_name(kind: Node) -> Node | None:
