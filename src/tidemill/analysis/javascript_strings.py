@@ -5,12 +5,17 @@ from collections.abc import Iterator, Sequence
 
 from tree_sitter import Node
 
-from tidemill.analysis.javascript_modules import FUNCTIONS, Scope, code_of, text_of
+from tidemill.analysis.javascript_modules import Scope
+from tidemill.analysis.javascript_nodes import FUNCTIONS, code_of, text_of
 
 _OPEN = re.compile(r"/?|//[^/?#]*|[A-Za-z][\w+.-]*:(?://?[^/?#]*)?")
 """The beginning of an address after which the host can still be chosen."""
 _JOINED = frozenset({"join", "concat", "replace", "replaceAll", "toString", "trim", "repeat", "String"})
 """Functions and methods whose result is a text."""
+_LEAVING = frozenset({"return_statement", "throw_statement", "continue_statement", "break_statement"})
+_WHOLE = re.compile(r"/\^.*\$/[a-z]*", re.DOTALL)
+"""A pattern that a text matches whole."""
+_MOST_CONDITIONS = 40
 _MOST = 400
 """Expressions of one function's results that are looked at."""
 
@@ -117,3 +122,43 @@ def is_text(node: Node, scope: Scope, left: int = 4) -> bool:
     if parts is None:
         return False
     return node.type == "template_string" or any(part.type in ("string", "template_string") for part in parts)
+
+
+def leaves(node: Node) -> bool:
+    """Whether what an `if` does ends there: it returns, throws or goes on with the next."""
+    if node.child_by_field_name("alternative") is not None:
+        return False
+    then = node.child_by_field_name("consequence")
+    if then is not None and then.type == "statement_block":
+        then = then.named_children[-1] if then.named_children else None
+    return then is not None and then.type in _LEAVING
+
+
+def checked_in(condition: Node | None) -> set[str]:
+    """The names and fields that a condition holds against a list, a folder or a whole pattern."""
+    found: set[str] = set()
+    waiting = [condition] if condition is not None else []
+    while waiting and len(waiting) < _MOST_CONDITIONS:
+        node = waiting.pop()
+        if node.type == "call_expression":
+            found |= _checked(node)
+        elif node.type in ("binary_expression", "unary_expression", "parenthesized_expression", "await_expression"):
+            waiting += node.named_children
+    return found
+
+
+def _checked(call: Node) -> set[str]:
+    called, given = call.child_by_field_name("function"), call.child_by_field_name("arguments")
+    if called is None or called.type != "member_expression" or given is None or not given.named_children:
+        return set()
+    method, target = text_of(called.child_by_field_name("property")), called.child_by_field_name("object")
+    first = given.named_children[0]
+    literal = first.type in ("string", "template_string")
+    if method in ("includes", "has", "indexOf") and not literal:
+        return {code_of(first)} - {""}
+    above = literal and ".." in text_of(first)[:20]
+    if (method in ("includes", "indexOf") and above) or (method == "startsWith" and (above or not literal)):
+        return {code_of(target)} - {""}
+    if method == "test" and target is not None and target.type == "regex" and _WHOLE.fullmatch(text_of(target)[:500]):
+        return {code_of(first)} - {""}
+    return set()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from tidemill.analysis.flow import Sink
-from tidemill.analysis.javascript_flow import JavaScriptRules
+from tidemill.analysis.javascript_rules import JavaScriptRules
 from tidemill.analysis.syntax import Language
 from tidemill.review.rules.catalog import rules_of
 
