@@ -18,15 +18,17 @@ from tidemill.analysis.javascript_nodes import (
     text_of,
 )
 from tidemill.analysis.javascript_strings import (
+    SAME_BEGINNING,
+    beginnings_of,
     begins,
     checked_in,
     is_text,
     leaves,
+    literal_of,
     parts_of,
-    returns_fixed_beginning,
     returns_text,
 )
-from tidemill.analysis.javascript_values import CONSTANT, NOTHING, SAME_BEGINNING, Told, Values, all_names, together
+from tidemill.analysis.javascript_values import CONSTANT, NOTHING, Told, Values, all_names, together
 
 _MOST_CODE = 400
 """Characters of a call's arguments that are held against a sink."""
@@ -101,7 +103,13 @@ class Body(Values):
                     self._bind(pattern, self._value(of), node)
                 waiting += [child for child in (node.child_by_field_name("body"),) if child is not None]
             elif kind == "if_statement" and leaves(node):
-                waiting += [checked_in(node.child_by_field_name("condition")), *reversed(node.named_children)]
+                waiting += [
+                    checked_in(node.child_by_field_name("condition"), self._scope),
+                    *reversed(node.named_children),
+                ]
+            elif kind == "if_statement":
+                self._branch(node)
+                waiting += node.children_by_field_name("alternative")
             elif kind in _STATEMENTS:
                 self._function.repeats |= kind in ("while_statement", "do_statement", "for_statement")
                 waiting += reversed(node.named_children)
@@ -114,6 +122,19 @@ class Body(Values):
         elif told is not CONSTANT:
             self._steps.append(Return(told.whole, self._place(node)))
 
+    def _branch(self, node: Node) -> None:
+        """What is done where a condition holds; names that it holds against a list hold nothing harmful there."""
+        condition, then = node.child_by_field_name("condition"), node.child_by_field_name("consequence")
+        if condition is None or then is None:
+            return
+        self._value(condition)
+        before = self._renamed
+        self._number += 1
+        held = checked_in(condition, self._scope, held=True)
+        self._renamed = {**before, **{name: f"{name}#{self._number}" for name in held if name.isidentifier()}}
+        self._run(then)
+        self._renamed = before
+
     def _checked(self, names: set[str]) -> None:
         """Names and fields that hold only what was allowed from here on."""
         for code in sorted(names):
@@ -123,6 +144,8 @@ class Body(Values):
                 self._steps.append(Assign(all_names(own, self._scope, name), NOTHING))
             elif key in self._scope.fields.get(name, ()):
                 self._steps.append(Assign((f"{own}.{key}", f"{own}.{key}^"), NOTHING))
+            if key:
+                self._allowed.add(code)
 
     def _value(self, node: Node) -> Told:
         """The value of an expression; tells of what it does."""
@@ -150,7 +173,7 @@ class Body(Values):
             return CONSTANT if node.id in self._functions else self._inlined(node, CONSTANT)
         values = [self._value(child) for child in node.named_children]
         if kind == "ternary_expression":
-            checked = checked_in(node.child_by_field_name("condition"))
+            checked = checked_in(node.child_by_field_name("condition"), self._scope, held=True)
             branches = zip(node.named_children[1:], values[1:], strict=True)
             return together([told for child, told in branches if not checked or code_of(child) not in checked])
         if kind == "sequence_expression":
@@ -165,6 +188,8 @@ class Body(Values):
         key = text_of(node.child_by_field_name("property")) if index is None else string_of(index) or ""
         if key in self._rules.named and self._is_source(code := code_of(node)):
             return self._outside(code, node)
+        if self._allowed and code_of(node) in self._allowed and index is None:
+            return CONSTANT
         told = self._value(target) if target is not None else CONSTANT
         if index is not None:
             self._value(index)
@@ -343,10 +368,14 @@ class Body(Values):
             self._steps.append(Evaluate(call))
             return CONSTANT
         self._steps.append(Assign((result,), call))
-        fixed = self._sinks.fixed.get(of.node.id)
-        if fixed is None:
-            fixed = self._sinks.fixed[of.node.id] = returns_fixed_beginning(of.node, of.scope)
-        return Told(Name(result), NOTHING if fixed else Name(result))
+        if of.node.id not in self._sinks.beginnings:
+            self._sinks.beginnings[of.node.id] = beginnings_of(of.node, of.scope)
+        chosen = self._sinks.beginnings[of.node.id]
+        if chosen is None:
+            return Told(Name(result), Name(result))
+        return Told(
+            Name(result), Parts(tuple(told.start for index, (_, told) in enumerate(arguments) if index in chosen))
+        )
 
     def _harm(self, names: Sequence[str], node: Node, arguments: Sequence[tuple[Node, Told]]) -> bool:
         """Tells of the harm that a call by these names does with its arguments; whether it does any."""
@@ -373,6 +402,9 @@ class Body(Values):
 
     def _harmed(self, kind: str, argument: Node, told: Told, node: Node) -> None:
         if kind in self._rules.texts and not self._is_text(argument):
+            return
+        words = self._rules.words.get(kind)
+        if words is not None and (written := literal_of(argument)) and not words.search(written):
             return
         value = told.start if kind in self._rules.addresses else told.whole
         self._steps.append(Evaluate(Call(self._place(node), ((None, value),), harms=((kind, 0),))))

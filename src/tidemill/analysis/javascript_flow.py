@@ -85,7 +85,9 @@ def _told(
 def _function(of: Expression, rules: JavaScriptRules) -> Function:
     """A function with its parameters: first those that are given by their place, then what is told apart in them."""
     node, scope = of.node, of.scope
-    places, inner, outside = [], [], set()
+    places: list[str] = []
+    inner: list[str] = []
+    outside: set[str] = set()
     for index, parameter in enumerate(parameters_of(node)):
         pattern = pattern_of(parameter)
         plain = pattern.type == "identifier"

@@ -28,8 +28,10 @@ REQUESTS = frozenset({"req", "request", "ctx", "context", "_req"})
 """Names of the parameters that stand for what a client sends."""
 ANSWERS = frozenset({"res", "response", "reply", "rep", "next", "_next", "_res", "h", "done"})
 """Names of the parameters that stand beside them in a handler."""
+_PARTS = frozenset({"query", "body", "params", "request", "req"})
+"""Of a request or what is given beside it, where a handler takes its parameter apart."""
 _ROUTE = re.compile(r"[\w.()]*\b(?:get|post|put|patch|delete|del|head|options|all|use|route|addHook|on)")
-_MOST_FIELDS = 24
+MOST_FIELDS = 24
 """Of one name in one function; where there are more, its fields are not told apart."""
 
 
@@ -91,7 +93,7 @@ class Scope:
     def add_field(self, name: str, key: str) -> None:
         """The code names this field of what has this name."""
         fields = self.fields.setdefault(name, set())
-        if len(fields) < _MOST_FIELDS:
+        if len(fields) < MOST_FIELDS:
             fields.add(key)
 
     def find(self, name: str) -> "tuple[Declared, Scope] | None":
@@ -175,8 +177,11 @@ def declarations(files: Mapping[str, str], broken: set[str]) -> Declarations:
 
 def is_handler(function: Node, call: Node | None = None) -> bool:
     """Whether a function answers requests: by its parameters, or by the call that it is given to."""
-    names = [text_of(pattern_of(one)) for one in parameters_of(function)[:4]]
-    if REQUESTS.isdisjoint(names):
+    patterns = [pattern_of(one) for one in parameters_of(function)[:4]]
+    names = [text_of(one) for one in patterns if one.type == "identifier"]
+    if patterns and patterns[0].type == "object_pattern":
+        names += [keys[0] for _, keys in names_in(patterns[0]) if keys and keys[0] in _PARTS]
+    if REQUESTS.isdisjoint(names) and _PARTS.isdisjoint(names):
         return False
     return not ANSWERS.isdisjoint(names) or (call is not None and _ROUTE.fullmatch(code_of(call)) is not None)
 
@@ -334,19 +339,19 @@ class _Reading:
             if declared is not None:
                 declared[1].declare(text_of(left), Declared(right))
             return
-        target, _, key = code_of(left).rpartition(".")
-        exports = "module.exports" if target.startswith("module.") or key == "exports" else "exports"
-        if f"{target}.{key}" == "module.exports":
+        holder, _, key = code_of(left).rpartition(".")
+        exports = "module.exports" if holder.startswith("module.") or key == "exports" else "exports"
+        if f"{holder}.{key}" == "module.exports":
             self._module.whole = code
-        elif target == exports and scope is self._module.scope:
+        elif holder == exports and scope is self._module.scope:
             if right.type != "unary_expression":
                 self._module.exports[key] = Exported(code=code)
-        elif target == "this" and isinstance(scope.owner, Class):
+        elif holder == "this" and isinstance(scope.owner, Class):
             scope.owner.fields.setdefault(key, (Declared(right), scope))
-        elif target.isidentifier():
-            self._assigned.append((target, key, code))
-        elif target.endswith(".prototype") and right.type in FUNCTIONS:
-            name = target.removesuffix(".prototype")
+        elif holder.isidentifier():
+            self._assigned.append((holder, key, code))
+        elif holder.endswith(".prototype") and right.type in FUNCTIONS:
+            name = holder.removesuffix(".prototype")
             scope.prototypes.setdefault(name, Class(scope)).methods[key] = right
 
     def _holder(self, node: Node, scope: Scope) -> "Class | Expression | None":

@@ -1,7 +1,7 @@
 """What is a source, what makes harmless, and what is a sink in JavaScript and TypeScript."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tidemill.analysis.flow import Sink
@@ -26,6 +26,7 @@ class JavaScriptRules:
         keeping: matches the name of a function whose result holds its arguments.
         sinks: the calls that do harm. A field of an argument is `name{field}`, an assignment `name=`.
         addresses: those kinds of harm that only the beginning of a text does.
+        words: by kind of harm, what occurs in a text that does it, where it is put together with other text.
         texts: those kinds of harm that only a text does, not an object.
     """
 
@@ -43,6 +44,7 @@ class JavaScriptRules:
     keeping: re.Pattern[str]
     sinks: Sequence[Sink]
     addresses: frozenset[str]
+    words: Mapping[str, re.Pattern[str]]
     texts: frozenset[str]
 
 
@@ -52,7 +54,7 @@ class Sinks:
     def __init__(self, sinks: Sequence[Sink]) -> None:
         self._sinks = sinks
         self._found: dict[str, list[Sink]] = {}
-        self.fixed: dict[int, bool] = {}
+        self.beginnings: dict[int, frozenset[int] | None] = {}
 
     def of(self, names: Sequence[str]) -> list[Sink]:
         """Those that one of these names means."""

@@ -6,16 +6,25 @@ from collections.abc import Iterator, Sequence
 from tree_sitter import Node
 
 from tidemill.analysis.javascript_modules import Scope
-from tidemill.analysis.javascript_nodes import FUNCTIONS, code_of, text_of
+from tidemill.analysis.javascript_nodes import FUNCTIONS, code_of, parameters_of, pattern_of, text_of
 
 _OPEN = re.compile(r"/?|//[^/?#]*|[A-Za-z][\w+.-]*:(?://?[^/?#]*)?")
 """The beginning of an address after which the host can still be chosen."""
 _JOINED = frozenset({"join", "concat", "replace", "replaceAll", "toString", "trim", "repeat", "String"})
 """Functions and methods whose result is a text."""
+SAME_BEGINNING = frozenset(
+    {
+        *("trim", "trimEnd", "toString", "toLowerCase", "toUpperCase", "normalize", "replace", "replaceAll", "concat"),
+        *("join", "padEnd", "valueOf", "pathname", "href"),
+    }
+)
+"""Methods and fields that begin as their object does."""
+_WRAPPERS = frozenset({"parenthesized_expression", "await_expression", "template_substitution", "as_expression"})
 _LEAVING = frozenset({"return_statement", "throw_statement", "continue_statement", "break_statement"})
 _WHOLE = re.compile(r"/\^.*\$/[a-z]*", re.DOTALL)
 """A pattern that a text matches whole."""
 _MOST_CONDITIONS = 40
+_MOST_TEXT = 5_000
 _MOST = 400
 """Expressions of one function's results that are looked at."""
 
@@ -41,6 +50,12 @@ def parts_of(node: Node) -> list[Node] | None:
 def _is_sum(node: Node) -> bool:
     operator = node.child_by_field_name("operator") if node.type == "binary_expression" else None
     return operator is not None and operator.type == "+"
+
+
+def literal_of(node: Node) -> str:
+    """The text that a template or a sum has of its own; empty where it is neither."""
+    own = [one for one in parts_of(node) or () if one.type in ("string", "string_fragment", "template_string")]
+    return " ".join(text_of(one) for one in own)[:_MOST_TEXT]
 
 
 def begins(parts: Sequence[Node]) -> list[int]:
@@ -79,26 +94,33 @@ def results_of(function: Node) -> Iterator[Node]:
             waiting += node.named_children
 
 
-def returns_fixed_beginning(function: Node, scope: Scope) -> bool:
-    """Whether all that a function gives are texts whose beginning none of its parameters chooses."""
-    found = [_has_fixed_beginning(one, scope) for one in results_of(function)]
-    return bool(found) and all(found)
-
-
-def _has_fixed_beginning(node: Node, scope: Scope) -> bool:
-    parts = parts_of(node)
-    if node.type == "string":
-        return True
-    if parts is None:
-        return False
-    for index in begins(parts):
-        part = parts[index]
-        if part.type == "template_substitution" and part.named_children:
-            part = part.named_children[0]
-        first = code_of(part).partition(".")[0]
-        if first != "this" and (not first.isidentifier() or first in scope.names):
-            return False
-    return True
+def beginnings_of(function: Node, scope: Scope) -> frozenset[int] | None:
+    """Which parameters of a function choose what its result begins with; `None` where that is not known."""
+    places = {text_of(pattern_of(one)): index for index, one in enumerate(parameters_of(function))}
+    found: set[int] = set()
+    waiting = list(results_of(function))
+    if not waiting:
+        return None
+    while waiting:
+        node = waiting.pop()
+        parts = parts_of(node)
+        if node.type == "ternary_expression":
+            waiting += node.named_children[1:]
+        elif node.type in _WRAPPERS and node.named_children:
+            waiting.append(node.named_children[0])
+        elif parts is not None:
+            waiting += [parts[one] for one in begins(parts)]
+        elif node.type == "call_expression" and code_of(node).rpartition(".")[2].removesuffix("()") in SAME_BEGINNING:
+            called = node.child_by_field_name("function")
+            target = called.child_by_field_name("object") if called is not None else None
+            waiting += [target] if target is not None else [node.named_children[0]]
+        elif node.type != "string":
+            first = code_of(node).partition(".")[0]
+            if first in places and node.type == "identifier":
+                found.add(places[first])
+            elif first != "this" and (not first.isidentifier() or first in scope.names):
+                return None
+    return frozenset(found)
 
 
 def returns_text(function: Node, scope: Scope) -> bool:
@@ -134,20 +156,32 @@ def leaves(node: Node) -> bool:
     return then is not None and then.type in _LEAVING
 
 
-def checked_in(condition: Node | None) -> set[str]:
-    """The names and fields that a condition holds against a list, a folder or a whole pattern."""
+def checked_in(condition: Node | None, scope: Scope, *, held: bool = False) -> set[str]:
+    """The names and fields that a condition holds against a list, a folder or a whole pattern.
+
+    With `held` only those that pass where the condition holds.
+    """
     found: set[str] = set()
     waiting = [condition] if condition is not None else []
     while waiting and len(waiting) < _MOST_CONDITIONS:
         node = waiting.pop()
         if node.type == "call_expression":
-            found |= _checked(node)
-        elif node.type in ("binary_expression", "unary_expression", "parenthesized_expression", "await_expression"):
+            found |= _checked(node, held=held)
+        elif node.type == "identifier":
+            declared = scope.names.get(text_of(node))
+            value = declared.node if declared is not None and not declared.keys else None
+            waiting += [value] if value is not None and value.type in ("binary_expression", "call_expression") else []
+        elif node.type == "unary_expression":
+            waiting += [] if held else node.named_children
+        elif node.type == "binary_expression":
+            either = held and text_of(node.child_by_field_name("operator")) != "&&"
+            waiting += [] if either else node.named_children
+        elif node.type in ("parenthesized_expression", "await_expression"):
             waiting += node.named_children
     return found
 
 
-def _checked(call: Node) -> set[str]:
+def _checked(call: Node, *, held: bool) -> set[str]:
     called, given = call.child_by_field_name("function"), call.child_by_field_name("arguments")
     if called is None or called.type != "member_expression" or given is None or not given.named_children:
         return set()
@@ -156,7 +190,7 @@ def _checked(call: Node) -> set[str]:
     literal = first.type in ("string", "template_string")
     if method in ("includes", "has", "indexOf") and not literal:
         return {code_of(first)} - {""}
-    above = literal and ".." in text_of(first)[:20]
+    above = literal and not held and ".." in text_of(first)[:20]
     if (method in ("includes", "indexOf") and above) or (method == "startsWith" and (above or not literal)):
         return {code_of(target)} - {""}
     if method == "test" and target is not None and target.type == "regex" and _WHOLE.fullmatch(text_of(target)[:500]):

@@ -7,19 +7,13 @@ from dataclasses import dataclass
 from tree_sitter import Node
 
 from tidemill.analysis.flow import Assign, Function, Name, Outside, Parts, Place, Value
-from tidemill.analysis.javascript_modules import Expression, Scope
+from tidemill.analysis.javascript_modules import MOST_FIELDS, Expression, Scope
 from tidemill.analysis.javascript_names import Names
 from tidemill.analysis.javascript_nodes import code_of, names_in, text_of
 from tidemill.analysis.javascript_rules import JavaScriptRules, Sinks
+from tidemill.analysis.javascript_strings import SAME_BEGINNING
 
 NOTHING = Parts()
-SAME_BEGINNING = frozenset(
-    {
-        *("trim", "trimEnd", "toString", "toLowerCase", "toUpperCase", "normalize", "replace", "replaceAll", "concat"),
-        *("join", "padEnd", "valueOf", "pathname", "href"),
-    }
-)
-"""Methods and fields that begin as their object does."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,6 +72,7 @@ class Values:
         self._renamed: dict[str, str] = {}
         self._results: list[str] = []
         self._number = 0
+        self._allowed: set[str] = set()
 
     def _place(self, node: Node) -> Place:
         return Place(self._function.path, node.start_point.row + 1)
@@ -96,10 +91,20 @@ class Values:
             return told.fields.get(key) or told.fields.get("...", CONSTANT)
         if told.name and key in self._rules.named and self._is_source(f"{told.name}.{key}"):
             return self._outside(f"{told.name}.{key}", node)
+        if told.name and self._lacks(told.name, key):
+            return CONSTANT
         if told.name and key in self._scope.fields.get(told.name, ()):
             own = self._named(told.name)
             return Told(Name(f"{own}.{key}"), Name(f"{own}.{key}^"))
         return Told(told.whole, told.start if key in SAME_BEGINNING else told.whole)
+
+    def _lacks(self, name: str, key: str) -> bool:
+        """Whether a variable is an object that was written out without this field, which is not named either."""
+        declared, fields = self._scope.names.get(name), self._scope.fields.get(name, set())
+        if declared is None or declared.node is None or declared.node.type != "object" or declared.keys:
+            return False
+        spread = any(child.type == "spread_element" for child in declared.node.named_children)
+        return not spread and key not in fields and len(fields) < MOST_FIELDS
 
     def _outside(self, code: str, node: Node) -> Told:
         outside = Outside(self._place(node))

@@ -10,12 +10,16 @@ from tidemill.analysis.syntax import Language
 from tidemill.review.rules.catalog import rules_of
 
 _VERBS = "get|post|put|patch|delete|head|request|fetch|stream"
+_SQL = re.compile(
+    r"(?i)\b(?:select|insert|update|delete|from|where|order|group|having|limit|offset|set|values|join|and|or|as|asc|desc"
+    r"|create|alter|drop|truncate|with|call|exec|execute|use|show|grant|like|ilike|in|not|into|table|union)\b|=|\("
+)
 _HARMLESS = (
     r"(?:window\.)?(?:parseInt|parseFloat|Number|Boolean|BigInt|encodeURIComponent|encodeURI|isNaN|escapeHtml|escape|xss"
     r"|sanitizeHtml|sanitize|sanitizeFilename|unescape)|(?:Number|Math|Date)\.\w+|new (?:Date|Number|Error|TypeError)"
     r"|(?:[\w.@-]+\.)?(?:escape|escapeId|escapeHtml|escapeHTML|escapeRegExp|escapeLiteral|escapeIdentifier|sanitize"
     r"|quote|encode|hash|digest|clean|createHash|createHmac|basename|includes|startsWith|endsWith|indexOf|lastIndexOf"
-    r"|test|has|hasOwnProperty|equals|localeCompare|charCodeAt|codePointAt|isArray|isInteger|search|escapeFilter|format"
+    r"|test|has|hasOwnProperty|equals|localeCompare|charCodeAt|codePointAt|isArray|isInteger|escapeFilter|format"
     r"Date|toFixed|getTime|compare|compareSync|verify|sign)"
     r"|(?:xss|shell-quote\.quote|shellQuote\.quote|shellescape|sanitize-filename|sanitize-html|escape-html|he\.\w+"
     r"|dompurify\.\w+|DOMPurify\.\w+|ldapEscape\.\w+|validator\.(?:to\w+|escape)|path\.extname|crypto\.\w+)"
@@ -52,10 +56,13 @@ def javascript_rules() -> Sequence[JavaScriptRules]:
 
 def _servers() -> JavaScriptRules:
     """What clients send; what reaches a database is as in the rule of Semgrep."""
-    database = _pattern("javascript-sql-injection", "query", "$DB")
-    runs = _pattern("javascript-sql-injection", "query", "$RUN")
+    named = _inline(_pattern("javascript-sql-injection", "query", "$DB"))
+    database = rf"(?is:(?:{named}|.*(?:datasource|queryrunner))(?:\(\))?)"
+    runs = _inline(_pattern("javascript-sql-injection", "query", "$RUN"))
     return JavaScriptRules(
-        text=re.compile(r"\b(?:req|request|ctx|context|event|c)\b|@(?:Param|Query|Body|Headers|Cookies)\("),
+        text=re.compile(
+            r"\b(?:req|request|ctx|context|event|c)\b|\(\{[^)]{0,80}\b(?:query|body|params)\b|@(?:Param|Query|Body|Headers|Cookies)\("
+        ),
         sources=re.compile(
             r"(?:(?:ctx\.)?(?:req|request)|_req)\.(?:query|body|params|cookies|signedCookies|rawBody|payload)"
             r"|(?:req|request)\.files?(?:\[\])?(?:\.\w+)?(?:\[\])?\.(?:originalname|originalFilename|name)"
@@ -90,8 +97,8 @@ def _servers() -> JavaScriptRules:
         harmless=re.compile(_HARMLESS),
         keeping=re.compile(_KEEPING),
         sinks=(
-            _sink("javascript-sql-injection", rf"(?is:{_inline(database)})\.(?:{_inline(runs)})"),
-            _sink("javascript-sql-injection", rf"(?is:{_inline(database)})\.(?:{_inline(runs)})\{{(?:text|sql)\}}"),
+            _sink("javascript-sql-injection", rf"{database}\.(?:{runs})"),
+            _sink("javascript-sql-injection", rf"{database}\.(?:{runs})\{{(?:text|sql)\}}"),
             _sink("javascript-sql-injection", r"(?:.*\.)?[sS]equelize\.literal|.*\.createQueryBuilder\(\)\.where"),
             _sink(
                 "javascript-command-injection",
@@ -168,6 +175,7 @@ def _servers() -> JavaScriptRules:
             ),
         ),
         addresses=frozenset({"javascript-ssrf", "javascript-open-redirect"}),
+        words={"javascript-sql-injection": _SQL},
         texts=frozenset({"javascript-xss"}),
     )
 
@@ -201,6 +209,7 @@ def _pages() -> JavaScriptRules:
             ),
         ),
         addresses=frozenset({"javascript-dom-redirect"}),
+        words={},
         texts=frozenset(),
     )
 
