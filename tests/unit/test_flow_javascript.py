@@ -364,6 +364,60 @@ app.get("/", (req, res) => {
     assert await found({"a.js": text}) == [("javascript-xss", "a.js", 4)]
 
 
+async def test_fields_of_objects_that_are_given_and_that_come_back_are_told_apart() -> None:
+    text = """\
+const { exec } = require("child_process");
+function run(options) {
+  exec(options.program);
+}
+async function made(name) {
+  if (!name) return null;
+  return { name, table: "people", ...read() };
+}
+app.get("/", async (req, res) => {
+  run({ program: "ls", arguments: req.query.a });
+  run({ program: req.query.b });
+  const { table } = await made(req.query.c);
+  run({ program: table });
+  const one = await made(req.query.d);
+  run({ program: one.table });
+  run({ program: one.name });
+  const local = { program: "ls" };
+  run(local);
+  local.program = req.query.e;
+  run(local);
+});
+"""
+    reading = await FlowEngine().read({"a.js": text})
+    assert [(one.trace[0].line, one.line) for one in reading.remarks] == [(11, 3), (14, 3), (19, 3)]
+
+
+async def test_a_value_that_was_held_against_a_list_is_harmless_where_it_passed() -> None:
+    text = """const { exec } = require("child_process");
+function run(command) {
+  exec(command);
+}
+function handle(req, res) {
+  const a = req.query.a;
+  const known = typeof a === "string" && NAMES.includes(a);
+  if (known) {
+    run(a);
+  } else {
+    run(a);
+  }
+  if (!NAMES.includes(req.query.b)) {
+    return res.end();
+  }
+  run(req.query.b);
+  if (NAMES.includes(a) || res.locals.all) {
+    run(a);
+  }
+}
+"""
+    reading = await FlowEngine().read({"a.js": text})
+    assert [[step.line for step in one.trace] for one in reading.remarks] == [[6, 11, 2, 3]]
+
+
 async def test_what_a_link_brings_reaches_a_page_and_no_server() -> None:
     show = """\
 export function show(element, text) {

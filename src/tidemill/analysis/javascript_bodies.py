@@ -26,9 +26,10 @@ from tidemill.analysis.javascript_strings import (
     leaves,
     literal_of,
     parts_of,
+    returns_object,
     returns_text,
 )
-from tidemill.analysis.javascript_values import CONSTANT, NOTHING, Told, Values, all_names, together
+from tidemill.analysis.javascript_values import CONSTANT, NOTHING, REST, Told, Values, all_names, together
 
 _MOST_CODE = 400
 """Characters of a call's arguments that are held against a sink."""
@@ -120,6 +121,9 @@ class Body(Values):
         if self._results:
             self._steps.append(Assign((self._results[-1],), told.whole, extend=True))
         elif told is not CONSTANT:
+            fields = told.fields if told.fields is not None else {REST: told}
+            for key, one in fields.items():
+                self._steps.append(Assign((f"return.{key}",), one.whole, self._place(node), extend=True))
             self._steps.append(Return(told.whole, self._place(node)))
 
     def _branch(self, node: Node) -> None:
@@ -222,7 +226,7 @@ class Body(Values):
             value = child.child_by_field_name("value") if child.type == "pair" else child
             told = self._value(value) if value is not None else CONSTANT
             key = key_of(child.child_by_field_name("key")) if child.type == "pair" else text_of(child)
-            fields["..." if child.type == "spread_element" or not key else key] = told
+            fields[REST if child.type == "spread_element" or not key else key] = told
             values.append(told)
             if child.type == "pair":
                 self._harm((f"{{{key}}}",), child, [(child, told)])
@@ -368,9 +372,11 @@ class Body(Values):
             self._steps.append(Evaluate(call))
             return CONSTANT
         self._steps.append(Assign((result,), call))
-        if of.node.id not in self._sinks.beginnings:
-            self._sinks.beginnings[of.node.id] = beginnings_of(of.node, of.scope)
-        chosen = self._sinks.beginnings[of.node.id]
+        if of.node.id not in self._known.beginnings:
+            self._known.beginnings[of.node.id] = beginnings_of(of.node, of.scope)
+        if returns_object(of.node):
+            return Told(Name(result), Name(result), result=(of.node.id, call))
+        chosen = self._known.beginnings[of.node.id]
         if chosen is None:
             return Told(Name(result), Name(result))
         return Told(
@@ -379,7 +385,7 @@ class Body(Values):
 
     def _harm(self, names: Sequence[str], node: Node, arguments: Sequence[tuple[Node, Told]]) -> bool:
         """Tells of the harm that a call by these names does with its arguments; whether it does any."""
-        sinks = self._sinks.of(names)
+        sinks = self._known.sinks_of(names)
         given = text_of(node.child_by_field_name("arguments"))[:_MOST_CODE] if sinks else ""
         found = harms_of(sinks, names, given)
         for index, (argument, told) in enumerate(arguments):
@@ -389,7 +395,7 @@ class Body(Values):
                     self._harmed(kind, argument, told, node)
             for key, one in (fields or {}).items():
                 written = [f"{name}{{{key}}}" for name in names]
-                for kind, _ in harms_of(self._sinks.of(written), written, ""):
+                for kind, _ in harms_of(self._known.sinks_of(written), written, ""):
                     self._harmed(kind, argument, one, node)
         return bool(found)
 

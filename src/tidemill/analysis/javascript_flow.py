@@ -12,14 +12,14 @@ A value has a second name with `^` for what it begins with: of an address, only 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from tidemill.analysis.flow import Function, Place
+from tidemill.analysis.flow import Assign, Function, Name, Parts, Place, Return
 from tidemill.analysis.javascript_bodies import Body
 from tidemill.analysis.javascript_imports import SourceFiles
 from tidemill.analysis.javascript_modules import Declarations, Expression, declarations
 from tidemill.analysis.javascript_names import Names
 from tidemill.analysis.javascript_nodes import names_in, parameters_of, pattern_of, text_of
-from tidemill.analysis.javascript_rules import JavaScriptRules, Sinks
-from tidemill.analysis.javascript_values import all_names
+from tidemill.analysis.javascript_rules import JavaScriptRules, Known
+from tidemill.analysis.javascript_values import REST, all_names
 
 _NUMBERS = re.compile(
     r":\s*(?:number|boolean|bigint|Date|null|undefined)(?:\s*\|\s*(?:number|boolean|null|undefined))*"
@@ -54,7 +54,7 @@ def _told(
     """The functions of the files that are to be read."""
     declared = {key: one for key, one in found.functions.items() if one.scope.path in read}
     functions = {key: _function(one, rules) for key, one in declared.items()}
-    sinks = Sinks(rules.sinks)
+    known = Known(rules.sinks)
     within: dict[str | int, list[tuple[int, int]]] = {}
     for key, one in declared.items():
         outer = one.scope.outer
@@ -64,18 +64,25 @@ def _told(
         function.inner = within.get(key, ())
     for key, one in declared.items():
         try:
-            Body(functions[key], one, names, functions, rules, sinks).tell()
+            Body(functions[key], one, names, functions, rules, known).tell()
         except RecursionError:  # see `flow.flows_of`
             unread.add(functions[key].place)
             continue
         yield functions[key]
+    for (key, name), function in known.results.items():
+        same = functions[key]
+        given = Parts((Name(f"return.{name}"), Name(f"return.{REST}")))
+        function.steps += [step for step in same.steps if isinstance(step, Assign)]
+        function.steps.append(Return(given, same.place))
+        function.repeats = same.repeats
+        yield function
     for path, module in found.modules.items():
         if path not in read:
             continue
         last = module.root.end_point.row + 1
         top = Function(path, 1, last, (), inner=within.get(path, ()))
         try:
-            Body(top, Expression(module.root, module.scope), names, functions, rules, sinks).tell()
+            Body(top, Expression(module.root, module.scope), names, functions, rules, known).tell()
         except RecursionError:
             unread.add(top.place)
             continue

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tidemill.analysis.flow import Sink
+from tidemill.analysis.flow import Function, Sink
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +48,22 @@ class JavaScriptRules:
     texts: frozenset[str]
 
 
-class Sinks:
-    """The sinks of a table by the names of functions."""
+class Known:
+    """What is known where the functions of some files are told of by one table.
+
+    Attributes:
+        beginnings: by the id of a function's node, which parameters choose what its result begins with.
+        results: by the id of a function's node and a field, what tells of that field of its result.
+    """
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
         self._sinks = sinks
         self._found: dict[str, list[Sink]] = {}
         self.beginnings: dict[int, frozenset[int] | None] = {}
+        self.results: dict[tuple[int, str], Function] = {}
 
-    def of(self, names: Sequence[str]) -> list[Sink]:
-        """Those that one of these names means."""
+    def sinks_of(self, names: Sequence[str]) -> list[Sink]:
+        """The sinks that one of these names means."""
         found: list[Sink] = []
         for name in names:
             if name not in self._found:

@@ -123,6 +123,15 @@ def beginnings_of(function: Node, scope: Scope) -> frozenset[int] | None:
     return frozenset(found)
 
 
+def returns_object(function: Node) -> bool:
+    """Whether some of what a function gives is an object that is written out."""
+    for one in results_of(function):
+        inner = one.named_children[0] if one.type == "parenthesized_expression" and one.named_children else one
+        if inner.type == "object":
+            return True
+    return False
+
+
 def returns_text(function: Node, scope: Scope) -> bool:
     """Whether some of what a function gives is a text that is put together in it."""
     return any(is_text(one, scope) for one in results_of(function))

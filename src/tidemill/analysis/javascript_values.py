@@ -6,14 +6,16 @@ from dataclasses import dataclass
 
 from tree_sitter import Node
 
-from tidemill.analysis.flow import Assign, Function, Name, Outside, Parts, Place, Value
+from tidemill.analysis.flow import Assign, Call, Function, Name, Outside, Parts, Place, Value
 from tidemill.analysis.javascript_modules import MOST_FIELDS, Expression, Scope
 from tidemill.analysis.javascript_names import Names
 from tidemill.analysis.javascript_nodes import code_of, names_in, text_of
-from tidemill.analysis.javascript_rules import JavaScriptRules, Sinks
+from tidemill.analysis.javascript_rules import JavaScriptRules, Known
 from tidemill.analysis.javascript_strings import SAME_BEGINNING
 
 NOTHING = Parts()
+REST = "..."
+"""In place of the name of a field: whatever else there is."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,12 +27,14 @@ class Told:
         start: what it begins with.
         fields: those of an object that is written out; `...` for the others.
         name: of the variable that it is.
+        result: the call that gives it, with the id of the function's node, where that gives an object.
     """
 
     whole: Value
     start: Value
     fields: "Mapping[str, Told] | None" = None
     name: str = ""
+    result: tuple[int, Call] | None = None
 
 
 CONSTANT = Told(NOTHING, NOTHING)
@@ -59,9 +63,9 @@ class Values:
         names: Names,
         functions: Mapping[int, Function],
         rules: JavaScriptRules,
-        sinks: Sinks,
+        known: Known,
     ) -> None:
-        self._sinks = sinks
+        self._known = known
         self._function = function
         self._node = of.node
         self._scope = of.scope
@@ -88,7 +92,7 @@ class Values:
     def _field(self, told: Told, key: str, node: Node) -> Told:
         """The value of a field."""
         if told.fields is not None:
-            return told.fields.get(key) or told.fields.get("...", CONSTANT)
+            return told.fields.get(key) or told.fields.get(REST, CONSTANT)
         if told.name and key in self._rules.named and self._is_source(f"{told.name}.{key}"):
             return self._outside(f"{told.name}.{key}", node)
         if told.name and self._lacks(told.name, key):
@@ -96,7 +100,22 @@ class Values:
         if told.name and key in self._scope.fields.get(told.name, ()):
             own = self._named(told.name)
             return Told(Name(f"{own}.{key}"), Name(f"{own}.{key}^"))
+        if told.result is not None:
+            return self._field_of_result(*told.result, key)
         return Told(told.whole, told.start if key in SAME_BEGINNING else told.whole)
+
+    def _field_of_result(self, key_of_function: int, call: Call, key: str) -> Told:
+        """A field of what a function gives: what another that does the same gives, but for that field alone."""
+        known, same = self._known.results, self._functions[key_of_function]
+        if (key_of_function, key) not in known:
+            known[key_of_function, key] = Function(
+                same.path, same.first_line, same.last_line, same.parameters, same.from_outside, inner=same.inner
+            )
+        self._number += 1
+        name = f"#{self._number}"
+        target = known[key_of_function, key]
+        self._steps.append(Assign((name,), Call(call.place, call.arguments, targets=(target,))))
+        return Told(Name(name), Name(name))
 
     def _lacks(self, name: str, key: str) -> bool:
         """Whether a variable is an object that was written out without this field, which is not named either."""
@@ -135,7 +154,7 @@ class Values:
 
     def _store(self, name: str, told: Told, node: Node, *, extend: bool = False) -> None:
         own, at = self._named(name), self._place(node)
-        if told.fields is None and not told.name and told.start is told.whole:
+        if told.fields is None and not told.name and told.result is None and told.start is told.whole:
             self._steps.append(Assign(all_names(own, self._scope, name), told.whole, at, extend=extend))
             return
         for key in sorted(self._scope.fields.get(name, ())):
