@@ -15,12 +15,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from tidemill.analysis.flow import Assign, Function, Name, Parts, Place, Return
 from tidemill.analysis.javascript_bodies import Body
 from tidemill.analysis.javascript_imports import SourceFiles
-from tidemill.analysis.javascript_modules import Declarations, Expression, declarations
+from tidemill.analysis.javascript_modules import Declarations, Expression, Scope, declarations
 from tidemill.analysis.javascript_names import Names
 from tidemill.analysis.javascript_nodes import names_in, parameters_of, pattern_of, text_of
 from tidemill.analysis.javascript_rules import JavaScriptRules, Known
 from tidemill.analysis.javascript_values import REST, all_names
 
+_SHARED = 3
+"""Calls that a name is given through to where a field of it is read."""
 _NUMBERS = re.compile(
     r":\s*(?:number|boolean|bigint|Date|null|undefined)(?:\s*\|\s*(?:number|boolean|null|undefined))*"
 )
@@ -42,10 +44,34 @@ def javascript_functions(
     read = [paths.connected(files, (path for path in files if table.text.search(files[path]))) for table in needed]
     found = declarations({path: text for path, text in files.items() if any(path in one for one in read)}, broken)
     names = Names(found, paths)
+    _share_fields(found, names)
     functions: list[Function] = []
     for table, own in zip(needed, read, strict=True):
         functions += _told(found, names, table, own, unread)
     return functions
+
+
+def _share_fields(found: Declarations, names: Names) -> None:
+    """Tells the fields of a name apart that a function reads of it that it is given to."""
+    for one in found.functions.values():
+        for index, parameter in enumerate(parameters_of(one.node)):
+            pattern = pattern_of(parameter)
+            for _, keys in names_in(pattern) if pattern.type != "identifier" else ():
+                if keys:
+                    one.scope.add_field(f"@{index}", keys[0])
+    given: list[tuple[Scope, str, Scope, str]] = []
+    for called, index, name in found.passed:
+        own = name in called.scope.names
+        target = names.function(names.meaning(called.node, called.scope)) if own else None
+        parameters = parameters_of(target.node) if target is not None else []
+        if target is not None and index < len(parameters):
+            pattern = pattern_of(parameters[index])
+            inner = text_of(pattern) if pattern.type == "identifier" else f"@{index}"
+            given.append((called.scope, name, target.scope, inner))
+    for _ in range(_SHARED):
+        for scope, name, of, inner in given:
+            for key in tuple(of.fields.get(inner, ())):
+                scope.add_field(name, key)
 
 
 def _told(
@@ -99,9 +125,6 @@ def _function(of: Expression, rules: JavaScriptRules) -> Function:
         pattern = pattern_of(parameter)
         plain = pattern.type == "identifier"
         name = text_of(pattern) if plain else f"@{index}"
-        for _, keys in names_in(pattern) if not plain else ():
-            if keys:
-                scope.add_field(name, keys[0])
         typed = parameter.child_by_field_name("type")
         number = typed is not None and _NUMBERS.fullmatch(text_of(typed)[:80]) is not None
         places.append("" if number else name)

@@ -31,6 +31,7 @@ ANSWERS = frozenset({"res", "response", "reply", "rep", "next", "_next", "_res",
 _PARTS = frozenset({"query", "body", "params", "request", "req"})
 """Of a request or what is given beside it, where a handler takes its parameter apart."""
 _ROUTE = re.compile(r"[\w.()]*\b(?:get|post|put|patch|delete|del|head|options|all|use|route|addHook|on)")
+_MOST_PASSED = 12
 MOST_FIELDS = 24
 """Of one name in one function; where there are more, its fields are not told apart."""
 
@@ -153,12 +154,14 @@ class Declarations:
         functions: those with a scope of their own, by the id of their node.
         classes: by the id of their node.
         members: by the id of the node of an object or a function, what is assigned to its fields.
+        passed: names that are given to functions: what is called, the place of the argument, and the name.
     """
 
     modules: dict[str, Module] = field(default_factory=dict)
     functions: dict[int, Expression] = field(default_factory=dict)
     classes: dict[int, Class] = field(default_factory=dict)
     members: dict[int, dict[str, Expression]] = field(default_factory=dict)
+    passed: list[tuple[Expression, int, str]] = field(default_factory=list)
 
 
 def declarations(files: Mapping[str, str], broken: set[str]) -> Declarations:
@@ -219,7 +222,7 @@ class _Reading:
             "export_statement": self._crossing,
             "catch_clause": self._caught,
             "for_in_statement": self._caught,
-            "call_expression": self._star,
+            "call_expression": self._called,
         }
 
     def read(self) -> None:
@@ -390,7 +393,15 @@ class _Reading:
             if source and all(child.type == "string" for child in node.named_children):
                 self._module.stars.append(source)
 
-    def _star(self, node: Node, _: Scope) -> None:
+    def _called(self, node: Node, scope: Scope) -> None:
+        called, given = node.child_by_field_name("function"), node.child_by_field_name("arguments")
+        if called is not None and given is not None and scope is not self._module.scope:
+            for index, argument in enumerate(given.named_children[:_MOST_PASSED]):
+                if argument.type == "identifier":
+                    self._found.passed.append((Expression(called, scope), index, text_of(argument)))
+        self._star(node)
+
+    def _star(self, node: Node) -> None:
         """`__exportStar(require("./x"), exports)` and `Object.defineProperty(exports, "x", …)`, as compilers write."""
         called, given = node.child_by_field_name("function"), node.child_by_field_name("arguments")
         if given is None or called is None:

@@ -175,7 +175,7 @@ def checked_in(condition: Node | None, scope: Scope, *, held: bool = False) -> s
     while waiting and len(waiting) < _MOST_CONDITIONS:
         node = waiting.pop()
         if node.type == "call_expression":
-            found |= _checked(node, held=held)
+            found |= _checked(node, scope, held=held)
         elif node.type == "identifier":
             declared = scope.names.get(text_of(node))
             value = declared.node if declared is not None and not declared.keys else None
@@ -190,7 +190,7 @@ def checked_in(condition: Node | None, scope: Scope, *, held: bool = False) -> s
     return found
 
 
-def _checked(call: Node, *, held: bool) -> set[str]:
+def _checked(call: Node, scope: Scope, *, held: bool) -> set[str]:
     called, given = call.child_by_field_name("function"), call.child_by_field_name("arguments")
     if called is None or called.type != "member_expression" or given is None or not given.named_children:
         return set()
@@ -202,6 +202,9 @@ def _checked(call: Node, *, held: bool) -> set[str]:
     above = literal and not held and ".." in text_of(first)[:20]
     if (method in ("includes", "indexOf") and above) or (method == "startsWith" and (above or not literal)):
         return {code_of(target)} - {""}
+    if target is not None and target.type == "identifier" and method == "test":
+        declared = scope.find(text_of(target))
+        target = declared[0].node if declared is not None else None
     if method == "test" and target is not None and target.type == "regex" and _WHOLE.fullmatch(text_of(target)[:500]):
         return {code_of(first)} - {""}
     return set()
