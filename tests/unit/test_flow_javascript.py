@@ -472,16 +472,16 @@ function check(read, text) {
     "text",
     [
         "run(" * 3000 + "req.query.a" + ")" * 3000,
-        "a" + ".b(req.query.x)" * 30_000,
-        "x = " + " + ".join(["req.query.a"] * 30_000),
+        "a" + ".b(req.query.x)" * 5_000,
+        "x = " + " + ".join(["req.query.a"] * 10_000),
         "{" * 5000 + "run(req.query.a)" + "}" * 5000,
         "a(() => " * 2000 + "req.query.a" + ")" * 2000,
         "exports.a = " * 8000 + "req.query.a",
-        "req.query" + "[0]" * 40_000,
-        "if (req.query.a) {} else " * 15_000,
+        "req.query" + "[0]" * 20_000,
+        "if (req.query.a) {} else " * 5_000,
         "`${" * 1500 + "req.query.a" + "}`" * 1500,
         "x = {...x, " * 1500 + "a: req.query.a" + "}" * 1500,
-        "x.a = req.query.a; x = y; y = x; " * 12_000,
+        "x.a = req.query.a; x = y; y = x; " * 4_000,
         "function (((( req.query.a \0\ud800 export import from 'x' class extends",
         "class A extends A { a() { super.a(req.query.a); this.b.c(); } b = this.b; } const c = c; c.d(req.query.a);",
         "const {a: {b: {c: [d, ...e]}}, ...f} = req; export { x as y, y as x } from './a'; export * from './a';",
@@ -508,3 +508,12 @@ async def test_a_file_that_does_not_parse_whole_is_read_as_far_as_it_does() -> N
     reading = await FlowEngine().read({"a.js": text})
     assert [(one.rule, one.line) for one in reading.remarks] == [("javascript-code-injection", 2)]
     assert "a.js" in reading.unread
+
+
+async def test_a_function_that_is_nested_too_deeply_is_named_and_the_others_are_followed() -> None:
+    deep = "function deep(req, res) { run(" + "[" * 300 + "req.query.a" + "]" * 300 + "); }\n"
+    text = f"function run(x) {{\n  eval(x);\n}}\n{deep}exports.show = (req, res) => {{ run(req.query.a); }};\n"
+    reading = await FlowEngine().read({"a.js": text})
+    assert [(one.trace[0].line, one.line) for one in reading.remarks] == [(5, 2)]
+    assert reading.notes == ("flow did not follow the function at a.js:4: it is nested too deeply.",)
+    assert reading.unread == {"a.js"}

@@ -1,11 +1,11 @@
 """What one function of JavaScript or TypeScript does, step by step."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from tree_sitter import Node
 
-from tidemill.analysis.flow import Assign, Call, Evaluate, Function, Name, Outside, Parts, Return, Value, harms_of
-from tidemill.analysis.javascript_modules import Expression
+from tidemill.analysis.flow import Assign, Call, Evaluate, Function, Name, Outside, Parts, Return, Value
+from tidemill.analysis.javascript_harms import INNER, Harms
 from tidemill.analysis.javascript_names import Foreign, Meaning
 from tidemill.analysis.javascript_nodes import (
     FUNCTIONS,
@@ -17,22 +17,20 @@ from tidemill.analysis.javascript_nodes import (
     string_of,
     text_of,
 )
+from tidemill.analysis.javascript_scopes import Expression
 from tidemill.analysis.javascript_strings import (
     SAME_BEGINNING,
     beginnings_of,
     begins,
     checked_in,
-    is_text,
     leaves,
-    literal_of,
     parts_of,
     returns_object,
-    returns_text,
 )
-from tidemill.analysis.javascript_values import CONSTANT, NOTHING, REST, Told, Values, all_names, together
+from tidemill.analysis.javascript_values import CONSTANT, NOTHING, REST, Told, all_names, together
 
-_MOST_CODE = 400
-"""Characters of a call's arguments that are held against a sink."""
+_DEEPEST = 140
+"""Expressions and blocks, one within the other."""
 _ELEMENTS = frozenset({"map", "forEach", "filter", "find", "some", "every", "flatMap", "findIndex", "sort", "findLast"})
 """Methods that give the elements of their object to a function."""
 _REPLACED = frozenset({"then", "map", "flatMap", "reduce"})
@@ -55,15 +53,9 @@ _SKIPPED = frozenset(
         *("property_identifier", "private_property_identifier", "hash_bang_line", "export_clause", "predefined_type"),
     }
 )
-_INNER = frozenset(
-    {
-        *("await_expression", "parenthesized_expression", "as_expression", "satisfies_expression", "spread_element"),
-        *("non_null_expression", "yield_expression", "template_substitution", "jsx_expression"),
-    }
-)
 
 
-class Body(Values):
+class Body(Harms):
     """Tells what one function's body does."""
 
     def tell(self) -> None:
@@ -81,8 +73,19 @@ class Body(Values):
         elif body is not None:
             self._return(self._value(body), body)
 
+    def _go_deeper(self) -> None:
+        """Ends long before Python's stack does: tree-sitter's code does not bear that its reading of a text fails."""
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise RecursionError
+
     def _run(self, body: Node) -> None:
         """Tells of statements, one after the other."""
+        self._go_deeper()
+        self._statements(body)
+        self._depth -= 1
+
+    def _statements(self, body: Node) -> None:
         waiting: list[Node | set[str]] = [body]
         while waiting:
             node = waiting.pop()
@@ -153,12 +156,18 @@ class Body(Values):
 
     def _value(self, node: Node) -> Told:
         """The value of an expression; tells of what it does."""
+        self._go_deeper()
+        told = self._expression(node)
+        self._depth -= 1
+        return told
+
+    def _expression(self, node: Node) -> Told:
         kind = node.type
         if kind in ("identifier", "shorthand_property_identifier"):
             return self._variable(text_of(node))
         if kind in _SKIPPED:
             return CONSTANT
-        if kind in _INNER:
+        if kind in INNER:
             told = CONSTANT
             for child in node.named_children[:1]:
                 told = self._value(child)
@@ -382,55 +391,6 @@ class Body(Values):
         return Told(
             Name(result), Parts(tuple(told.start for index, (_, told) in enumerate(arguments) if index in chosen))
         )
-
-    def _harm(self, names: Sequence[str], node: Node, arguments: Sequence[tuple[Node, Told]]) -> bool:
-        """Tells of the harm that a call by these names does with its arguments; whether it does any."""
-        sinks = self._known.sinks_of(names)
-        given = text_of(node.child_by_field_name("arguments"))[:_MOST_CODE] if sinks else ""
-        found = harms_of(sinks, names, given)
-        for index, (argument, told) in enumerate(arguments):
-            fields = self._fields_of(argument, told)
-            for kind, position in found if fields is None else ():
-                if position in (None, index):
-                    self._harmed(kind, argument, told, node)
-            for key, one in (fields or {}).items():
-                written = [f"{name}{{{key}}}" for name in names]
-                for kind, _ in harms_of(self._known.sinks_of(written), written, ""):
-                    self._harmed(kind, argument, one, node)
-        return bool(found)
-
-    def _fields_of(self, argument: Node, told: Told) -> Mapping[str, Told] | None:
-        """The fields of an object that is written out, here or where its name was declared."""
-        declared = self._scope.names.get(told.name) if told.name else None
-        if declared is None or declared.node is None or declared.node.type != "object" or declared.keys:
-            return told.fields
-        return {key: self._field(told, key, argument) for key in self._scope.fields.get(told.name, ())}
-
-    def _harmed(self, kind: str, argument: Node, told: Told, node: Node) -> None:
-        if kind in self._rules.texts and not self._is_text(argument):
-            return
-        words = self._rules.words.get(kind)
-        if words is not None and (written := literal_of(argument)) and not words.search(written):
-            return
-        value = told.start if kind in self._rules.addresses else told.whole
-        self._steps.append(Evaluate(Call(self._place(node), ((None, value),), harms=((kind, 0),))))
-
-    def _is_text(self, node: Node) -> bool:
-        """Whether an expression is a text, not an object: as it is written, or as the function that gives it says."""
-        for _ in range(4):
-            if is_text(node, self._scope):
-                return True
-            if node.type in _INNER and node.named_children:
-                node = node.named_children[0]
-            elif node.type == "identifier":
-                declared = self._scope.names.get(text_of(node))
-                if declared is None or declared.node is None or declared.keys:
-                    return False
-                node = declared.node
-            else:
-                break
-        of = self._names.function(self._names.meaning(node.child_by_field_name("function"), self._scope))
-        return of is not None and returns_text(of.node, of.scope)
 
 
 def _ordered(arguments: Sequence[tuple[str | None, Value]]) -> Iterator[tuple[str | None, Value]]:

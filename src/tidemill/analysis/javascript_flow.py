@@ -15,10 +15,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from tidemill.analysis.flow import Assign, Function, Name, Parts, Place, Return
 from tidemill.analysis.javascript_bodies import Body
 from tidemill.analysis.javascript_imports import SourceFiles
-from tidemill.analysis.javascript_modules import Declarations, Expression, Scope, declarations
+from tidemill.analysis.javascript_modules import declarations
 from tidemill.analysis.javascript_names import Names
 from tidemill.analysis.javascript_nodes import names_in, parameters_of, pattern_of, text_of
 from tidemill.analysis.javascript_rules import JavaScriptRules, Known
+from tidemill.analysis.javascript_scopes import Declarations, Expression, Scope
 from tidemill.analysis.javascript_values import REST, all_names
 
 _SHARED = 3

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from tree_sitter import Node
 
 from tidemill.analysis.flow import Assign, Call, Function, Name, Outside, Parts, Place, Value
-from tidemill.analysis.javascript_modules import MOST_FIELDS, Expression, Scope
 from tidemill.analysis.javascript_names import Names
 from tidemill.analysis.javascript_nodes import code_of, names_in, text_of
 from tidemill.analysis.javascript_rules import JavaScriptRules, Known
+from tidemill.analysis.javascript_scopes import MOST_FIELDS, Expression, Scope
 from tidemill.analysis.javascript_strings import SAME_BEGINNING
 
 NOTHING = Parts()
@@ -76,6 +76,7 @@ class Values:
         self._renamed: dict[str, str] = {}
         self._results: list[str] = []
         self._number = 0
+        self._depth = 0
         self._allowed: set[str] = set()
 
     def _place(self, node: Node) -> Place:
