@@ -13,6 +13,7 @@ from tree_sitter import Node
 from tidemill.analysis.flow import LARGEST
 from tidemill.analysis.javascript_nodes import (
     FUNCTIONS,
+    REQUESTS,
     code_of,
     key_of,
     names_in,
@@ -34,8 +35,6 @@ from tidemill.analysis.javascript_scopes import (
 )
 from tidemill.analysis.syntax import language_of, parsed
 
-REQUESTS = frozenset({"req", "request", "ctx", "context", "_req"})
-"""Names of the parameters that stand for what a client sends."""
 ANSWERS = frozenset({"res", "response", "reply", "rep", "next", "_next", "_res", "h", "done"})
 """Names of the parameters that stand beside them in a handler."""
 _PARTS = frozenset({"query", "body", "params", "request", "req"})

@@ -10,6 +10,8 @@ FUNCTIONS = frozenset(
         *("arrow_function", "function_expression", "generator_function"),
     }
 )
+REQUESTS = frozenset({"req", "request", "ctx", "context", "_req"})
+"""Names of the parameters that stand for what a client sends."""
 _LONGEST_CODE = 12
 """Names, calls and items of one expression."""
 

@@ -8,7 +8,7 @@ from tree_sitter import Node
 
 from tidemill.analysis.flow import Assign, Call, Function, Name, Outside, Parts, Place, Value
 from tidemill.analysis.javascript_names import Names
-from tidemill.analysis.javascript_nodes import code_of, names_in, text_of
+from tidemill.analysis.javascript_nodes import REQUESTS, code_of, names_in, text_of
 from tidemill.analysis.javascript_rules import JavaScriptRules, Known
 from tidemill.analysis.javascript_scopes import MOST_FIELDS, Expression, Scope
 from tidemill.analysis.javascript_strings import SAME_BEGINNING
@@ -139,7 +139,8 @@ class Values:
                 at = self._place(node)
                 self._steps.append(Assign((f"{name}.{key}",), told.whole, at, extend=extend))
                 self._steps.append(Assign((f"{name}.{key}^",), told.start, at, extend=extend))
-                self._steps.append(Assign((name, f"{name}^"), told.whole, at, extend=True))
+                if text_of(target) not in REQUESTS:  # what is kept in a request is not all that is in it
+                    self._steps.append(Assign((name, f"{name}^"), told.whole, at, extend=True))
             return
         if pattern.type == "subscript_expression":
             name = code_of(pattern.child_by_field_name("object"))

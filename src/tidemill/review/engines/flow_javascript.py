@@ -64,7 +64,7 @@ def _servers() -> JavaScriptRules:
             r"\b(?:req|request|ctx|context|event|c)\b|\(\{[^)]{0,80}\b(?:query|body|params)\b|@(?:Param|Query|Body|Headers|Cookies)\("
         ),
         sources=re.compile(
-            r"(?:(?:ctx\.)?(?:req|request)|_req)\.(?:query|body|params|cookies|signedCookies|rawBody|payload)"
+            r"(?:(?:ctx\.)?(?:req|request)|_req)\.(?:query|body|params|cookies|signedCookies|rawBody)"
             r"|(?:req|request)\.files?(?:\[\])?(?:\.\w+)?(?:\[\])?\.(?:originalname|originalFilename|name)"
             r"|ctx\.(?:query|querystring|params)|(?:req|request)\.param\(\)"
             r"|(?:c|ctx|context)\.req\.(?:query|queries|param|parseBody)\(\)"
@@ -79,7 +79,7 @@ def _servers() -> JavaScriptRules:
         ),
         named=frozenset(
             {
-                *("query", "body", "params", "cookies", "signedCookies", "rawBody", "payload", "querystring", "param"),
+                *("query", "body", "params", "cookies", "signedCookies", "rawBody", "querystring", "param"),
                 *("queries", "parseBody", "queryStringParameters", "pathParameters", "url", "originalUrl", "headers"),
                 *("path", "href", "header", "nextUrl", "get", "json", "text", "formData", "originalname", "name"),
                 "originalFilename",
