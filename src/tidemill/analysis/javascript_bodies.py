@@ -308,7 +308,7 @@ class Body(Harms):
             first = string_of(nodes[0]) if nodes else None
             trusted = self._rules.trusted.fullmatch(f"{code}.{(first or '').lower()}")
             return CONSTANT if trusted else self._outside(f"{code}()", node)
-        meaning = self._names.meaning(called, self._scope) if code.split(".")[0] not in self._renamed else None
+        meaning = self._names.called(called, self._scope) if code.split(".")[0] not in self._renamed else None
         known = self._known_as(code, meaning, new)
         if any(self._rules.harmless.fullmatch(one) for one in known):
             return CONSTANT

@@ -63,7 +63,7 @@ def _share_fields(found: Declarations, names: Names) -> None:
     given: list[tuple[Scope, str, Scope, str]] = []
     for called, index, name in found.passed:
         own = name in called.scope.names
-        target = names.function(names.meaning(called.node, called.scope)) if own else None
+        target = names.function(names.called(called.node, called.scope)) if own else None
         parameters = parameters_of(target.node) if target is not None else []
         if target is not None and index < len(parameters):
             pattern = pattern_of(parameters[index])

@@ -53,6 +53,13 @@ class Names:
     def __init__(self, declared: Declarations, files: SourceFiles) -> None:
         self._declared = declared
         self._files = files
+        self._called: dict[int, Meaning | None] = {}
+
+    def called(self, node: Node, scope: Scope) -> Meaning | None:
+        """What the function of a call means; it is looked for once."""
+        if node.id not in self._called:
+            self._called[node.id] = self.meaning(node, scope)
+        return self._called[node.id]
 
     def meaning(self, node: Node | None, scope: Scope, left: int = _LONGEST) -> Meaning | None:
         """What an expression means; `None` where that is not clear."""

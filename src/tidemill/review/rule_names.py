@@ -31,7 +31,7 @@ def _by_rule() -> dict[str, frozenset[str]]:
     found |= dict.fromkeys(("password-literal", "credential-literal"), frozenset({"secrets"}))
     found |= dict.fromkeys(MANIFESTS, frozenset({"manifests"}))
     found |= {
-        rule: frozenset({"semgrep", "flow"}) if rule.startswith("python-") else frozenset({"semgrep"})
+        rule: frozenset({"semgrep", "flow"}) if rule.startswith(("python-", "javascript-")) else frozenset({"semgrep"})
         for rule in rules_of(frozenset(Language))
     }
     return found
