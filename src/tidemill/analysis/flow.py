@@ -154,11 +154,12 @@ class Function:
     Attributes:
         path: of its file.
         first_line: from 1.
-        last_line: those of functions within it are its own.
+        last_line: lines of functions within it are its own, but for `inner`.
         parameters: their names, in order, without the object of a method; empty for one that has no name.
         from_outside: the parameters that a client fills.
         steps: what it does, in order.
         repeats: some steps come after later ones, as in a loop.
+        inner: first and last lines of functions within it that are read by themselves.
     """
 
     path: str
@@ -168,6 +169,7 @@ class Function:
     from_outside: frozenset[str] = frozenset()
     steps: list[Step] = field(default_factory=list)
     repeats: bool = False
+    inner: Sequence[tuple[int, int]] = ()
     _returns: _Values = field(default_factory=dict, init=False)
     _reaches: dict[tuple[int, str], tuple[Place, ...]] = field(default_factory=dict, init=False)
     _calls: set[int] = field(default_factory=set, init=False)
@@ -316,7 +318,7 @@ class _Run:
         """Of which file a place is, and whether it lies in the function."""
         function = self._function
         own = place.path == function.path and function.first_line <= place.line <= function.last_line
-        return place.path, own
+        return place.path, own and not any(first <= place.line <= last for first, last in function.inner)
 
 
 def _together(values: Iterable[_Values]) -> _Values:

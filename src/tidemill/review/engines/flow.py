@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from tidemill.analysis.flow import Flow, Function, Place, flows_of
 from tidemill.analysis.go_flow import go_functions
 from tidemill.analysis.java_flow import java_functions
+from tidemill.analysis.javascript_flow import javascript_functions
 from tidemill.analysis.paths import PathKind, kind_of
 from tidemill.analysis.python_flow import python_functions
 from tidemill.analysis.syntax import Language, language_of
@@ -14,6 +15,7 @@ from tidemill.core.finding import Severity, TraceStep
 from tidemill.review.engines.files import FileEngine
 from tidemill.review.engines.flow_go import go_rules
 from tidemill.review.engines.flow_java import java_rules
+from tidemill.review.engines.flow_javascript import javascript_rules
 from tidemill.review.engines.flow_python import python_rules
 from tidemill.review.engines.port import Reading
 from tidemill.review.placing import Remark, lines_of
@@ -32,10 +34,15 @@ def _java(files: Mapping[str, str], unread: set[Place], broken: set[str]) -> lis
     return java_functions(files, java_rules(), unread, broken)
 
 
+def _javascript(files: Mapping[str, str], unread: set[Place], broken: set[str]) -> list[Function]:
+    return javascript_functions(files, javascript_rules(), unread, broken)
+
+
 _READERS: Mapping[Callable[[Mapping[str, str], set[Place], set[str]], list[Function]], frozenset[str]] = {
     _python: frozenset({".py"}),
     _go: frozenset({".go"}),
     _java: frozenset({".java"}),
+    _javascript: frozenset({".js", ".jsx", ".mjs", ".cjs", ".ts", ".tsx", ".mts", ".cts"}),
 }
 """What tells of the functions of files, and the suffixes of those that it reads together."""
 _SUFFIXES = frozenset().union(*_READERS.values())

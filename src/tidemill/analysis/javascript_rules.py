@@ -1,0 +1,72 @@
+"""What is a source, what makes harmless, and what is a sink in JavaScript and TypeScript."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tidemill.analysis.flow import Function, Sink
+
+
+@dataclass(frozen=True, slots=True)
+class JavaScriptRules:
+    """What is a source, what makes harmless, and what is a sink. Code is as `javascript_modules.code_of` writes it.
+
+    Attributes:
+        text: occurs in each file that has a source.
+        sources: matches the code of a field or call of a request.
+        answered: the same, where the function answers the request, or its type says that it is one.
+        requests: matches the type of a parameter that is a request.
+        named: the last names of those.
+        trusted: matches the code of a field of a request, with its key, that a client does not choose for others.
+        beginning: matches the code of a source that begins as the program's own addresses do.
+        everywhere: matches the code of an expression that comes from outside wherever its first name is nobody's own.
+        filled: matches the decorator of a parameter that a client fills.
+        converted: matches the code of such a parameter that can do no harm.
+        harmless: matches the name of a function whose result can do no harm.
+        keeping: matches the name of a function whose result holds its arguments.
+        sinks: the calls that do harm. A field of an argument is `name{field}`, an assignment `name=`.
+        addresses: those kinds of harm that only the beginning of a text does.
+        words: by kind of harm, what occurs in a text that does it, where it is put together with other text.
+        texts: those kinds of harm that only a text does, not an object.
+    """
+
+    text: re.Pattern[str]
+    sources: re.Pattern[str]
+    answered: re.Pattern[str]
+    requests: re.Pattern[str]
+    named: frozenset[str]
+    trusted: re.Pattern[str]
+    beginning: re.Pattern[str]
+    everywhere: re.Pattern[str]
+    filled: re.Pattern[str]
+    converted: re.Pattern[str]
+    harmless: re.Pattern[str]
+    keeping: re.Pattern[str]
+    sinks: Sequence[Sink]
+    addresses: frozenset[str]
+    words: Mapping[str, re.Pattern[str]]
+    texts: frozenset[str]
+
+
+class Known:
+    """What is known where the functions of some files are told of by one table.
+
+    Attributes:
+        beginnings: by the id of a function's node, which parameters choose what its result begins with.
+        results: by the id of a function's node and a field, what tells of that field of its result.
+    """
+
+    def __init__(self, sinks: Sequence[Sink]) -> None:
+        self._sinks = sinks
+        self._found: dict[str, list[Sink]] = {}
+        self.beginnings: dict[int, frozenset[int] | None] = {}
+        self.results: dict[tuple[int, str], Function] = {}
+
+    def sinks_of(self, names: Sequence[str]) -> list[Sink]:
+        """The sinks that one of these names means."""
+        found: list[Sink] = []
+        for name in names:
+            if name not in self._found:
+                self._found[name] = [sink for sink in self._sinks if sink.name.fullmatch(name)]
+            found += [sink for sink in self._found[name] if sink not in found]
+        return found
