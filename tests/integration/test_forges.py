@@ -1,6 +1,7 @@
 """What each forge's adapter does on a real server: a scripted one with the forge's own bounds, over real git."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,9 +9,9 @@ from pathlib import Path
 import pytest
 from joserfc.jwk import RSAKey
 
-from tests.support.scripted_forge import CHANGED, PROJECT, Scripted, scripted
+from tests.support.scripted_forge import CHANGED, PROJECT, TOKEN, Scripted, scripted
 from tidemill.analysis.diff import parse_diff
-from tidemill.core.change import ChangeKind
+from tidemill.core.change import ChangeKind, FileHistory
 from tidemill.core.errors import (
     Conflict,
     InvalidInput,
@@ -30,6 +31,7 @@ from tidemill.core.pull_request import (
     Position,
     PullRequestState,
 )
+from tidemill.forges.git_process import Git
 from tidemill.forges.github import GitHub
 from tidemill.forges.github_tokens import AppTokens
 from tidemill.forges.port import Refused
@@ -89,6 +91,62 @@ async def test_a_pull_request_is_read_and_written_alike_on_every_forge(here: Scr
     assert (first.thread, found[own.id].thread) == (inline.thread, inline.thread)
     assert (found[str(answer.id)].own, found[str(answer.id)].reply_to) == (False, inline.id)
     assert found[context.id].resolved is False
+
+
+async def test_a_files_history_is_fetched_without_what_is_in_its_files(here: Scripted, tmp_path: Path) -> None:
+    repository = here.site.project(PROJECT).repository
+    for title in ("Fix the sum", "Count", "Fix the count"):
+        files = {"shop/cart.py": f"# {title}\n".encode() + b"x = 1\n" * 20_000, "large.py": title.encode() * 20_000}
+        parent = await repository.commit_of("refs/heads/main")
+        await repository.commit("main", files, message=title, author="a", at=here.site.clock(), parent=parent)
+    read = await here.forge.pull_request(here.key(await here.opened()))
+    assert (await here.forge.change(read, LIMITS)).history == {"shop/cart.py": FileHistory(3, 2)}
+    (history,) = (tmp_path / "cache" / "pull-requests").glob("*.history")
+    listed = await Git(history).run("cat-file", "--batch-all-objects", "--batch-check=%(objecttype)")
+    assert set(listed.split()) == {b"commit", b"tree"}
+
+    parent = await repository.commit_of("refs/heads/main")
+    files = {"shop/cart.py": b"x = 2\n"}
+    await repository.commit("main", files, message="Sum", author="a", at=here.site.clock(), parent=parent)
+    later = await here.forge.pull_request(here.key(await here.opened()))
+    assert (await here.forge.change(later, LIMITS)).history == {"shop/cart.py": FileHistory(4, 2)}
+
+
+async def test_a_change_is_read_without_a_history_that_can_not_be_had(
+    github: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    repository = github.site.project(PROJECT).repository
+    parent = await repository.commit_of("refs/heads/main")
+    files = {"shop/cart.py": b"x = 1\n"}
+    await repository.commit("main", files, message="Fix it", author="a", at=github.site.clock(), parent=parent)
+    read = await github.forge.pull_request(github.key(await github.opened()))
+    with monkeypatch.context() as slow:
+        slow.setattr("tidemill.forges.copies.HISTORY_SECONDS", 0.001)
+        change = await github.forge.change(read, LIMITS)
+    assert (change.files, change.history) == ({"shop/cart.py": CHANGED}, {})
+    assert "How often the files" in caplog.text
+    assert TOKEN not in caplog.text
+    assert (await github.forge.change(read, LIMITS)).history == {}  # for an hour it is not tried again
+    (failed,) = (tmp_path / "cache" / "pull-requests").glob("*.history-failed")
+    os.utime(failed, (0, 0))
+    assert (await github.forge.change(read, LIMITS)).history == {"shop/cart.py": FileHistory(1, 1)}
+
+
+async def test_a_history_of_many_fetches_is_begun_anew(
+    github: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidemill.forges.copies.MOST_PACKS", 2)
+    repository = github.site.project(PROJECT).repository
+    packs = []
+    for number in range(4):
+        parent = await repository.commit_of("refs/heads/main")
+        files = {"shop/cart.py": b"x = %d\n" % number}
+        await repository.commit("main", files, message="Fix it", author="a", at=github.site.clock(), parent=parent)
+        read = await github.forge.pull_request(github.key(await github.opened()))
+        found = (await github.forge.change(read, LIMITS)).history
+        assert found == {"shop/cart.py": FileHistory(number + 1, number + 1)}
+        packs.append(len(list((tmp_path / "cache" / "pull-requests").glob("*.history/objects/pack/*.pack"))))
+    assert packs == [1, 2, 1, 2]
 
 
 async def test_a_line_outside_of_the_diff_is_refused_and_nothing_is_written(here: Scripted) -> None:

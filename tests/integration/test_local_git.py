@@ -8,7 +8,7 @@ import pytest
 import uvloop
 
 from tidemill.analysis.diff import parse_diff
-from tidemill.core.change import ChangeKind, ChangeSet
+from tidemill.core.change import ChangeKind, ChangeSet, FileHistory
 from tidemill.core.errors import Configuration, InvalidInput, NotFound, NotPermitted, TidemillError, TooLarge
 from tidemill.forges.git_process import ADDRESSES, Git
 from tidemill.forges.limits import check_files
@@ -231,6 +231,39 @@ async def test_a_shallow_clone_is_not_taken_for_a_first_commit(repo: Path, tmp_p
     git(tmp_path, "clone", "-q", "--depth=1", f"file://{repo}", "shallow")
     with pytest.raises(NotFound, match="deepen"):
         await read(tmp_path / "shallow")
+
+
+async def test_a_files_history_is_what_the_year_before_did_to_it(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def at(day: str) -> None:
+        monkeypatch.setenv("GIT_AUTHOR_DATE", f"{day}T00:00:00Z")
+        monkeypatch.setenv("GIT_COMMITTER_DATE", f"{day}T00:00:00Z")
+
+    at("2020-01-01")
+    commit(repo, "Begin", **{"sổ.py": "1\n", "b.py": "1\n"})
+    at("2024-06-01")
+    commit(repo, "Fix what is over a year old", **{"sổ.py": "2\n"})
+    at("2025-09-01")
+    commit(repo, "Fixed: the sum", **{"sổ.py": "3\n"})
+    commit(repo, "Sửa lỗi tính tổng", **{"sổ.py": "4\n"})
+    commit(repo, "Prefix the names", **{"sổ.py": "5\n"})
+    git(repo, "checkout", "-q", "-b", "side")
+    commit(repo, "fix(b): less", **{"b.py": "2\n"})
+    git(repo, "checkout", "-q", "main")
+    commit(repo, "A file more", c="1\n")
+    git(repo, "merge", "-q", "--no-ff", "-m", "Merge a fix", "side")
+    git(repo, "mv", "sổ.py", "d.py")
+    head = commit(repo, "Move", e="new\n", **{"b.py": "3\n"})
+
+    change = await read(repo)
+    assert change.history == {"d.py": FileHistory(3, 2), "b.py": FileHistory(1, 1)}
+    write(repo, "d.py", "6\n")
+    git(repo, "add", "-A")
+    assert (await read(repo, staged=True)).history == {"d.py": FileHistory(1, 0)}  # it is new under this name
+    git(tmp_path, "clone", "-q", "--depth=3", f"file://{repo}", "shallow")
+    shallow = await read(tmp_path / "shallow")
+    assert (shallow.head, shallow.files, shallow.history) == (head, change.files, {})
 
 
 async def test_unrelated_branches_have_no_merge_base(repo: Path) -> None:

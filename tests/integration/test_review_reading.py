@@ -8,9 +8,10 @@ from uuid import UUID
 from tests.conftest import NOON
 from tests.integration.test_review_flow import SOURCE, Reviews, caller, diff_of
 from tidemill.core.accounts import Role
-from tidemill.core.change import ChangeSet
+from tidemill.core.change import ChangeSet, FileHistory
 from tidemill.core.classification import Level
 from tidemill.core.feedback import CommentFeedback, Feedback, Outcome
+from tidemill.core.finding import Finding, Severity
 from tidemill.core.ids import new_id
 from tidemill.core.review_brief import ReviewBrief
 from tidemill.core.review_policy import ReviewPolicy
@@ -36,6 +37,7 @@ CHANGE = ChangeSet(
     FILES,
     around={"shop/report.py": "from shop.a import mean\n\n\ndef report(order):\n    return mean(order)\n"},
     attributes={".gitattributes": "gen/** linguist-generated\n"},
+    history={"shop/b.py": FileHistory(9, 3)},
 )
 
 
@@ -114,6 +116,9 @@ async def test_what_became_of_comments_is_written_as_examples_that_can_be_traine
         yield outcome(review_id, "shop/limits.py", 99, Outcome.APPLIED)
         yield outcome(new_id(), "shop/a.py", 5, Outcome.APPLIED)
 
+    by = [("bandit", "shop/a.py", Severity.HIGH), ("model", "shop/b.py", Severity.CRITICAL)]
+    findings = [Finding(one, "r", path, 5, rank, "t", "m", "q", new_id().hex) for one, path, rank in by]
+    await reviews.repository.add_findings(review_id, findings)
     found = necessity_examples(feedback(), reviews.repository, reviews.blobs, most=Level.INTERNAL)
     rows = [row async for row in found]
     assert [(row["path"], row["needed"], row["project"], row["number"]) for row in rows] == [
@@ -123,3 +128,6 @@ async def test_what_became_of_comments_is_written_as_examples_that_can_be_traine
     samples = read_samples(json.dumps(row) for row in rows)
     assert [sample.needed for sample in samples] == [True, False]
     assert all(sample.features["size"] > 2 and sample.group == "a/b#7" for sample in samples)
+    assert ("changes" in rows[0], rows[1]["changes"], rows[1]["mends"]) == (False, 9, 3)
+    assert [row["severity"] for row in rows] == ["high", "info"]  # what a model says is known only once it has read
+    assert [sample.features.get("often mended") for sample in samples] == [None, 3 / 11]

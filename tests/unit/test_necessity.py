@@ -1,6 +1,8 @@
 """Which hunks come first, and which a model never reads."""
 
+import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ from tidemill.analysis.necessity_training import (
     quality,
 )
 from tidemill.analysis.paths import PathKind, kind_of
-from tidemill.core.change import ChangeSet, FileDiff
+from tidemill.core.change import ChangeSet, FileDiff, FileHistory, change_from_json
 from tidemill.core.errors import InvalidInput, NotFound
 from tidemill.core.finding import Finding, Necessity, Severity
 from tidemill.core.review_policy import ReviewPolicy
@@ -93,6 +95,31 @@ def test_a_finding_on_the_hunk_raises_it_and_one_elsewhere_does_not() -> None:
     assert score("a.py", ["x = y"], findings=(finding(Severity.INFO),)).score == plain
     assert score("a.py", ["x = y"], findings=(finding(Severity.LOW),)).score > plain
     assert score("a.py", ["x = y"], findings=(finding(Severity.CRITICAL),)).score > 0.3
+
+
+def test_a_file_that_is_often_changed_or_mended_scores_higher() -> None:
+    file = parse_diff(change("a.py", ["x = y"])).files[0]
+
+    def of(history: FileHistory | None) -> float:
+        return score_hunk(file.hunks[0], file, history=history, model=shipped_model()).score
+
+    seldom, often, mended = FileHistory(1, 0), FileHistory(40, 0), FileHistory(40, 30)
+    scores = [of(None), of(seldom), of(often), of(mended)]
+    assert scores == sorted(set(scores))
+    assert of(FileHistory(10**6, 0)) == of(FileHistory(63, 0))  # up to a limit
+    assert of(FileHistory(1, 1)) < of(FileHistory(20, 20))  # one mend tells little
+
+
+def test_a_changes_history_counts_in_the_scores_of_its_hunks() -> None:
+    text = change("a.py", ["x = y"]) + change("b.py", ["x = y"])
+    whole = ChangeSet("t", None, None, text, history={"b.py": FileHistory(8, 4)})
+    stored = change_from_json(json.loads(json.dumps(asdict(whole))))
+    assert stored == whole
+    first, second = plan(stored, parse_diff(text), (), ReviewSettings(), with_model=False).hunks
+    assert first.necessity is not None
+    assert second.necessity is not None
+    assert second.necessity.score > first.necessity.score
+    assert set(second.necessity.signals) - set(first.necessity.signals) == {"often changed", "often mended"}
 
 
 def test_code_comes_before_tests_and_tests_before_documents_and_lock_files() -> None:

@@ -47,6 +47,17 @@ def test_what_a_team_looks_at_is_learnt_and_held_against_what_it_has_not_seen() 
     assert made.model.weight("document") == shipped_model().weight("document")
 
 
+def test_a_files_history_is_learnt_where_a_team_looks_at_what_was_mended_often() -> None:
+    found = []
+    for number, row in enumerate(rows(needed_in_tests=False)):
+        one = json.loads(row)
+        mends = number % 5
+        found.append(json.dumps({**one, "changes": 8, "mends": mends, "needed": mends > 2, "severity": "info"}))
+    made = train(read_samples(found), shipped_model(), source="a test", at=NOW)
+    assert made.better
+    assert made.model.weight("often mended") > 3 * shipped_model().weight("often mended")
+
+
 def test_a_model_that_learns_nothing_is_not_better() -> None:
     made = train(read_samples(rows(needed_in_tests=False)), shipped_model(), source="a test", at=NOW)
     assert not made.better
@@ -72,6 +83,12 @@ def test_a_model_that_learns_nothing_is_not_better() -> None:
 def test_a_line_that_is_no_example_is_named(line: str, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         read_samples([line])
+
+
+@pytest.mark.parametrize("wrong", [{"changes": 1, "mends": 2}, {"changes": 1}, {"changes": True, "mends": 0}])
+def test_a_history_that_can_not_be_is_named(wrong: dict[str, object]) -> None:
+    with pytest.raises(InvalidInput, match=r"Line 1 .* whole numbers"):
+        read_samples([json.dumps({**json.loads(rows(1)[0]), **wrong})])
 
 
 def test_too_few_examples_are_refused_with_their_number() -> None:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from tidemill.analysis.hunk_features import hunk_features
 from tidemill.analysis.paths import PathKind, kind_of
 from tidemill.analysis.syntax import Language, language_of
-from tidemill.core.change import FileDiff, Hunk
+from tidemill.core.change import FileDiff, FileHistory, Hunk
 from tidemill.core.errors import InvalidInput
-from tidemill.core.finding import Finding, Necessity, Severity
+from tidemill.core.finding import Finding, Necessity
 from tidemill.core.json import Json, JsonObject
 
 if TYPE_CHECKING:  # numpy, which fitting needs and scoring does not, is heavy
@@ -27,14 +27,19 @@ FORMAT = 1
 BY_HAND: Mapping[str, float] = {
     "finding": 0.5,  # for each rank of the worst finding: an engine has proved something, look at the rest
     "risky path": 0.8,  # auth, payment, migration: mistakes here cost most
+    "often changed": 0.1,  # for each doubling of the last year's changes of the file
+    "often mended": 1.0,  # the share of them that mended something: where mistakes were, there are more
     "test": -1.0,  # wrong tests cost less than wrong code
     "document": -2.0,
     "lock": -6.0,  # never worth a model's time
     "generated": -6.0,
     "vendored": -6.0,
 }
-"""What pieces of one hunk have in common, so that no weight can be fitted for it on them; and findings of engines,
-which need whole files."""
+"""What pieces of one hunk have in common, so that no weight can be fitted for it on them; findings of engines, which
+need whole files; and a file's history, which the comments come without."""
+_MOST_DOUBLINGS = 6.0
+_NO_SHARE = 2
+"""Changes without a mend that each file is taken to have had beside its own: one mend of one change tells little."""
 
 _RISKY_PATH = re.compile(
     r"(?:^|[/_.-])(?:auth\w*|login|session|oauth\w*|sso|acl|permission\w*|crypt\w*|cipher|payment\w*|billing|checkout"
@@ -102,31 +107,49 @@ def model_from_json(document: Mapping[str, Any]) -> NecessityModel:
     return model
 
 
-def score_hunk(hunk: Hunk, file: FileDiff, findings: Sequence[Finding] = (), *, model: NecessityModel) -> Necessity:
+def score_hunk(
+    hunk: Hunk,
+    file: FileDiff,
+    findings: Sequence[Finding] = (),
+    history: FileHistory | None = None,
+    *,
+    model: NecessityModel,
+) -> Necessity:
     """The score of one hunk, and the signals whose sum the logistic function squashes to it.
 
     Args:
         hunk: the hunk.
         file: its file.
         findings: of this file, or of any; those on lines that the hunk adds count.
+        history: of the file, where it is known.
         model: the weights.
     """
-    found = {name: model.weight(name) * value for name, value in signals_of(hunk, file, findings).items()}
+    found = {name: model.weight(name) * value for name, value in signals_of(hunk, file, findings, history).items()}
     signals = {"base": model.base} | {name: added for name, added in found.items() if added}
     return Necessity(score=1 / (1 + math.exp(-max(-60.0, min(60.0, sum(signals.values()))))), signals=signals)
 
 
-def signals_of(hunk: Hunk, file: FileDiff, findings: Sequence[Finding] = ()) -> Mapping[str, float]:
-    """All that a model may weigh, by name: features of the lines, of the path, and of what engines found."""
+def signals_of(
+    hunk: Hunk, file: FileDiff, findings: Sequence[Finding] = (), history: FileHistory | None = None
+) -> Mapping[str, float]:
+    """All that a model may weigh, by name: features of the lines, the path, the file's history, what engines found."""
     found = dict(hunk_features(hunk.lines, python=language_of(file.path) is Language.PYTHON))
-    if ranks := [finding.severity.rank for finding in _on(hunk, findings) if finding.severity is not Severity.INFO]:
-        found["finding"] = float(max(ranks))
+    if rank := worst_rank(hunk, findings):
+        found["finding"] = float(rank)
     kind = kind_of(file.path)
     if kind is not PathKind.SOURCE:
         found[kind.value] = 1.0
     elif _RISKY_PATH.search(file.path):
         found["risky path"] = 1.0
+    if history is not None:
+        found["often changed"] = min(math.log2(1 + history.changes), _MOST_DOUBLINGS)
+        found["often mended"] = history.mends / (history.changes + _NO_SHARE)
     return found
+
+
+def worst_rank(hunk: Hunk, findings: Sequence[Finding]) -> int:
+    """Of the findings on lines that the hunk adds; 0 where there is none."""
+    return max((one.severity.rank for one in _on(hunk, findings)), default=0)
 
 
 def _on(hunk: Hunk, findings: Sequence[Finding]) -> list[Finding]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from tidemill.core.text import storable
 
@@ -101,6 +102,19 @@ class Diff:
 
 
 @dataclass(frozen=True, slots=True)
+class FileHistory:
+    """What became of a file in the year before a change.
+
+    Attributes:
+        changes: commits that changed it, without merges.
+        mends: those of them that mended something, as their subjects say.
+    """
+
+    changes: int
+    mends: int
+
+
+@dataclass(frozen=True, slots=True)
 class ChangeSet:
     """All that a review reads, taken from the repository once: it no longer depends on it.
 
@@ -116,6 +130,7 @@ class ChangeSet:
         around: texts of the repository's other files which define what the change calls or call what it changes, by
             path, as the new side has them; a few, and where the repository could be asked.
         attributes: the base side's `.gitattributes` files, by path.
+        history: of the files that the change found there, by the new side's path; empty where it is not known.
     """
 
     title: str
@@ -126,6 +141,13 @@ class ChangeSet:
     before: Mapping[str, str] = field(default_factory=dict)
     around: Mapping[str, str] = field(default_factory=dict)
     attributes: Mapping[str, str] = field(default_factory=dict)
+    history: Mapping[str, FileHistory] = field(default_factory=dict)
+
+
+def change_from_json(document: Mapping[str, Any]) -> ChangeSet:
+    """The change whose `asdict` this is."""
+    history = {path: FileHistory(**one) for path, one in document.get("history", {}).items()}
+    return ChangeSet(**{**document, "history": history})
 
 
 def storable_change(change: ChangeSet) -> ChangeSet:
@@ -139,4 +161,5 @@ def storable_change(change: ChangeSet) -> ChangeSet:
         before={storable(path): storable(text) for path, text in change.before.items()},
         around={storable(path): storable(text) for path, text in change.around.items()},
         attributes={storable(path): storable(text) for path, text in change.attributes.items()},
+        history={storable(path): one for path, one in change.history.items()},
     )

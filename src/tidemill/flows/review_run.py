@@ -19,7 +19,7 @@ from uuid import UUID
 
 from tidemill.analysis.diff import parse_diff
 from tidemill.analysis.necessity import NecessityModel
-from tidemill.core.change import ChangeSet, Diff
+from tidemill.core.change import ChangeSet, Diff, change_from_json
 from tidemill.core.clock import Clock
 from tidemill.core.deployment import deployment_from_json, deployment_json
 from tidemill.core.errors import (
@@ -373,7 +373,7 @@ def stored_change(data: bytes) -> tuple[ChangeSet, Diff, ReviewBrief]:
     """A change as `ReviewFlow.add` stored it, its diff, and what the review was told beside it."""
     document = json.loads(data)
     brief = document.pop("brief", None)
-    change = ChangeSet(**document)
+    change = change_from_json(document)
     return change, parse_diff(change.diff), brief_from_json(brief) if brief else ReviewBrief()
 
 

@@ -6,13 +6,18 @@ alike.
 
 import asyncio
 import fcntl
+import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import shutil
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tidemill.core.change import FileHistory
 from tidemill.core.errors import (
     Configuration,
     InvalidInput,
@@ -23,13 +28,20 @@ from tidemill.core.errors import (
     TooManyRequests,
     Unavailable,
 )
+from tidemill.forges.file_history import YEAR, committed_at, file_histories
 from tidemill.forges.git_process import Git
 from tidemill.forges.repositories import READ_SECONDS, fetch
 from tidemill.outbound import Outbound
 from tidemill.store.data_folder import make_private_folder
 
+log = logging.getLogger(__name__)
+
 MOST_COMMITS = 200
 """In one copy; beyond, the older half is taken out."""
+MOST_PACKS = 100
+"""Of a history, which gets one with each commit; beyond, it is begun anew."""
+HISTORY_SECONDS = 60.0
+RETRY_SECONDS = 3600.0
 BUSY_SECONDS = 60.0
 _REFS = "refs/tidemill/commits/"
 LIMITED_BY = "knowledge.sources.max_repository_bytes"
@@ -68,7 +80,7 @@ class Copies:
         for commit in commits:
             if len(commit) not in {40, 64} or set(commit) - set("0123456789abcdef"):
                 raise InvalidInput(f"{commit[:80]!r} is no commit's id.")
-        place = self._folder / f"{sha256(url.encode()).hexdigest()[:32]}.git"
+        place = self._place(url, "git")
         while True:
             async with self._held(place, fcntl.LOCK_SH):
                 missing = await _missing(place, commits)
@@ -80,6 +92,51 @@ class Copies:
                 if missing:
                     await self._fetch(place, url, missing, await header())
                     await _tidy(place, keep=commits)
+
+    async def histories(
+        self, git: Git, url: str, commit: str, header: Callable[[], Awaitable[str]]
+    ) -> Mapping[str, FileHistory]:
+        """See `file_histories`. Empty where the history can't be fetched in a minute: the log says why, and for an hour
+        it is not tried again.
+
+        Args:
+            git: has the commit.
+            url: the repository's.
+            commit: the whole id of the last one that counts.
+            header: as in `with_commits`.
+        """
+        place = self._place(url, "history")
+        async with self._held(place, fcntl.LOCK_EX):
+            failed = place.with_suffix(".history-failed")
+            if await asyncio.to_thread(_is_young, failed):
+                return {}
+            try:
+                if await _missing(place, [commit]):
+                    await self._fetch_history(place, url, commit, await committed_at(git, commit), await header())
+                return await file_histories(Git(place, timeout=HISTORY_SECONDS), commit)
+            except TidemillError as error:
+                log.warning("How often the files of %s were changed is not known: %s", url, error.message)
+                await asyncio.to_thread(failed.touch)
+                return {}
+
+    async def _fetch_history(self, place: Path, url: str, commit: str, at: datetime, header: str) -> None:
+        if await asyncio.to_thread(_packs, place) >= MOST_PACKS:
+            await asyncio.to_thread(shutil.rmtree, place)
+        address = (await self._outbound.addresses(urlsplit(url).hostname or "", allow_private=True))[0]
+        await fetch(
+            place,
+            url,
+            [f"+{commit}:{_REFS}{commit}"],
+            address,
+            self._max_bytes,
+            limited_by=LIMITED_BY,
+            header=header,
+            since=at - YEAR,
+            seconds=HISTORY_SECONDS,
+        )
+
+    def _place(self, url: str, kind: str) -> Path:
+        return self._folder / f"{sha256(url.encode()).hexdigest()[:32]}.{kind}"
 
     async def _fetch(self, place: Path, url: str, commits: Sequence[str], header: str) -> None:
         wanted = [f"+{commit}:{_REFS}{commit}" for commit in commits]
@@ -109,6 +166,19 @@ class Copies:
             yield
         finally:
             os.close(lock)  # which gives the lock back
+
+
+def _is_young(mark: Path) -> bool:
+    """Whether a file was written within the last hour."""
+    try:
+        return time.time() - mark.stat().st_mtime < RETRY_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+def _packs(place: Path) -> int:
+    """How many packs a repository has."""
+    return sum(1 for _ in (place / "objects" / "pack").glob("*.pack"))
 
 
 def _locked(lock: int, how: int) -> bool:

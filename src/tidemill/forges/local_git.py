@@ -5,6 +5,7 @@ programs, text conversion, hooks, file-system monitors, signature checks and eve
 objects are ignored, and a revision can never be taken for an option.
 """
 
+import asyncio
 import os
 import re
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from tidemill.core.change import ChangeSet, storable_change
 from tidemill.core.errors import InvalidInput, NotFound, TooLarge
+from tidemill.forges.file_history import file_histories, with_histories
 from tidemill.forges.git_process import Git
 from tidemill.forges.limits import file_sizes, within_limits
 from tidemill.settings import ReviewSettings
@@ -88,11 +90,16 @@ async def read_change(repo: Path, revision: str | None, *, staged: bool, limits:
         raise InvalidInput("A review is of the staged changes or of a revision, not of both.", param="revision")
     await git.check()
     sides = await _staged(git) if staged else await _sides(git, "HEAD" if revision is None else revision)
-    return await _change(git, sides, limits)
+    change = await _change(git, sides, limits)
+    shallow = await git.run("rev-parse", "--is-shallow-repository") == b"true\n"
+    if sides.base is None or shallow:  # where a year's commits are not all here, too few would be counted
+        return change
+    histories = await file_histories(git, sides.base)
+    return await asyncio.to_thread(with_histories, change, histories)
 
 
 async def change_between(git: Git, base: str, head: str, *, title: str, limits: ReviewSettings) -> ChangeSet:
-    """As `read_change`, of two commits that the repository has, by their whole ids.
+    """As `read_change`, of two commits that the repository has, by their whole ids; without its history.
 
     Raises:
         TooLarge, Unavailable: as `read_change`.

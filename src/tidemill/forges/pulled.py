@@ -1,5 +1,6 @@
 """What the real forges' adapters share: a change and its files by git, and the project's address."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 from urllib.parse import quote
@@ -9,6 +10,7 @@ from tidemill.core.errors import Conflict, NotFound
 from tidemill.core.pull_request import PullRequest, PullRequestKey
 from tidemill.forges.code_search import GitCodeIndex
 from tidemill.forges.copies import Copies
+from tidemill.forges.file_history import with_histories
 from tidemill.forges.local_git import change_between, file_at
 from tidemill.settings import ReviewSettings
 
@@ -43,13 +45,16 @@ class PulledChanges:
     async def change(self, pull_request: PullRequest, limits: ReviewSettings) -> ChangeSet:
         """See `Forge.change`."""
         path, commits = pull_request.key.project.path, (pull_request.base, pull_request.head)
+        url = self._url(path)
         try:
-            async with self._copies.with_commits(self._url(path), commits, lambda: self._header(path)) as git:
+            async with self._copies.with_commits(url, commits, lambda: self._header(path)) as git:
                 await self._check_head(pull_request)
-                return await change_between(git, *commits, title=pull_request.title, limits=limits)
+                change = await change_between(git, *commits, title=pull_request.title, limits=limits)
+                histories = await self._copies.histories(git, url, pull_request.base, lambda: self._header(path))
         except NotFound:
             await self._check_head(pull_request)
             raise
+        return await asyncio.to_thread(with_histories, change, histories)
 
     async def file(self, pull_request: PullRequest, path: str, commit: str) -> bytes | None:
         """See `Forge.file`."""

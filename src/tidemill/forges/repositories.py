@@ -208,6 +208,8 @@ async def fetch(
     *,
     limited_by: str = "knowledge.sources.max_repository_bytes",
     header: str | None = None,
+    since: datetime | None = None,
+    seconds: float = FETCH_SECONDS,
 ) -> Git:
     """Fetches commits into a bare repository, without their history; makes it where it is not there.
 
@@ -219,9 +221,12 @@ async def fetch(
         max_bytes: of the repository; it is deleted where it grows larger.
         limited_by: the setting that says so.
         header: an HTTP header that says who asks; no other user of the machine sees it.
+        since: fetches the history since then instead, with the names of its files and without what is in them.
+        seconds: that it may take.
 
     Raises:
         Configuration: git is too old.
+        Unavailable: it took longer.
         TooLarge: there are more bytes.
         TidemillError: git failed; says what it said.
     """
@@ -243,9 +248,10 @@ async def fetch(
     if literal_address(host) is None:
         settings.append(f"http.curloptResolve={host}:{port}:{pinned}")
     secret = {} if header is None else {"http.extraHeader": header}
-    git = Git(place, timeout=FETCH_SECONDS, settings=settings, protocol=scheme, secret_settings=secret)
-    options = ("--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--force")
-    fetching = asyncio.ensure_future(git.run("fetch", *options, "--", url, *wanted))
+    git = Git(place, timeout=seconds, settings=settings, protocol=scheme, secret_settings=secret)
+    options = ("--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--force")
+    depth = ("--depth=1",) if since is None else ("--filter=blob:none", f"--shallow-since={since.isoformat()}")
+    fetching = asyncio.ensure_future(git.run("fetch", *options, *depth, "--", url, *wanted))
     try:
         while not fetching.done():
             await asyncio.wait({fetching}, timeout=SIZE_SECONDS)

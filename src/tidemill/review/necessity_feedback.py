@@ -1,12 +1,13 @@
 """Trains a necessity model on what people made of comments, and says whether it is better than the one in use.
 
 A line of the file is a JSON object: `project` and `number` (the pull request; no pull request is on both sides of a
-split), `path`, `hunk` (from its `@@` line on), `needed` (whether a person had something to do there), and, where it is
-known, `severity` of the worst finding on it. Other fields are not looked at.
+split), `path`, `hunk` (from its `@@` line on), `needed` (whether a person had something to do there), and, where they
+are known, `severity` of the worst finding on it and the file's `changes` and `mends` (see `FileHistory`). Other fields
+are not looked at.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -23,6 +24,7 @@ from tidemill.analysis.necessity_training import (
     quality,
     reliability,
 )
+from tidemill.core.change import FileHistory
 from tidemill.core.errors import InvalidInput
 from tidemill.core.finding import Severity
 from tidemill.core.json import Json
@@ -86,11 +88,20 @@ def _sample(row: dict[str, Json]) -> Sample:
     files = parse_diff(text).files
     if len(files) != 1 or len(files[0].hunks) != 1:
         raise InvalidInput("`hunk` is one hunk, from its `@@` line on.")
-    signals = dict(signals_of(files[0].hunks[0], files[0]))
+    signals = dict(signals_of(files[0].hunks[0], files[0], history=_history(row)))
     severity = row.get("severity")
     if isinstance(severity, str) and Severity(severity).rank:
         signals["finding"] = float(Severity(severity).rank)
     return Sample(signals, needed, f"{row['project']}#{row['number']}")
+
+
+def _history(row: Mapping[str, Json]) -> FileHistory | None:
+    changes, mends = row.get("changes"), row.get("mends")
+    if changes is None and mends is None:
+        return None
+    if type(changes) is not int or type(mends) is not int or not 0 <= mends <= changes:
+        raise InvalidInput("`changes` and `mends` are whole numbers, and no more commits mend than change.")
+    return FileHistory(changes, mends)
 
 
 def train(samples: Sequence[Sample], present: NecessityModel, *, source: str, at: datetime) -> Training:

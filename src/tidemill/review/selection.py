@@ -122,7 +122,7 @@ def plan(
     """
     files = skipped_files(change, diff, policy)
     skipped = {file.path: file.reason for file in files}
-    scored = _scored(diff, findings, skipped, necessity or shipped_model())
+    scored = _scored(change, diff, findings, skipped, necessity or shipped_model())
     chosen = _chosen(scored, settings) if with_model else frozenset()
     hunks = []
     for position, (hunk, score) in enumerate(scored):
@@ -139,20 +139,19 @@ def plan(
 
 
 def _scored(
-    diff: Diff, findings: Sequence[Finding], skipped: Mapping[str, str], model: NecessityModel
+    change: ChangeSet, diff: Diff, findings: Sequence[Finding], skipped: Mapping[str, str], model: NecessityModel
 ) -> list[tuple[Hunk, Necessity | None]]:
     """Every hunk, in the diff's order; without a score where its file is left out."""
     by_path: dict[str, list[Finding]] = {}
     for finding in findings:
         by_path.setdefault(finding.path, []).append(finding)
-    return [
-        (
-            hunk,
-            None if file.path in skipped else score_hunk(hunk, file, by_path.get(file.path, ()), model=model),
-        )
-        for file in diff.files
-        for hunk in file.hunks
-    ]
+
+    def score(hunk: Hunk, file: FileDiff) -> Necessity | None:
+        if file.path in skipped:
+            return None
+        return score_hunk(hunk, file, by_path.get(file.path, ()), change.history.get(file.path), model=model)
+
+    return [(hunk, score(hunk, file)) for file in diff.files for hunk in file.hunks]
 
 
 def _chosen(scored: Sequence[tuple[Hunk, Necessity | None]], settings: ReviewSettings) -> frozenset[int]:

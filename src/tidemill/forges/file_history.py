@@ -1,0 +1,80 @@
+"""How often files were changed in the year before a commit, and how often to mend something.
+
+The first commit of all is not counted: it changes nothing, and in a shallow repository is none.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from tidemill.analysis.diff import parse_diff
+from tidemill.core.change import ChangeSet, FileHistory
+from tidemill.forges.git_process import Git
+
+YEAR = timedelta(days=365)
+MOST_COMMITS = 5000
+"""The newest; what came before them is not counted."""
+_MENDS = re.compile(
+    r"\b(?:bug\w*|(?:hot|bug)?fix(?:e[ds]|ing)?|mend\w*|repair\w*|regression\w*|revert\w*|crash\w*|cve-\d+)\b"
+    r"|(?<!\w)(?:sửa lỗi|khắc phục|vá lỗi|lỗi)(?!\w)",
+    re.IGNORECASE,
+)
+
+
+async def committed_at(git: Git, commit: str) -> datetime:
+    """When a commit was made."""
+    shown = await git.run("rev-list", "--max-count=1", "--format=%ct", commit, "--")
+    return datetime.fromtimestamp(int(shown.split()[-1]), UTC)
+
+
+async def file_histories(git: Git, commit: str) -> Mapping[str, FileHistory]:
+    """What became of files in the year up to a commit, by their paths; of merges and renames nothing is counted.
+
+    Args:
+        git: the repository, which has the trees of that year. Their files may be absent.
+        commit: the whole id of the last commit that counts.
+
+    Raises:
+        Unavailable: git took too long.
+    """
+    since = int((await committed_at(git, commit) - YEAR).timestamp())
+    listed = await git.run(
+        "rev-list",
+        "--no-merges",
+        f"--max-count={MOST_COMMITS}",
+        f"--max-age={max(since, 0)}",
+        "--encoding=UTF-8",
+        "--format=%x00%H%x00%s%x00",
+        commit,
+        "--",
+    )
+    fields = listed.decode("utf-8", "replace").split("\0")
+    mends = {sha: bool(_MENDS.search(subject)) for sha, subject in zip(fields[1::3], fields[2::3], strict=True)}
+    changes, mended = await _counted(git, mends)
+    return {path: FileHistory(count, mended[path]) for path, count in changes.items()}
+
+
+def with_histories(change: ChangeSet, histories: Mapping[str, FileHistory]) -> ChangeSet:
+    """The change with the histories of its files, by the paths that they had before it."""
+    names = {file.path: file.old_path or "" for file in parse_diff(change.diff).files}
+    return replace(change, history={path: histories[old] for path, old in names.items() if old in histories})
+
+
+async def _counted(git: Git, commits: Mapping[str, bool]) -> tuple[Counter[str], Counter[str]]:
+    """How many of the commits changed each file, and how many of those that mend something did."""
+    asked = "".join(f"{sha}\n" for sha in commits).encode()
+    raw = await git.run("diff-tree", "--stdin", "-r", "-z", "--raw", "--no-renames", stdin=asked)
+    changes: Counter[str] = Counter()
+    mended: Counter[str] = Counter()
+    mends = False
+    fields = iter(raw.decode("utf-8", "replace").split("\0"))
+    for field in fields:
+        if field.startswith(":"):
+            path = next(fields)
+            changes[path] += 1
+            mended[path] += mends
+        else:
+            mends = commits.get(field, False)
+    return changes, mended
