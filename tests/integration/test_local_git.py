@@ -266,6 +266,24 @@ async def test_a_files_history_is_what_the_year_before_did_to_it(
     assert (shallow.head, shallow.files, shallow.history) == (head, change.files, {})
 
 
+@pytest.mark.parametrize(
+    ("date", "counted"), [("-5", None), ("0", 0), ("99999999999", 1), ("9" * 15, 1), ("9" * 30, 1), ("9" * 5000, 1)]
+)
+async def test_a_commit_of_any_date_has_a_history(repo: Path, date: str, counted: int | None) -> None:
+    first = commit(repo, "one", a="1\n")
+    tree = git(repo, "rev-parse", f"{commit(repo, 'two', a='2')}^{{tree}}")
+    text = f"tree {tree}\nparent {first}\nauthor A <a@b> {date} +0000\ncommitter A <a@b> {date} +0000\n\nFix it\n"
+    write(repo, "../commit", text)
+    strange = git(repo, "hash-object", "-t", "commit", "--literally", "-w", "../commit")
+    git(repo, "update-ref", "refs/heads/main", strange)
+    git(repo, "reset", "-q", "--hard", "main")
+    commit(repo, "three", a="3\n")
+    change = await read(repo)
+    assert change.files == {"a": "3\n"}
+    if counted is not None:  # what git takes a time before 1970 for is its own affair
+        assert change.history == dict.fromkeys(["a"][:counted], FileHistory(1, 1))
+
+
 async def test_unrelated_branches_have_no_merge_base(repo: Path) -> None:
     commit(repo, "one", a="1\n")
     git(repo, "checkout", "-q", "--orphan", "other")

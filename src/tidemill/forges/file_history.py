@@ -16,6 +16,8 @@ from tidemill.forges.git_process import Git
 YEAR = timedelta(days=365)
 MOST_COMMITS = 5000
 """The newest; what came before them is not counted."""
+_DIGITS = 15
+_EARLIEST, _LATEST = int(2 * YEAR.total_seconds()), 250_000_000_000
 _MENDS = re.compile(
     r"\b(?:bug\w*|(?:hot|bug)?fix(?:e[ds]|ing)?|mend\w*|repair\w*|regression\w*|revert\w*|crash\w*|cve-\d+)\b"
     r"|(?<!\w)(?:sửa lỗi|khắc phục|vá lỗi|lỗi)(?!\w)",
@@ -24,9 +26,11 @@ _MENDS = re.compile(
 
 
 async def committed_at(git: Git, commit: str) -> datetime:
-    """When a commit was made."""
-    shown = await git.run("rev-list", "--max-count=1", "--format=%ct", commit, "--")
-    return datetime.fromtimestamp(int(shown.split()[-1]), UTC)
+    """When a commit was made, as it says; whatever it says, within the years that git and `datetime` know."""
+    shown = await git.run("rev-list", "--max-count=1", "--format=%x00%ct", commit, "--")
+    said = shown.rpartition(b"\0")[2].strip()
+    seconds = int(said[:_DIGITS]) if said.isdigit() else 0
+    return datetime.fromtimestamp(min(max(seconds, _EARLIEST), _LATEST), UTC)
 
 
 async def file_histories(git: Git, commit: str) -> Mapping[str, FileHistory]:
@@ -44,7 +48,7 @@ async def file_histories(git: Git, commit: str) -> Mapping[str, FileHistory]:
         "rev-list",
         "--no-merges",
         f"--max-count={MOST_COMMITS}",
-        f"--max-age={max(since, 0)}",
+        f"--max-age={since}",
         "--encoding=UTF-8",
         "--format=%x00%H%x00%s%x00",
         commit,
