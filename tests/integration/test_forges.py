@@ -132,6 +132,25 @@ async def test_a_change_is_read_without_a_history_that_can_not_be_had(
     assert (await github.forge.change(read, LIMITS)).history == {"shop/cart.py": FileHistory(1, 1)}
 
 
+async def test_what_a_killed_git_leaves_behind_keeps_no_later_change_from_being_read(
+    github: Scripted, tmp_path: Path
+) -> None:
+    repository = github.site.project(PROJECT).repository
+    for _ in range(2):
+        parent = await repository.commit_of("refs/heads/main")
+        files = {"shop/cart.py": b"x = 1\n" + parent.encode()}
+        await repository.commit("main", files, message="Fix it", author="a", at=github.site.clock(), parent=parent)
+        read = await github.forge.pull_request(github.key(await github.opened()))
+        change = await github.forge.change(read, LIMITS)
+        assert change.files == {"shop/cart.py": CHANGED}
+        assert change.history
+        copies = [copy for copy in (tmp_path / "cache" / "pull-requests").iterdir() if copy.is_dir()]
+        assert len(copies) == 2
+        for name in ("config", "shallow", "HEAD", f"refs/tidemill/commits/{parent}"):
+            for copy in copies:
+                (copy / f"{name}.lock").touch()
+
+
 async def test_a_history_of_many_fetches_is_begun_anew(
     github: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -213,6 +213,8 @@ async def fetch(
 ) -> Git:
     """Fetches commits into a bare repository, without their history; makes it where it is not there.
 
+    Nobody else may write to it meanwhile: what locks it was left by a git that was killed, and is taken away.
+
     Args:
         place: the repository's folder.
         url: over http:// or https://.
@@ -231,6 +233,7 @@ async def fetch(
         TidemillError: git failed; says what it said.
     """
     scheme, host, port = _host_and_port(url)
+    await asyncio.to_thread(_unlock, place)
     if not (place / "HEAD").is_file():
         make_private_folder(place.parent.parent)
         make_private_folder(place.parent)
@@ -330,6 +333,11 @@ def _files(listing: bytes) -> Sequence[TreeFile]:
         if tab and len(parts) == 4 and parts[0] in _FILE_MODES and parts[3].isdigit():
             found.append(TreeFile(storable(path.decode("utf-8", "replace")), parts[2], int(parts[3])))
     return found
+
+
+def _unlock(place: Path) -> None:
+    for lock in place.rglob("*.lock"):
+        lock.unlink(missing_ok=True)
 
 
 def _bytes_in(folder: Path) -> int:
