@@ -1,6 +1,9 @@
 """Data that goes from one Python function to another."""
 
+import pytest
+
 from tidemill.review.engines import FlowEngine
+from tidemill.review.engines import flow as engine
 
 
 async def found(files: dict[str, str]) -> list[tuple[str, str, int]]:
@@ -140,3 +143,29 @@ def view(request: Request):
 """
     reading = await FlowEngine().read({"a.py": text})
     assert [one.trace[0].line for one in reading.remarks] == [13]
+
+
+async def test_a_function_in_which_too_much_comes_together_is_named_and_the_others_are_followed() -> None:
+    names = [f"a{number}" for number in range(1000)]
+    body = f"    x = {' + '.join(names)}\n" + "    x = x\n" * 1000
+    much = f"def much({', '.join(names)}):\n{body}    return x\n"
+    files = {"much.py": much, "run.py": "def run(c):\n    eval(c)\n", "web.py": "from run import run\n\n\n"}
+    files["web.py"] += "def view(request):\n    return run(request.args['c'])\n"
+    reading = await FlowEngine().read(files)
+    assert [(one.path, one.line) for one in reading.remarks] == [("run.py", 2)]
+    (note,) = reading.notes
+    assert note.startswith("flow did not follow the function at much.py:1:")
+    assert reading.unread == {"much.py"}
+
+
+async def test_a_language_that_can_not_be_followed_hides_nothing_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def deep(*_: object) -> list[object]:
+        raise RecursionError
+
+    readers = {deep if ".go" in suffixes else read: suffixes for read, suffixes in engine._READERS.items()}
+    monkeypatch.setattr(engine, "_READERS", readers)
+    text = "def run(c):\n    eval(c)\n\n\ndef view(request):\n    return run(request.args['c'])\n"
+    reading = await FlowEngine().read({"a.go": "package a\n", "a.py": text})
+    assert [(one.path, one.line) for one in reading.remarks] == [("a.py", 2)]
+    assert reading.notes == ("flow followed nothing in files of .go: one is nested too deeply.",)
+    assert reading.unread == {"a.go"}

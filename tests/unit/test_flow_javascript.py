@@ -515,5 +515,6 @@ async def test_a_function_that_is_nested_too_deeply_is_named_and_the_others_are_
     text = f"function run(x) {{\n  eval(x);\n}}\n{deep}exports.show = (req, res) => {{ run(req.query.a); }};\n"
     reading = await FlowEngine().read({"a.js": text})
     assert [(one.trace[0].line, one.line) for one in reading.remarks] == [(5, 2)]
-    assert reading.notes == ("flow did not follow the function at a.js:4: it is nested too deeply.",)
+    (note,) = reading.notes
+    assert note.startswith("flow did not follow the function at a.js:4: it is nested too deeply")
     assert reading.unread == {"a.js"}

@@ -16,6 +16,8 @@ _ROUNDS = 6
 """A value that passes through more calls than this is lost."""
 _LONGEST = 10
 """Steps of one way."""
+_MOST_ORIGINS = 500_000
+"""That all values of one run through a function have together. Functions that people write have some hundreds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,11 @@ class Evaluate:
 
 Step = Assign | Return | Evaluate
 
+
+class _TooMuch(Exception):
+    """A function's values come from too many places."""
+
+
 _Origin = tuple[int | None, frozenset[str]]
 """The parameter that a value comes from, `None` for one from outside, and the kinds of which it does no harm."""
 _Values = dict[_Origin, tuple[Place, ...]]
@@ -170,8 +177,9 @@ class Function:
     steps: list[Step] = field(default_factory=list)
     repeats: bool = False
     inner: Sequence[tuple[int, int]] = ()
-    _returns: _Values = field(default_factory=dict, init=False)
-    _reaches: dict[tuple[int, str], tuple[Place, ...]] = field(default_factory=dict, init=False)
+    _positions: dict[str, int] | None = field(default=None, init=False)
+    _returns: dict[int | None, dict[frozenset[str], tuple[Place, ...]]] = field(default_factory=dict, init=False)
+    _reaches: dict[int, dict[str, tuple[Place, ...]]] = field(default_factory=dict, init=False)
     _calls: set[int] = field(default_factory=set, init=False)
 
     @property
@@ -179,10 +187,16 @@ class Function:
         """Where it begins."""
         return Place(self.path, self.first_line)
 
+    def _position(self, name: str) -> int | None:
+        """Of a parameter."""
+        if self._positions is None:
+            self._positions = {one: index for index, one in reversed([*enumerate(self.parameters)]) if one}
+        return self._positions.get(name)
+
     @property
     def _size(self) -> int:
         """How much is known of it; it only grows."""
-        return len(self._returns) + len(self._reaches)
+        return sum(map(len, self._returns.values())) + sum(map(len, self._reaches.values()))
 
 
 def harms_of(sinks: Iterable[Sink], names: Collection[str], arguments: str) -> tuple[tuple[str, int | None], ...]:
@@ -198,7 +212,8 @@ def harms_of(sinks: Iterable[Sink], names: Collection[str], arguments: str) -> t
 def flows_of(functions: Sequence[Function], unread: set[Place]) -> list[Flow]:
     """The ways of data from outside to a sink that pass through more than one of these functions.
 
-    Where the functions begin whose values are nested too deeply to be followed is added to `unread`.
+    Where the functions begin whose values are nested too deeply to be followed, or come from too many places, is added
+    to `unread`.
     """
     found: dict[tuple[str, Place, Place], Flow] = {}
     grown: set[int] | None = None
@@ -209,7 +224,10 @@ def flows_of(functions: Sequence[Function], unread: set[Place]) -> list[Flow]:
                 continue
             try:
                 flows = _Run(function).flows()
-            except RecursionError:  # calls within calls, hundreds of them: whoever writes the change could wish so
+            except (
+                RecursionError,
+                _TooMuch,
+            ):  # hundreds of calls within calls: whoever writes the change could wish so
                 unread.add(function.place)
                 continue
             for flow in flows:
@@ -226,6 +244,7 @@ class _Run:
     def __init__(self, function: Function) -> None:
         self._function = function
         self._flows: list[Flow] = []
+        self._left = _MOST_ORIGINS
         at = function.place
         self._values: dict[str, _Values] = {
             name: {(index, frozenset()): (at,)} for index, name in enumerate(function.parameters) if name
@@ -250,11 +269,21 @@ class _Run:
                 kept = self._values.get(name, {}) if step.extend else {}
                 self._values[name] = {**value, **kept}
         elif isinstance(step, Return):
-            for origin, way in value.items():
-                self._function._returns.setdefault(origin, _joined(way, step.place))
+            for (parameter, spent), way in value.items():
+                self._function._returns.setdefault(parameter, {}).setdefault(spent, _joined(way, step.place))
 
     def _value(self, value: Value) -> _Values:
         """Where a value comes from."""
+        found = self._origins(value)
+        self._spend(len(found))
+        return found
+
+    def _spend(self, origins: int) -> None:
+        self._left -= origins
+        if self._left < 0:
+            raise _TooMuch
+
+    def _origins(self, value: Value) -> _Values:
         match value:
             case Name(name):
                 return self._values.get(name, {})
@@ -287,22 +316,22 @@ class _Run:
     def _through(self, target: Function, values: Sequence[tuple[str | None, _Values]], at: Place) -> _Values:
         """What comes back from a function that is read, and what its arguments reach in it."""
         found: _Values = {}
-        for (parameter, kinds), inside in target._returns.items():
-            if parameter is None:
-                found[None, kinds] = _joined(inside, at)
+        for kinds, inside in target._returns.get(None, {}).items():
+            found[None, kinds] = _joined(inside, at)
         for number, (key, value) in enumerate(values):
-            index = target.parameters.index(key) if key in target.parameters else number if key is None else -1
-            # a copy: a function that calls itself learns of its own ways here
-            for (reaching, kind), rest in tuple(target._reaches.items()):
-                if reaching == index:
-                    self._sink(kind, value, (at, *rest))
-            for (parameter, kinds), inside in target._returns.items():
-                if parameter is not None and parameter == index:
-                    for (origin, spent), way in value.items():
-                        found.setdefault((origin, spent | kinds), _joined((*way, at), *inside))
+            index = number if key is None else target._position(key)
+            if index is None or not value:
+                continue
+            # copies: a function that calls itself learns of its own ways here
+            for kind, rest in tuple(target._reaches.get(index, {}).items()):
+                self._sink(kind, value, (at, *rest))
+            for kinds, inside in tuple(target._returns.get(index, {}).items()):
+                for (origin, spent), way in value.items():
+                    found.setdefault((origin, spent | kinds), _joined((*way, at), *inside))
         return found
 
     def _sink(self, kind: str, values: _Values, rest: tuple[Place, ...]) -> None:
+        self._spend(len(values))
         for (origin, spent), way in values.items():
             if kind in spent:
                 continue
@@ -310,7 +339,7 @@ class _Run:
             if whole[-1] != rest[-1]:  # the sink's line calls a function that the value came through
                 whole = (*whole, rest[-1])
             if origin is not None:
-                self._function._reaches.setdefault((origin, kind), whole)
+                self._function._reaches.setdefault(origin, {}).setdefault(kind, whole)
             elif len({self._inside(place) for place in whole}) > 1:
                 self._flows.append(Flow(kind, whole))
 

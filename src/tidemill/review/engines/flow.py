@@ -1,7 +1,7 @@
 """Data that goes from a request in one function to where it does harm in another, also in another file."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from tidemill.analysis.flow import Flow, Function, Place, flows_of
@@ -45,6 +45,7 @@ _READERS: Mapping[Callable[[Mapping[str, str], set[Place], set[str]], list[Funct
     _javascript: frozenset({".js", ".jsx", ".mjs", ".cjs", ".ts", ".tsx", ".mts", ".cts"}),
 }
 """What tells of the functions of files, and the suffixes of those that it reads together."""
+_TOO_DEEP = "it is nested too deeply, or too much comes together in it"
 _SUFFIXES = frozenset().union(*_READERS.values())
 
 
@@ -68,26 +69,31 @@ class FlowEngine(FileEngine):
 
 
 def _reading(files: Mapping[str, str]) -> Reading:
-    lines: dict[str, list[str]] = {}
     unread: set[Place] = set()
     broken: set[str] = set()
     flows: list[Flow] = []
+    notes: list[str] = []
     for functions, suffixes in _READERS.items():
         own = {path: text for path, text in files.items() if PurePosixPath(path).suffix.lower() in suffixes}
-        flows += flows_of(functions(own, unread, broken), unread)
+        try:
+            flows += flows_of(functions(own, unread, broken), unread)
+        except RecursionError:  # what one language's code is nested like hides nothing of the others
+            broken.update(own)
+            notes.append(f"flow followed nothing in files of {', '.join(sorted(suffixes))}: one is nested too deeply.")
     places = sorted((one.path, one.line) for one in unread)
-    notes = (f"flow did not follow the function at {path}:{line}: it is nested too deeply." for path, line in places)
-    remarks = tuple(_remark(flow, files, lines) for flow in flows)
+    notes += [f"flow did not follow the function at {path}:{line}: {_TOO_DEEP}." for path, line in places]
+    lines = {path: lines_of(files[path]) for path in {place.path for flow in flows for place in flow.way}}
+    remarks = tuple(_remark(flow, lines) for flow in flows)
     return Reading(remarks, tuple(notes), frozenset({*broken, *(path for path, _ in places)}))
 
 
-def _remark(flow: Flow, files: Mapping[str, str], lines: dict[str, list[str]]) -> Remark:
+def _remark(flow: Flow, lines: Mapping[str, Sequence[str]]) -> Remark:
     sink = flow.way[-1]
     language = language_of(sink.path)
     rule = rules_of(frozenset({language} if language else Language))[flow.kind]
     trace = []
     for number, place in enumerate(flow.way):
-        text = lines.setdefault(place.path, lines_of(files[place.path]))[place.line - 1]
+        text = lines[place.path][place.line - 1]
         role = "source" if number == 0 else "sink" if number == len(flow.way) - 1 else "step"
         trace.append(TraceStep(role, place.path, place.line, text.strip()))
     return Remark(
