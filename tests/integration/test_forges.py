@@ -1,6 +1,7 @@
 """What each forge's adapter does on a real server: a scripted one with the forge's own bounds, over real git."""
 
 import asyncio
+import fcntl
 import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -122,6 +123,7 @@ async def test_a_change_is_read_without_a_history_that_can_not_be_had(
     read = await github.forge.pull_request(github.key(await github.opened()))
     with monkeypatch.context() as slow:
         slow.setattr("tidemill.forges.copies.HISTORY_SECONDS", 0.001)
+        slow.setattr("tidemill.forges.copies.LONG_SECONDS", 0.0)
         change = await github.forge.change(read, LIMITS)
     assert (change.files, change.history) == ({"shop/cart.py": CHANGED}, {})
     assert "How often the files" in caplog.text
@@ -130,6 +132,24 @@ async def test_a_change_is_read_without_a_history_that_can_not_be_had(
     (failed,) = (tmp_path / "cache" / "pull-requests").glob("*.history-failed")
     os.utime(failed, (0, 0))
     assert (await github.forge.change(read, LIMITS)).history == {"shop/cart.py": FileHistory(1, 1)}
+
+
+async def test_a_change_is_read_while_another_fetches_the_history(
+    github: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    read = await github.forge.pull_request(github.key(await github.opened()))
+    await github.forge.change(read, LIMITS)
+    (history,) = (tmp_path / "cache" / "pull-requests").glob("*.history")
+    lock = os.open(f"{history}.lock", os.O_RDWR)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        monkeypatch.setattr("tidemill.forges.copies.HISTORY_SECONDS", 0.2)
+        change = await github.forge.change(read, LIMITS)
+    finally:
+        os.close(lock)
+    assert (change.files, change.history) == ({"shop/cart.py": CHANGED}, {})
+    assert "it took too long" in caplog.text
+    assert not list(history.parent.glob("*.history-failed"))
 
 
 async def test_what_a_killed_git_leaves_behind_keeps_no_later_change_from_being_read(

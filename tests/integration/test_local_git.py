@@ -266,6 +266,18 @@ async def test_a_files_history_is_what_the_year_before_did_to_it(
     assert (shallow.head, shallow.files, shallow.history) == (head, change.files, {})
 
 
+async def test_a_history_that_is_too_long_is_not_read_and_the_change_is(
+    repo: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("tidemill.forges.file_history.MOST_BYTES", 2000)
+    commit(repo, "one", a="1\n")
+    commit(repo, "two", **{f"file-{number}": "1\n" for number in range(100)})
+    commit(repo, "three", a="2\n")
+    change = await read(repo)
+    assert (change.files, change.history) == ({"a": "2\n"}, {})
+    assert "How often the files of" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("date", "counted"), [("-5", None), ("0", 0), ("99999999999", 1), ("9" * 15, 1), ("9" * 30, 1), ("9" * 5000, 1)]
 )

@@ -224,10 +224,7 @@ def flows_of(functions: Sequence[Function], unread: set[Place]) -> list[Flow]:
                 continue
             try:
                 flows = _Run(function).flows()
-            except (
-                RecursionError,
-                _TooMuch,
-            ):  # hundreds of calls within calls: whoever writes the change could wish so
+            except (RecursionError, _TooMuch):  # whoever writes the change could wish so
                 unread.add(function.place)
                 continue
             for flow in flows:

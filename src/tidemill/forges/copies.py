@@ -28,7 +28,7 @@ from tidemill.core.errors import (
     TooManyRequests,
     Unavailable,
 )
-from tidemill.forges.file_history import YEAR, committed_at, file_histories
+from tidemill.forges.file_history import YEAR, file_histories
 from tidemill.forges.git_process import Git
 from tidemill.forges.repositories import READ_SECONDS, fetch
 from tidemill.outbound import Outbound
@@ -41,6 +41,7 @@ MOST_COMMITS = 200
 MOST_PACKS = 100
 """Of a history, which gets one with each commit; beyond, it is begun anew."""
 HISTORY_SECONDS = 60.0
+LONG_SECONDS = 10.0
 RETRY_SECONDS = 3600.0
 BUSY_SECONDS = 60.0
 _REFS = "refs/tidemill/commits/"
@@ -94,30 +95,37 @@ class Copies:
                     await _tidy(place, keep=commits)
 
     async def histories(
-        self, git: Git, url: str, commit: str, header: Callable[[], Awaitable[str]]
+        self, url: str, commit: str, at: datetime, header: Callable[[], Awaitable[str]]
     ) -> Mapping[str, FileHistory]:
-        """See `file_histories`. Empty where the history can't be fetched in a minute: the log says why, and for an hour
-        it is not tried again.
+        """See `file_histories`. Empty where the history can't be had in a minute: the log says why, and what took long
+        in vain is not tried again for an hour.
 
         Args:
-            git: has the commit.
             url: the repository's.
             commit: the whole id of the last one that counts.
+            at: when that was made.
             header: as in `with_commits`.
         """
         place = self._place(url, "history")
-        async with self._held(place, fcntl.LOCK_EX):
-            failed = place.with_suffix(".history-failed")
+        failed = place.with_suffix(".history-failed")
+        began = time.monotonic()
+        try:
             if await asyncio.to_thread(_is_young, failed):
                 return {}
-            try:
-                if await _missing(place, [commit]):
-                    await self._fetch_history(place, url, commit, await committed_at(git, commit), await header())
-                return await file_histories(Git(place, timeout=HISTORY_SECONDS), commit)
-            except TidemillError as error:
-                log.warning("How often the files of %s were changed is not known: %s", url, error.message)
+            async with asyncio.timeout(HISTORY_SECONDS):
+                async with self._held(place, fcntl.LOCK_SH):
+                    if not await _missing(place, [commit]):
+                        return await file_histories(Git(place), commit)
+                async with self._held(place, fcntl.LOCK_EX):
+                    if await _missing(place, [commit]):
+                        await self._fetch_history(place, url, commit, at, await header())
+                    return await file_histories(Git(place), commit)
+        except (TidemillError, OSError) as error:  # a timeout is an OSError
+            said = error.message if isinstance(error, TidemillError) else str(error) or "it took too long."
+            log.warning("How often the files of %s were changed is not known: %s", url, said)
+            if time.monotonic() - began > LONG_SECONDS:
                 await asyncio.to_thread(failed.touch)
-                return {}
+            return {}
 
     async def _fetch_history(self, place: Path, url: str, commit: str, at: datetime, header: str) -> None:
         if await asyncio.to_thread(_packs, place) >= MOST_PACKS:
@@ -132,7 +140,6 @@ class Copies:
             limited_by=LIMITED_BY,
             header=header,
             since=at - YEAR,
-            seconds=HISTORY_SECONDS,
         )
 
     def _place(self, url: str, kind: str) -> Path:
@@ -157,7 +164,6 @@ class Copies:
     async def _held(self, place: Path, how: int) -> AsyncIterator[None]:
         """The copy, shared with others who read it or alone, in whichever process they are."""
         make_private_folder(self._folder.parent)  # the cache, which nobody else may have made yet
-        make_private_folder(self._folder.parent)
         make_private_folder(self._folder)
         lock = await asyncio.to_thread(os.open, f"{place}.lock", os.O_CREAT | os.O_RDWR, 0o600)
         try:

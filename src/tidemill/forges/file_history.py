@@ -3,6 +3,7 @@
 The first commit of all is not counted: it changes nothing, and in a shallow repository is none.
 """
 
+import asyncio
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -11,16 +12,19 @@ from datetime import UTC, datetime, timedelta
 
 from tidemill.analysis.diff import parse_diff
 from tidemill.core.change import ChangeSet, FileHistory
+from tidemill.core.errors import TooLarge
 from tidemill.forges.git_process import Git
 
 YEAR = timedelta(days=365)
 MOST_COMMITS = 5000
 """The newest; what came before them is not counted."""
+MOST_BYTES = 32_000_000
+"""Of a list of commits, or of what they changed: some 400,000 changes of files. A small repository can say more."""
 _DIGITS = 15
 _EARLIEST, _LATEST = int(2 * YEAR.total_seconds()), 250_000_000_000
 _MENDS = re.compile(
-    r"\b(?:bug\w*|(?:hot|bug)?fix(?:e[ds]|ing)?|mend\w*|repair\w*|regression\w*|revert\w*|crash\w*|cve-\d+)\b"
-    r"|(?<!\w)(?:sửa lỗi|khắc phục|vá lỗi|lỗi)(?!\w)",
+    r"\b(?:bugs?|(?:hot|bug)?fix(?:e[ds]|ing)?|mend(?:s|ed|ing)?|repair(?:s|ed|ing)?|regressions?|revert(?:s|ed|ing)?"
+    r"|crash(?:es|ed|ing)?|cve-\d+)\b|(?<!\w)(?:sửa lỗi|khắc phục|vá lỗi)(?!\w)",
     re.IGNORECASE,
 )
 
@@ -41,23 +45,23 @@ async def file_histories(git: Git, commit: str) -> Mapping[str, FileHistory]:
         commit: the whole id of the last commit that counts.
 
     Raises:
+        TooLarge: the year has too many changes.
         Unavailable: git took too long.
     """
     since = int((await committed_at(git, commit) - YEAR).timestamp())
-    listed = await git.run(
-        "rev-list",
-        "--no-merges",
-        f"--max-count={MOST_COMMITS}",
-        f"--max-age={since}",
-        "--encoding=UTF-8",
-        "--format=%x00%H%x00%s%x00",
-        commit,
-        "--",
-    )
-    fields = listed.decode("utf-8", "replace").split("\0")
-    mends = {sha: bool(_MENDS.search(subject)) for sha, subject in zip(fields[1::3], fields[2::3], strict=True)}
-    changes, mended = await _counted(git, mends)
-    return {path: FileHistory(count, mended[path]) for path, count in changes.items()}
+    which = ("--no-merges", f"--max-count={MOST_COMMITS}", f"--max-age={since}")
+    try:
+        form = ("--encoding=UTF-8", "--format=%x00%H%x00%s%x00")
+        listed = await git.run("rev-list", *which, *form, commit, "--", limit=MOST_BYTES)
+        fields = listed.split(b"\0")
+        subjects = zip(fields[1::3], fields[2::3], strict=True)
+        mends = {sha: bool(_MENDS.search(subject.decode("utf-8", "replace"))) for sha, subject in subjects}
+        asked = b"".join(sha + b"\n" for sha in mends)
+        form = ("-r", "-z", "--raw", "--abbrev=4", "--no-renames")
+        raw = await git.run("diff-tree", "--stdin", *form, stdin=asked, limit=MOST_BYTES)
+    except TooLarge:
+        raise TooLarge(f"What a year's commits changed takes over {MOST_BYTES:,} bytes to list.") from None
+    return await asyncio.to_thread(_counted, raw, mends)
 
 
 def with_histories(change: ChangeSet, histories: Mapping[str, FileHistory]) -> ChangeSet:
@@ -66,19 +70,17 @@ def with_histories(change: ChangeSet, histories: Mapping[str, FileHistory]) -> C
     return replace(change, history={path: histories[old] for path, old in names.items() if old in histories})
 
 
-async def _counted(git: Git, commits: Mapping[str, bool]) -> tuple[Counter[str], Counter[str]]:
+def _counted(raw: bytes, commits: Mapping[bytes, bool]) -> Mapping[str, FileHistory]:
     """How many of the commits changed each file, and how many of those that mend something did."""
-    asked = "".join(f"{sha}\n" for sha in commits).encode()
-    raw = await git.run("diff-tree", "--stdin", "-r", "-z", "--raw", "--no-renames", stdin=asked)
-    changes: Counter[str] = Counter()
-    mended: Counter[str] = Counter()
+    changes: Counter[bytes] = Counter()
+    mended: Counter[bytes] = Counter()
     mends = False
-    fields = iter(raw.decode("utf-8", "replace").split("\0"))
+    fields = iter(raw.split(b"\0"))
     for field in fields:
-        if field.startswith(":"):
+        if field.startswith(b":"):
             path = next(fields)
             changes[path] += 1
             mended[path] += mends
         else:
             mends = commits.get(field, False)
-    return changes, mended
+    return {path.decode("utf-8", "replace"): FileHistory(count, mended[path]) for path, count in changes.items()}

@@ -6,6 +6,7 @@ objects are ignored, and a revision can never be taken for an option.
 """
 
 import asyncio
+import logging
 import os
 import re
 from dataclasses import dataclass, replace
@@ -13,11 +14,13 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 
 from tidemill.core.change import ChangeSet, storable_change
-from tidemill.core.errors import InvalidInput, NotFound, TooLarge
+from tidemill.core.errors import InvalidInput, NotFound, TooLarge, Unavailable
 from tidemill.forges.file_history import file_histories, with_histories
 from tidemill.forges.git_process import Git
 from tidemill.forges.limits import file_sizes, within_limits
 from tidemill.settings import ReviewSettings
+
+log = logging.getLogger(__name__)
 
 _PATCH_OPTIONS = (
     "--no-ext-diff",
@@ -94,7 +97,11 @@ async def read_change(repo: Path, revision: str | None, *, staged: bool, limits:
     shallow = await git.run("rev-parse", "--is-shallow-repository") == b"true\n"
     if sides.base is None or shallow:  # where a year's commits are not all here, too few would be counted
         return change
-    histories = await file_histories(git, sides.base)
+    try:
+        histories = await file_histories(git, sides.base)
+    except (TooLarge, Unavailable) as error:
+        log.warning("How often the files of %s were changed is not known: %s", repo, error.message)
+        return change
     return await asyncio.to_thread(with_histories, change, histories)
 
 

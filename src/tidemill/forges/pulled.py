@@ -10,7 +10,7 @@ from tidemill.core.errors import Conflict, NotFound
 from tidemill.core.pull_request import PullRequest, PullRequestKey
 from tidemill.forges.code_search import GitCodeIndex
 from tidemill.forges.copies import Copies
-from tidemill.forges.file_history import with_histories
+from tidemill.forges.file_history import committed_at, with_histories
 from tidemill.forges.local_git import change_between, file_at
 from tidemill.settings import ReviewSettings
 
@@ -50,10 +50,11 @@ class PulledChanges:
             async with self._copies.with_commits(url, commits, lambda: self._header(path)) as git:
                 await self._check_head(pull_request)
                 change = await change_between(git, *commits, title=pull_request.title, limits=limits)
-                histories = await self._copies.histories(git, url, pull_request.base, lambda: self._header(path))
+                at = await committed_at(git, pull_request.base)
         except NotFound:
             await self._check_head(pull_request)
             raise
+        histories = await self._copies.histories(url, pull_request.base, at, lambda: self._header(path))
         return await asyncio.to_thread(with_histories, change, histories)
 
     async def file(self, pull_request: PullRequest, path: str, commit: str) -> bytes | None:

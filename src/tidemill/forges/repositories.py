@@ -209,7 +209,6 @@ async def fetch(
     limited_by: str = "knowledge.sources.max_repository_bytes",
     header: str | None = None,
     since: datetime | None = None,
-    seconds: float = FETCH_SECONDS,
 ) -> Git:
     """Fetches commits into a bare repository, without their history; makes it where it is not there.
 
@@ -224,11 +223,9 @@ async def fetch(
         limited_by: the setting that says so.
         header: an HTTP header that says who asks; no other user of the machine sees it.
         since: fetches the history since then instead, with the names of its files and without what is in them.
-        seconds: that it may take.
 
     Raises:
         Configuration: git is too old.
-        Unavailable: it took longer.
         TooLarge: there are more bytes.
         TidemillError: git failed; says what it said.
     """
@@ -251,7 +248,7 @@ async def fetch(
     if literal_address(host) is None:
         settings.append(f"http.curloptResolve={host}:{port}:{pinned}")
     secret = {} if header is None else {"http.extraHeader": header}
-    git = Git(place, timeout=seconds, settings=settings, protocol=scheme, secret_settings=secret)
+    git = Git(place, timeout=FETCH_SECONDS, settings=settings, protocol=scheme, secret_settings=secret)
     options = ("--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--force")
     depth = ("--depth=1",) if since is None else ("--filter=blob:none", f"--shallow-since={since.isoformat()}")
     fetching = asyncio.ensure_future(git.run("fetch", *options, *depth, "--", url, *wanted))
