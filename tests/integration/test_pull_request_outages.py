@@ -11,7 +11,7 @@ import pytest
 from tests.support.pull_requests import KEY, TWO, PullRequests, own_comments
 from tidemill.core.errors import Unavailable
 from tidemill.core.pull_request import CheckState, EventKind, ForgeEvent
-from tidemill.flows import review_run
+from tidemill.flows import pull_request, review_run
 from tidemill.flows.pull_request_parts import MOST_ATTEMPTS
 from tidemill.forges.scripted import Fault
 from tidemill.jobs.direct import Interrupted
@@ -137,6 +137,28 @@ async def test_a_check_that_could_not_be_closed_is_closed_once_the_forge_is_back
     calls = len(orders.forge.calls)
     await orders.wait(40)
     assert len(orders.forge.calls) == calls
+
+
+async def test_a_forge_that_takes_too_long_or_fails_oddly_keeps_nobody_and_is_asked_again(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    orders, pull, first = await pushed_while_stranded(pool, tmp_path, Fault(503, "put_check", times=3))
+    with monkeypatch.context() as hurried:
+        hurried.setattr(pull_request, "CLOSING_SECONDS", 0.05)
+        orders.forge.faults.waiting.append(Fault(seconds=60.0, action="put_check"))
+        await orders.wait(40)
+    assert "its forge takes too long" in caplog.text
+    with monkeypatch.context() as broken:
+
+        async def fail(*_: object, **__: object) -> bool:
+            raise RuntimeError("odd")
+
+        broken.setattr(pull_request, "close_check", fail)
+        await orders.wait(40)
+    assert "was left running" in caplog.records[-1].message
+    assert pull.checks[first, "tidemill"].state is CheckState.RUNNING
+    await orders.wait(40)
+    assert pull.checks[first, "tidemill"].state is CheckState.FAILED
 
 
 async def test_a_check_that_may_not_be_closed_is_tried_once(pool: Pool, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Work on pull requests: claimed once for each cause, done durably, put off while a forge is away."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ CONCURRENCY = 3
 """Runs that one process works on at once."""
 SETTLING = timedelta(seconds=30)
 CLOSING = timedelta(days=1)
+CLOSING_SECONDS = 30.0
 """How long the check of a review that ended without a verdict is tried to be closed."""
 STRANDED = "Tidemill failed at this and could not record why. The hub's log says more. Ask for it again."
 
@@ -164,11 +166,18 @@ class PullRequestFlow:
         """Takes up what waited for its forge, what was stranded, what never got a workflow, and checks left running."""
         parts = self._parts
         now = parts.clock()
-        for run in await parts.rows.unclosed_checks(now - CLOSING, now - SETTLING):
-            await self._close(run)
         for run in await parts.rows.due(now):
             await self.submit(run)
-        unfinished = await parts.rows.unfinished()
+        await self._gather_strays(now)
+        left = await parts.rows.unclosed_checks(now - CLOSING, now - SETTLING)
+        closed = await asyncio.gather(*(self._close(run) for run in left), return_exceptions=True)
+        for run, error in zip(left, closed, strict=True):
+            if error is not None:  # whatever one forge does keeps nobody from the others
+                log.error("The check of %s was left running.", run.id, exc_info=error)
+
+    async def _gather_strays(self, now: datetime) -> None:
+        """Takes up what was stranded, and what never got a workflow."""
+        unfinished = await self._parts.rows.unfinished()
         if not unfinished:
             return
         strays = await self._jobs.strays(WORKFLOW, [run.subject for run in unfinished])
@@ -188,10 +197,14 @@ class PullRequestFlow:
         except NotFound:
             await parts.rows.check_closed(run.id)
             return
-        if await close_check(parts, work, run.id, None, again=run.state is RunState.SUPERSEDED):
-            claimed = await self.ask(row.key, run.kind, run.cause, head=run.head)
-            if claimed is not None:
-                await self.submit(claimed)
+        try:
+            async with asyncio.timeout(CLOSING_SECONDS):
+                wanted = await close_check(parts, work, run.id, None, again=run.state is RunState.SUPERSEDED)
+        except TimeoutError:
+            log.warning("The check of %s on %s was left running: its forge takes too long.", run.id, work)
+            return
+        if wanted and (claimed := await self.ask(row.key, run.kind, run.cause, head=run.head)) is not None:
+            await self.submit(claimed)
 
     async def _take_up(self, run: RunRow, now: datetime) -> None:
         """Has a run whose workflow broke begin again; after the last attempt it is given up."""

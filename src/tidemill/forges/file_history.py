@@ -20,6 +20,8 @@ MOST_COMMITS = 5000
 """The newest; what came before them is not counted."""
 MOST_BYTES = 32_000_000
 """Of a list of commits, or of what they changed: some 400,000 changes of files. A small repository can say more."""
+_LISTED = ("--encoding=UTF-8", "--format=%x00%H%x00%s%x00")
+_CHANGED = ("-r", "-z", "--raw", "--abbrev=4", "--no-renames")
 _DIGITS = 15
 _EARLIEST, _LATEST = int(2 * YEAR.total_seconds()), 250_000_000_000
 _MENDS = re.compile(
@@ -51,14 +53,12 @@ async def file_histories(git: Git, commit: str) -> Mapping[str, FileHistory]:
     since = int((await committed_at(git, commit) - YEAR).timestamp())
     which = ("--no-merges", f"--max-count={MOST_COMMITS}", f"--max-age={since}")
     try:
-        form = ("--encoding=UTF-8", "--format=%x00%H%x00%s%x00")
-        listed = await git.run("rev-list", *which, *form, commit, "--", limit=MOST_BYTES)
+        listed = await git.run("rev-list", *which, *_LISTED, commit, "--", limit=MOST_BYTES)
         fields = listed.split(b"\0")
         subjects = zip(fields[1::3], fields[2::3], strict=True)
         mends = {sha: bool(_MENDS.search(subject.decode("utf-8", "replace"))) for sha, subject in subjects}
         asked = b"".join(sha + b"\n" for sha in mends)
-        form = ("-r", "-z", "--raw", "--abbrev=4", "--no-renames")
-        raw = await git.run("diff-tree", "--stdin", *form, stdin=asked, limit=MOST_BYTES)
+        raw = await git.run("diff-tree", "--stdin", *_CHANGED, stdin=asked, limit=MOST_BYTES)
     except TooLarge:
         raise TooLarge(f"What a year's commits changed takes over {MOST_BYTES:,} bytes to list.") from None
     return await asyncio.to_thread(_counted, raw, mends)
