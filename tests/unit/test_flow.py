@@ -169,3 +169,54 @@ async def test_a_language_that_can_not_be_followed_hides_nothing_of_the_others(m
     assert [(one.path, one.line) for one in reading.remarks] == [("a.py", 2)]
     assert reading.notes == ("flow followed nothing in files of .go: one is nested too deeply.",)
     assert reading.unread == {"a.go"}
+
+
+CHECKS = [
+    "if n not in {'a', 'b'}:\n        raise ValueError(n)",
+    "if n not in ('a', 'b') or m:\n        abort(400)",
+    "if not (n in SORTS and m):\n        return None",
+    "known = ['a', 'b']\n    if n not in known:\n        return None",
+    "if n != 'a':\n        n = 'b'",
+    "if not n.isalnum():\n        flask.abort(404)",
+    "if not re.fullmatch(r'[a-z_]+', n):\n        raise ValueError",
+    "n = n if n in config.SORTS else 'a'",
+    "n = 'a' if n not in SORTS.keys() else n",
+]
+NO_CHECKS = [
+    "if n in SORTS:\n        raise ValueError(n)",
+    "if n not in SORTS:\n        log(n)",
+    "if n not in SORTS and m:\n        return None",
+    "if n not in request.args['all']:\n        return None",
+    "if n not in {'a', f'{m}'}:\n        return None",
+    "if 'a' not in n:\n        return None",
+    "if not re.fullmatch(r'[a-z ]+', n):\n        raise ValueError",
+    "if not re.match(r'[a-z]+', n):\n        raise ValueError",
+    "if n not in SORTS:\n        abort(400)\n    else:\n        log(n)",
+    "n = n if n not in SORTS else 'a'",
+]
+
+
+@pytest.mark.parametrize("code", CHECKS)
+async def test_a_name_that_was_held_against_a_list_or_a_pattern_is_harmless(code: str) -> None:
+    assert await found(checked(code)) == []
+
+
+@pytest.mark.parametrize("code", NO_CHECKS)
+async def test_a_condition_that_lets_anything_through_makes_nothing_harmless(code: str) -> None:
+    assert await found(checked(code)) == [("python-sql-injection", "db.py", 2)]
+
+
+@pytest.mark.parametrize("nested", ["n in SORTS", "m or n in SORTS", "not n in SORTS", "n == 'a' and n in SORTS"])
+async def test_a_name_is_harmless_where_a_condition_holds_and_not_behind_it(nested: str) -> None:
+    inside = checked(f"if {nested}:\n        find(n)\n        n = 'a'\n    else:\n        n = 'a'")
+    harmless = nested in ("n in SORTS", "n == 'a' and n in SORTS")
+    assert await found(inside) == ([] if harmless else [("python-sql-injection", "db.py", 2)])
+    behind = checked(f"if {nested}:\n        log(n)")
+    assert await found(behind) == [("python-sql-injection", "db.py", 2)]
+
+
+def checked(code: str) -> dict[str, str]:
+    view = (
+        f"from db import find\n\n\ndef view(request, m):\n    n = request.args['n']\n    {code}\n    return find(n)\n"
+    )
+    return {"web.py": view, "db.py": "def find(n):\n    db.execute('select 1 order by ' + n)\n"}

@@ -3,7 +3,7 @@ from outside. With a summary for each function, until no summary grows.
 
 What a language's functions do is told in the few words of this module, by `python_flow` and its like: a function is a
 list of steps, a step gives values names, and a value is put together from names, calls and what comes from outside.
-Which way a condition goes is not told: a value that was checked is still followed.
+Which way a condition goes is not told; a value that was checked is harmless only where a front end says so.
 """
 
 import re

@@ -2,8 +2,8 @@
 
 What is told: assignments (also of tuples and `+=`), strings put together, attributes and items of what is followed,
 calls of functions that are defined at a module's top or as methods, by the names that `import` gives them, `self.x` of
-the own class, and methods of an object that the same function made. What is not: values kept in attributes, containers
-or globals, calls through variables, decorators and inheritance.
+the own class, methods of an object that the same function made, and names that an `if` held against what is allowed.
+What is not: values kept in attributes, containers or globals, calls through variables, decorators and inheritance.
 """
 
 import re
@@ -27,6 +27,7 @@ from tidemill.analysis.flow import (
     Value,
     harms_of,
 )
+from tidemill.analysis.python_checks import allowed_by, is_table, leaves
 from tidemill.analysis.syntax import Language, parsed
 
 
@@ -213,18 +214,38 @@ class _Body:
         self._rules = rules
         self._steps = definition.function.steps
         self._made: dict[str, str] = {}
+        self._tables: set[str] = set()
         self._asked: set[int] = set()
         self._others = set(_of_other_types(definition.node, rules))
 
     def tell(self) -> None:
         """Adds its steps to the function."""
         body = self._node.child_by_field_name("body")
-        waiting = [] if body is None else [body]
+        waiting: list[Node | Assign] = [] if body is None else [body]
         while waiting:
             node = waiting.pop()
-            if node.type not in ("function_definition", "class_definition", "lambda"):
+            if isinstance(node, Assign):
+                self._steps.append(node)
+            elif node.type in ("if_statement", "elif_clause"):
+                waiting += reversed([*self._branches(node)])
+            elif node.type not in ("function_definition", "class_definition", "lambda"):
                 self._take(node)
                 waiting += reversed(node.named_children)
+
+    def _branches(self, node: Node) -> Iterator[Node | Assign]:
+        """What an `if` does; names that it checks are harmless where that says so."""
+        condition, then = node.child_by_field_name("condition"), node.child_by_field_name("consequence")
+        inside = sorted(allowed_by(condition, self._tables, holds=True))
+        for name in inside:
+            yield Assign((f"{name} before",), Name(name))
+        for child in node.named_children:
+            if child == then:
+                yield from (Assign((name,), Parts()) for name in inside)
+            yield child
+            if child == then:
+                yield from (Assign((name,), Name(f"{name} before"), extend=True) for name in inside)
+        if node.type == "if_statement" and leaves(node):
+            yield from (Assign((name,), Parts()) for name in sorted(allowed_by(condition, self._tables, holds=False)))
 
     def _place(self, node: Node) -> Place:
         return Place(self._function.path, node.start_point.row + 1)
@@ -254,6 +275,8 @@ class _Body:
             made = _head(right)
             if made.rpartition(".")[2][:1].isupper() and made != _text(left):
                 self._made[_text(left)] = made
+        if left is not None and right is not None and is_table(right):
+            self._tables.add(_text(left))
         extend = node.type == "augmented_assignment"
         self._steps.append(Assign(tuple(_names(left)), value, self._place(node), extend=extend))
 
@@ -271,12 +294,22 @@ class _Body:
                 parts.append(Outside(self._place(part)))
             elif part.type == "call":
                 parts.append(self._call(part))
+            elif part.type == "conditional_expression":
+                waiting += reversed([*self._chosen(part)])
             elif part.type in ("attribute", "subscript"):
                 inner = part.child_by_field_name("object" if part.type == "attribute" else "value")
                 waiting += [] if inner is None else [inner]
             else:
                 waiting += reversed(part.named_children)
         return parts[0] if len(parts) == 1 else Parts(tuple(parts))
+
+    def _chosen(self, node: Node) -> Iterator[Node]:
+        """The sides of `a if c else b`, but for a name that gets to its side only where it is allowed."""
+        sides = [child for child in node.named_children if child.type != "comment"]
+        if len(sides) == 3:
+            for side, holds in ((sides[0], True), (sides[2], False)):
+                if side.type != "identifier" or _text(side) not in allowed_by(sides[1], self._tables, holds=holds):
+                    yield side
 
     def _is_source(self, code: str) -> bool:
         """Not where it names a parameter whose type says that it is another kind of `request`."""

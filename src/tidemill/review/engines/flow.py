@@ -53,7 +53,7 @@ class FlowEngine(FileEngine):
     """Rules of Semgrep's that follow data, across the functions and files that are read together."""
 
     name = "flow"
-    version = "6"
+    version = "7"
     together = True
 
     def reads(self, path: str) -> bool:
