@@ -230,7 +230,7 @@ async function show(req, res) {
         ("app.get('/', (c) => run(c.req.query('a')))", True),
         ("exports.handler = async (event) => run(event.queryStringParameters.a)", True),
         ("app.use((req, res, next) => { run(req.headers['x-a']); })", True),
-        ("app.use((req, res, next) => { run(req.headers.host); })", False),
+        ("app.use((req, res, next) => { run(req.headers.host); })", True),
         ("app.get('/', ({ query }, res) => run(query.a))", True),
         ("app.get('/', (req, res) => { const { query: { a = 1 } } = req; run(a); })", True),
         ("app.get('/', (req, res) => { [req.query.a].map((one) => run(one)); })", True),
@@ -349,6 +349,29 @@ async def test_each_kind_of_sink() -> None:
     text = f"function all(res, v) {{\n{lines}}}\nexports.show = (req, res) => {{\n  all(res, req.query.v);\n}};\n"
     head = "const cp = require('child_process'), fs = require('fs'), path = require('path'); "
     assert await found({"a.js": head + text}) == [(kind, "a.js", line + 2) for line, kind in enumerate(sinks)]
+
+
+async def test_headers_that_no_link_sets_reach_a_query_but_no_page_redirect_or_address() -> None:
+    web = """\
+const { byName } = require("./db");
+const show = (res, text) => res.send(`<p>${text}</p>`);
+const leave = (res, to) => res.redirect(to);
+app.get("/", async (req, res) => {
+  await byName(req.headers["x-forwarded-for"]);
+  await byName(req.get("User-Agent"));
+  await byName(req.headers.authorization);
+  show(res, req.headers["user-agent"]);
+  leave(res, req.get("X-Forwarded-Host"));
+  show(res, req.get("X-Name"));
+});
+"""
+    reading = await FlowEngine().read({"db.js": DATABASE, "web.js": web})
+    assert sorted((one.trace[0].line, one.rule) for one in reading.remarks) == [
+        (5, "javascript-sql-injection"),
+        (6, "javascript-sql-injection"),
+        (7, "javascript-sql-injection"),
+        (10, "javascript-xss"),
+    ]
 
 
 async def test_a_page_that_is_answered_is_a_text_not_an_object() -> None:

@@ -27,7 +27,7 @@ from tidemill.analysis.javascript_strings import (
     parts_of,
     returns_object,
 )
-from tidemill.analysis.javascript_values import CONSTANT, NOTHING, REST, Told, all_names, together
+from tidemill.analysis.javascript_values import CONSTANT, NOTHING, REST, Told, all_names, spent, together
 
 _DEEPEST = 140
 """Expressions and blocks, one within the other."""
@@ -209,7 +209,7 @@ class Body(Harms):
         if key in ("length", "size"):
             return CONSTANT
         if isinstance(told.whole, Outside) and self._rules.trusted.fullmatch(f"{code_of(target)}.{key.lower()}"):
-            return CONSTANT
+            return spent(told, self._rules.trusted_for)
         return self._field(told, key, node)
 
     def _put_together(self, node: Node) -> Told:
@@ -307,7 +307,8 @@ class Body(Harms):
         if method in self._rules.named and self._is_source(f"{code}()"):
             first = string_of(nodes[0]) if nodes else None
             trusted = self._rules.trusted.fullmatch(f"{code}.{(first or '').lower()}")
-            return CONSTANT if trusted else self._outside(f"{code}()", node)
+            told = self._outside(f"{code}()", node)
+            return spent(told, self._rules.trusted_for) if trusted else told
         meaning = self._names.called(called, self._scope) if code.split(".")[0] not in self._renamed else None
         known = self._known_as(code, meaning, new)
         if any(self._rules.harmless.fullmatch(one) for one in known):

@@ -18,6 +18,7 @@ class JavaScriptRules:
         requests: matches the type of a parameter that is a request.
         named: the last names of those.
         trusted: matches the code of a field of a request, with its key, that a client does not choose for others.
+        trusted_for: the kinds of harm that need another's browser or server to send it, which such a field does not do.
         beginning: matches the code of a source that begins as the program's own addresses do.
         everywhere: matches the code of an expression that comes from outside wherever its first name is nobody's own.
         filled: matches the decorator of a parameter that a client fills.
@@ -36,6 +37,7 @@ class JavaScriptRules:
     requests: re.Pattern[str]
     named: frozenset[str]
     trusted: re.Pattern[str]
+    trusted_for: frozenset[str]
     beginning: re.Pattern[str]
     everywhere: re.Pattern[str]
     filled: re.Pattern[str]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tree_sitter import Node
 
-from tidemill.analysis.flow import Assign, Call, Function, Name, Outside, Parts, Place, Value
+from tidemill.analysis.flow import Assign, Call, Function, Harmless, Name, Outside, Parts, Place, Value
 from tidemill.analysis.javascript_names import Names
 from tidemill.analysis.javascript_nodes import REQUESTS, code_of, names_in, text_of
 from tidemill.analysis.javascript_rules import JavaScriptRules, Known
@@ -51,6 +51,14 @@ def together(values: Sequence[Told]) -> Told:
     if not values:
         return CONSTANT
     return Told(Parts(tuple(one.whole for one in values)), Parts(tuple(one.start for one in values)))
+
+
+def spent(told: Told, kinds: frozenset[str]) -> Told:
+    """The same value, where it does no harm of these kinds."""
+    if not kinds or told is CONSTANT:
+        return told
+    whole = Harmless(told.whole, kinds)
+    return Told(whole, whole if told.start is told.whole else Harmless(told.start, kinds))
 
 
 class Values:

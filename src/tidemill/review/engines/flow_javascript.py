@@ -88,6 +88,7 @@ def _servers() -> JavaScriptRules:
         trusted=re.compile(
             r"[\w.]+\.(?:headers|header|get)\.(?:host|x-forwarded-\w+|user-agent|accept[\w-]*|content-[\w-]+|authorization)"
         ),
+        trusted_for=frozenset({"javascript-xss", "javascript-open-redirect", "javascript-ssrf"}),
         beginning=re.compile(r"[\w.]+\.(?:url|originalUrl|path|href|nextUrl)"),
         everywhere=re.compile(r"(?!)"),
         filled=re.compile(
@@ -190,6 +191,7 @@ def _pages() -> JavaScriptRules:
         requests=never,
         named=frozenset({"hash", "search", "href", "URL", "referrer", "name"}),
         trusted=never,
+        trusted_for=frozenset(),
         beginning=re.compile(r".*\.(?:hash|search|href|URL)"),
         everywhere=re.compile(
             r"(?:window\.|document\.|self\.)?location\.(?:hash|search|href)|document\.(?:URL|referrer)|window\.name"
