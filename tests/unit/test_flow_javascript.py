@@ -351,6 +351,32 @@ async def test_each_kind_of_sink() -> None:
     assert await found({"a.js": head + text}) == [(kind, "a.js", line + 2) for line, kind in enumerate(sinks)]
 
 
+@pytest.mark.parametrize(
+    ("built", "followed"),
+    [
+        ("const w = []; w.push('n = ' + f.name); return w.join(' and ');", True),
+        ("const w = ['a = 1']; if (f.name) { w.push(`n = ${f.name}`); } return w.join(' and ');", True),
+        ("const w = new Set(); w.add('a = 1').add(`n = ${f.name}`); return [...w].join(' and ');", True),
+        ("const o = { all: [] }; o.all.unshift(`n = ${f.name}`); return o.all.join(' and ');", True),
+        ("const w = []; Object.keys(f).forEach((k) => w.push(`${k} = 1`)); return w.join(' and ');", True),
+        ("const w = [], v = []; w.push('n = $1'); v.push(f.name); return w.join(' and ');", False),
+        ("const w = [], v = []; w.push(`n = $${v.push(f.name)}`); return w.join(' and ');", False),
+        ("const w = [], v = []; v.push(f.name); w.push('n = $' + v.length); return w.join(' and ');", False),
+        ("const o = { name: f.name }; return Object.keys(o).map((k, i) => `${k} = $${i + 1}`).join(' and ');", False),
+        ("return COLUMNS.filter((c) => c in f).map((k, i) => `${k} = $${i + 1}`).join(' and ');", False),
+        ("return Object.keys(f).filter((k) => COLUMNS.includes(k)).map((k) => `${k} = 1`).join(' and ');", False),
+        ("return Object.keys(f).filter((k) => f[k] > 1).map((k) => `${k} = 1`).join(' and ');", True),
+    ],
+)
+async def test_what_is_put_into_a_list_is_followed(built: str, followed: bool) -> None:
+    find = f"const COLUMNS = ['name'];\nfunction where(f) {{ {built} }}\n"
+    find += "exports.find = (f) => pool.query(\n  `SELECT 1 WHERE ${where(f)}`);\n"
+    web = 'const { find } = require("./find");\napp.get("/", (req, res) => find(req.query));\n'
+    assert await found({"find.js": find, "web.js": web}) == (
+        [("javascript-sql-injection", "find.js", 3)] if followed else []
+    )
+
+
 async def test_headers_that_no_link_sets_reach_a_query_but_no_page_redirect_or_address() -> None:
     web = """\
 const { byName } = require("./db");

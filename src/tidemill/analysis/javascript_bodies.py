@@ -1,14 +1,17 @@
 """What one function of JavaScript or TypeScript does, step by step."""
 
+import re
 from collections.abc import Iterator, Sequence
 
 from tree_sitter import Node
 
 from tidemill.analysis.flow import Assign, Call, Evaluate, Function, Name, Outside, Parts, Return, Value
 from tidemill.analysis.javascript_harms import INNER, Harms
+from tidemill.analysis.javascript_modules import ANSWERS
 from tidemill.analysis.javascript_names import Foreign, Meaning
 from tidemill.analysis.javascript_nodes import (
     FUNCTIONS,
+    REQUESTS,
     code_of,
     key_of,
     names_in,
@@ -36,6 +39,10 @@ _ELEMENTS = frozenset({"map", "forEach", "filter", "find", "some", "every", "fla
 _REPLACED = frozenset({"then", "map", "flatMap", "reduce"})
 """Methods whose result is what the function gives that they are given."""
 _GIVING = _ELEMENTS | _REPLACED | {"finally", "tap"}
+_GROWS = frozenset({"push", "unshift", "add", "set", "append"})
+"""Methods that put their arguments into their object."""
+_GROWN = re.compile(r"(\w+(?:\.\w+)?)(?:\.(?:add|set|append)\(\))*\.(?:push|unshift|add|set|append)")
+"""The code of a call of these, or of a chain of them, with what they fill."""
 _STATEMENTS = frozenset(
     {
         *("program", "statement_block", "if_statement", "else_clause", "try_statement", "finally_clause"),
@@ -321,14 +328,48 @@ class Body(Harms):
             return self._through(node, target_of, function, arguments, new=bool(new))
         if self._harm(known, node, arguments):
             return CONSTANT
+        if method in _GROWS and called.type == "member_expression":
+            return self._grown(called, code, receiver, [told for _, told in arguments])
+        if method == "filter" and receiver is not CONSTANT and any(self._allows(one) for one in callbacks):
+            return CONSTANT
         if method in _GIVING:
             results += [self._passed(node, one, element) for one, _ in arguments if one not in callbacks]
         if method in _REPLACED and results:
             return together([*results, *(one for _, one in arguments[1:])])
+        if "Object.keys" in known and arguments and self._is_written(arguments[0][1]):
+            return CONSTANT
         kept = [one for _, one in arguments] if any(self._rules.keeping.fullmatch(one) for one in known) else []
         whole = Parts((receiver.whole, *(one.whole for one in kept)))
         start = Parts((receiver.start, *(one.start for one in kept[: 2 if new else 1])))
         return Told(whole, start if kept or method in SAME_BEGINNING else whole)
+
+    def _grown(self, called: Node, code: str, receiver: Told, values: Sequence[Told]) -> Told:
+        """What is put into an object is in it from then on; a list gives its length, any other object itself."""
+        method = text_of(called.child_by_field_name("property"))
+        filled = _GROWN.fullmatch(code)
+        target = called.child_by_field_name("object")
+        while filled is not None and target is not None and target.type == "call_expression":
+            called = target.child_by_field_name("function") or target
+            target = called.child_by_field_name("object")
+        added = together(values[-1:] if method == "set" else values)
+        if filled is not None and target is not None and values and filled[1].split(".")[0] not in REQUESTS | ANSWERS:
+            start = added.start if method == "unshift" else NOTHING
+            self._bind(target, Told(added.whole, start), called, extend=True)
+        return CONSTANT if method in ("push", "unshift") else Told(Parts((receiver.whole, added.whole)), receiver.start)
+
+    def _allows(self, callback: Node) -> bool:
+        """Whether a function that is given to `filter` holds each element against a list or a whole pattern."""
+        body, parameters = callback.child_by_field_name("body"), parameters_of(callback)
+        held = checked_in(body, self._scope, held=True) if parameters else set()
+        return bool(held) and text_of(pattern_of(parameters[0])) in held
+
+    def _is_written(self, told: Told) -> bool:
+        """Whether all fields of an object are named where it is written out, and there are any."""
+        if told.fields is not None:
+            return bool(told.fields) and REST not in told.fields
+        declared = self._scope.names.get(told.name) if told.name not in self._renamed else None
+        filled = declared is not None and declared.node is not None and bool(declared.node.named_children)
+        return filled and self._lacks(told.name, "")
 
     def _known_as(self, code: str, meaning: Meaning | None, new: str) -> tuple[str, ...]:
         """The names of a function: as it is written, where nothing else has that name, and as a package gives it."""

@@ -31,7 +31,7 @@ _KEEPING = (
     r"|path\.(?:posix\.|win32\.)?(?:join|resolve|normalize|format|relative|dirname)|(?:node:)?util\.(?:format|inspect)"
     r"|url\.(?:parse|resolve|format|fileURLToPath|pathToFileURL)|(?:querystring|qs)\.(?:parse|stringify|unescape)"
     r"|(?:_|lodash)\.(?:assign|extend|merge|defaults|pick|omit|get|trim|clone|cloneDeep|map|join|values|concat|toString)"
-    r"|[^.]*\.(?:concat|join|replace|replaceAll|split|push|unshift|padStart|padEnd|bind|format)|.*\]\.(?:join|concat)"
+    r"|[^.]*\.(?:concat|join|replace|replaceAll|split|padStart|padEnd|bind|format)|.*\]\.(?:join|concat)"
 )
 
 
