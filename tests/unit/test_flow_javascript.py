@@ -352,6 +352,57 @@ async def test_each_kind_of_sink() -> None:
 
 
 @pytest.mark.parametrize(
+    ("escaped", "harms"),
+    [
+        ("v", "query run show ask read"),
+        ("parseInt(v, 10)", ""),
+        ("encodeURIComponent(v)", "query run"),
+        ("encodeURI(v)", "query run ask read"),
+        ("escapeHtml(v)", "query run ask read"),
+        ("xss(v)", "query run ask read"),
+        ("he.encode(v)", "query run ask read"),
+        ("sanitize(v)", "query run ask read"),
+        ("own.escapeHtml(v)", "query run ask read"),
+        ("own.clean(v)", "query run show ask read"),
+        ("own.sign(v)", "query run show ask read"),
+        ("own.hash(v)", ""),
+        ("mysql.escape(v)", "run show ask read"),
+        ("pool.escapeLiteral(v)", "run show ask read"),
+        ("quote([v])", "query show ask read"),
+        ("path.basename(v)", "query run show ask"),
+    ],
+)
+async def test_an_escaper_takes_away_its_own_kind_of_harm(escaped: str, harms: str) -> None:
+    sinks = """\
+exports.query = (v) => pool.query("SELECT 1 WHERE a = " + v);
+exports.run = (v) => require("child_process").exec("ls " + v);
+exports.show = (res, v) => res.send(`<p>${v}</p>`);
+exports.ask = (v) => fetch("https://" + v);
+exports.read = (v) => require("fs").readFileSync("/srv/" + v);
+"""
+    own = """\
+const crypto = require("crypto");
+exports.clean = (v) => v.trim();
+exports.sign = (v) => `${v}.1`;
+exports.escapeHtml = (v) => v.split("<").join("");
+exports.hash = (v) => crypto.createHash("sha256").update(v).digest("hex");
+"""
+    web = f"""\
+const sinks = require("./sinks"), own = require("./own"), mysql = require("mysql"), he = require("he");
+const path = require("path"), sanitize = require("sanitizer"), xss = require("xss");
+const {{ quote }} = require("shell-quote"), escapeHtml = require("escape-html");
+app.get("/", (req, res) => {{
+  const v = req.query.v;
+  const safe = {escaped};
+  sinks.query(safe); sinks.run(safe); sinks.show(res, safe); sinks.ask(safe); sinks.read(safe);
+}});
+"""
+    names = {1: "query", 2: "run", 3: "show", 4: "ask", 5: "read"}
+    remarks = await found({"sinks.js": sinks, "own.js": own, "web.js": web})
+    assert " ".join(names[line] for _, _, line in sorted(remarks, key=lambda one: one[2])) == harms
+
+
+@pytest.mark.parametrize(
     ("built", "followed"),
     [
         ("const w = []; w.push('n = ' + f.name); return w.join(' and ');", True),

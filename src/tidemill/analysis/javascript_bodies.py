@@ -318,14 +318,15 @@ class Body(Harms):
             return spent(told, self._rules.trusted_for) if trusted else told
         meaning = self._names.called(called, self._scope) if code.split(".")[0] not in self._renamed else None
         known = self._known_as(code, meaning, new)
-        if any(self._rules.harmless.fullmatch(one) for one in known):
+        target_of = self._names.function(meaning)
+        function = self._functions.get(target_of.node.id) if target_of is not None else None
+        if function is None and any(self._rules.harmless.fullmatch(one) for one in known):
             return CONSTANT
         element = Told(receiver.whole, receiver.start) if method in _GIVING else CONSTANT
         results = [self._inlined(one, element) for one in callbacks]
-        target_of = self._names.function(meaning)
-        function = self._functions.get(target_of.node.id) if target_of is not None else None
         if target_of is not None and function is not None:
-            return self._through(node, target_of, function, arguments, new=bool(new))
+            told = self._through(node, target_of, function, arguments, new=bool(new))
+            return spent(told, self._known.spent_by((code,)))
         if self._harm(known, node, arguments):
             return CONSTANT
         if method in _GROWS and called.type == "member_expression":
@@ -338,10 +339,12 @@ class Body(Harms):
             return together([*results, *(one for _, one in arguments[1:])])
         if "Object.keys" in known and arguments and self._is_written(arguments[0][1]):
             return CONSTANT
-        kept = [one for _, one in arguments] if any(self._rules.keeping.fullmatch(one) for one in known) else []
+        kinds = self._known.spent_by(known)
+        keeps = kinds or any(self._rules.keeping.fullmatch(one) for one in known)
+        kept = [one for _, one in arguments] if keeps else []
         whole = Parts((receiver.whole, *(one.whole for one in kept)))
         start = Parts((receiver.start, *(one.start for one in kept[: 2 if new else 1])))
-        return Told(whole, start if kept or method in SAME_BEGINNING else whole)
+        return spent(Told(whole, start if kept or method in SAME_BEGINNING else whole), kinds)
 
     def _grown(self, called: Node, code: str, receiver: Told, values: Sequence[Told]) -> Told:
         """What is put into an object is in it from then on; a list gives its length, any other object itself."""

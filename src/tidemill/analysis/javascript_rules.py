@@ -23,7 +23,8 @@ class JavaScriptRules:
         everywhere: matches the code of an expression that comes from outside wherever its first name is nobody's own.
         filled: matches the decorator of a parameter that a client fills.
         converted: matches the code of such a parameter that can do no harm.
-        harmless: matches the name of a function whose result can do no harm.
+        harmless: matches the name of a function, not of one that is read, whose result can do no harm.
+        harmless_for: by kind, what returns its arguments so that they do none of that kind.
         keeping: matches the name of a function whose result holds its arguments.
         sinks: the calls that do harm. A field of an argument is `name{field}`, an assignment `name=`.
         addresses: those kinds of harm that only the beginning of a text does.
@@ -43,6 +44,7 @@ class JavaScriptRules:
     filled: re.Pattern[str]
     converted: re.Pattern[str]
     harmless: re.Pattern[str]
+    harmless_for: Mapping[str, re.Pattern[str]]
     keeping: re.Pattern[str]
     sinks: Sequence[Sink]
     addresses: frozenset[str]
@@ -58,11 +60,22 @@ class Known:
         results: by the id of a function's node and a field, what tells of that field of its result.
     """
 
-    def __init__(self, sinks: Sequence[Sink]) -> None:
+    def __init__(self, sinks: Sequence[Sink], harmless_for: Mapping[str, re.Pattern[str]]) -> None:
         self._sinks = sinks
+        self._harmless_for = harmless_for
         self._found: dict[str, list[Sink]] = {}
+        self._spent: dict[str, frozenset[str]] = {}
         self.beginnings: dict[int, frozenset[int] | None] = {}
         self.results: dict[tuple[int, str], Function] = {}
+
+    def spent_by(self, names: Sequence[str]) -> frozenset[str]:
+        """The kinds of harm that the result of a function by one of these names does not do."""
+        for name in names:
+            if name not in self._spent:
+                self._spent[name] = frozenset(
+                    kind for kind, pattern in self._harmless_for.items() if pattern.fullmatch(name)
+                )
+        return frozenset().union(*(self._spent[name] for name in names))
 
     def sinks_of(self, names: Sequence[str]) -> list[Sink]:
         """The sinks that one of these names means."""
