@@ -464,6 +464,67 @@ app.get("/", (req, res) => {
     assert await found({"a.js": text}) == [("javascript-xss", "a.js", 4)]
 
 
+@pytest.mark.parametrize(
+    ("answer", "followed"),
+    [
+        ("res.send(text);", True),
+        ("res.type('text/plain').send(text);", False),
+        ("res.status(404).type('json').send(text);", False),
+        ("res.type('html').send(text);", True),
+        ("res.set('Content-Type', 'text/plain'); res.send(text);", False),
+        ("res.set('Content-Type', 'text/html'); res.send(text);", True),
+        ("res.set('X-Kind', 'text'); res.send(text);", True),
+        ("res.writeHead(200, { 'Content-Type': 'application/json' }); res.end(text);", False),
+        ("if (all) { res.type('txt'); return res.send(text); } res.send(text);", True),
+        ("if (all) { res.type('txt'); } else { res.type('json'); } res.send(text);", True),
+    ],
+)
+async def test_an_answer_that_is_said_to_be_no_page_is_harmless(answer: str, followed: bool) -> None:
+    text = f"function show(res, name) {{ const text = `<p>${{name}}`; {answer} }}\n"
+    web = "app.get('/', (req, res) => {\n  show(res, req.query.name);\n});\n"
+    assert await found({"a.js": text + web}) == ([("javascript-xss", "a.js", 1)] if followed else [])
+
+
+@pytest.mark.parametrize(
+    ("code", "harms"),
+    [
+        ("const e = (s) => s.replace(/&/g, '&amp;').replace(/</g, '&lt;'); const v = e(f);", "run read"),
+        ("const e = (s) => s.replace(/[&<>]/g, (c) => MAP[c]); const v = e(f);", "run read"),
+        ("const v = f.replaceAll('<', '');", "run read"),
+        ("const v = f.replace('<', '');", "run show read"),
+        ("const v = f.replace(/<script>/g, '');", "run show read"),
+        ("const v = f.replace(/[^a-z0-9_-]/gi, '');", ""),
+        ("const v = path.resolve('/srv', f); if (!v.startsWith('/srv/')) throw new Error(f);", "run show"),
+        ("const v = '/srv/' + f; if (!v.startsWith('/srv/')) throw new Error(f);", "run show read"),
+        ("let v = ''; const p = path.resolve('/srv', f); if (p.startsWith('/srv/')) v = p;", "run show"),
+        ("const ok = (s) => /^[a-z]+$/.test(s); const v = f; if (!ok(v)) return;", ""),
+        ("function ok(all, s) { return all && KNOWN.has(s); } const v = f; if (!ok(1, v)) return;", ""),
+        ("const ok = (s) => /^[a-z]+$/.test(s) || s.length > 5; const v = f; if (!ok(v)) return;", "run show read"),
+        ("const v = [f].map((one, index) => index).join(',');", ""),
+        ("const v = [f].reduce((before, one) => before + one, '');", "run show read"),
+    ],
+)
+async def test_what_makes_a_value_harmless_for_some_kinds(code: str, harms: str) -> None:
+    text = f"""\
+const fs = require("fs"), path = require("path"), cp = require("child_process");
+const use = (f, res) => {{
+  const all = (v) => {{
+    cp.exec("ls " + v);
+    res.send("<p>" + v);
+    fs.readFileSync(v);
+  }};
+  {code}
+  all(v);
+}};
+app.get("/", (req, res) => {{
+  use(req.query.f, res);
+}});
+"""
+    names = {4: "run", 5: "show", 6: "read"}
+    remarks = await found({"a.js": text})
+    assert " ".join(names[line] for _, _, line in sorted(remarks, key=lambda one: one[2])) == harms
+
+
 async def test_fields_of_objects_that_are_given_and_that_come_back_are_told_apart() -> None:
     text = """\
 const { exec } = require("child_process");

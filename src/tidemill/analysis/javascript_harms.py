@@ -31,6 +31,8 @@ class Harms(Values):
         for index, (argument, told) in enumerate(arguments):
             fields = self._fields_of(argument, told)
             for kind, position in found if fields is None else ():
+                if kind in self._rules.texts and names[-1].partition(".")[0] in self._no_pages:
+                    continue
                 if position in (None, index):
                     self._harmed(kind, argument, told, node)
             for key, one in (fields or {}).items():

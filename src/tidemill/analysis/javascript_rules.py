@@ -30,6 +30,10 @@ class JavaScriptRules:
         addresses: those kinds of harm that only the beginning of a text does.
         words: by kind of harm, what occurs in a text that does it, where it is put together with other text.
         texts: those kinds of harm that only a text does, not an object.
+        paths: those kinds of harm that a path within a fixed folder does not do.
+        pages: those kinds of harm that a text without `<` does not do.
+        says: matches the code of a call on an answer that says of what type it is.
+        no_page: matches, from their beginning, the arguments of such a call where that is no page.
     """
 
     text: re.Pattern[str]
@@ -50,6 +54,10 @@ class JavaScriptRules:
     addresses: frozenset[str]
     words: Mapping[str, re.Pattern[str]]
     texts: frozenset[str]
+    paths: frozenset[str]
+    pages: frozenset[str]
+    says: re.Pattern[str]
+    no_page: re.Pattern[str]
 
 
 class Known:

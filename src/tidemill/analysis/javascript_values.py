@@ -86,6 +86,7 @@ class Values:
         self._number = 0
         self._depth = 0
         self._allowed: set[str] = set()
+        self._no_pages: frozenset[str] = frozenset()
 
     def _place(self, node: Node) -> Place:
         return Place(self._function.path, node.start_point.row + 1)

@@ -177,6 +177,15 @@ def _servers() -> JavaScriptRules:
         addresses=frozenset({"javascript-ssrf", "javascript-open-redirect"}),
         words={"javascript-sql-injection": _SQL},
         texts=frozenset({"javascript-xss"}),
+        paths=frozenset({"javascript-path-traversal"}),
+        pages=frozenset({"javascript-xss"}),
+        says=re.compile(
+            r"(?:this\.)?(?:res|response|reply|ctx)(?:\.\w+\(\))*\.(?:type|contentType|set|header|setHeader|writeHead)"
+        ),
+        no_page=re.compile(
+            r"(?is)\((?:[^\"'`]*[\"'`]?content-type[\"'`]\s*[:,])?\s*[\"'`](?:\.?(?:text|txt|json|csv)\b(?!/)"
+            r"|text/(?!html)|application/(?!xhtml)|image/(?!svg))"
+        ),
     )
 
 
@@ -213,6 +222,10 @@ def _pages() -> JavaScriptRules:
         addresses=frozenset({"javascript-dom-redirect"}),
         words={},
         texts=frozenset(),
+        paths=frozenset(),
+        pages=frozenset({"javascript-dom-xss"}),
+        says=never,
+        no_page=never,
     )
 
 
