@@ -178,6 +178,35 @@ async def test_nest_fills_parameters_and_injects_services() -> None:
     assert [(one.trace[0].line, one.line) for one in reading.remarks] == [(10, 5), (21, 24)]
 
 
+async def test_a_type_that_is_declared_says_what_is_a_database_and_what_an_event_of_a_cloud_function() -> None:
+    store = """\
+import { Repository, DataSource as Source } from "typeorm";
+import { EventBus } from "@nestjs/cqrs";
+export class Store {
+  constructor(@InjectRepository(User) private repo: Repository<User>, private source: Source, private bus: EventBus) {}
+  one(id: string) { return this.repo.query(`SELECT * FROM a WHERE id = ${id}`); }
+  two(id: string) { return this.source.query(`SELECT * FROM a WHERE id = ${id}`); }
+  none(id: string) { return this.bus.query(`SELECT * FROM a WHERE id = ${id}`); }
+  call(id: string, then: Function) { then(id); }
+}
+"""
+    web = """\
+import { APIGatewayProxyEvent, SQSEvent } from "aws-lambda";
+import { Store } from "./store";
+const store = new Store();
+export const handler = async (event: APIGatewayProxyEvent) => {
+  const { id } = JSON.parse(event.body ?? "{}");
+  await store.one(id);
+  await store.two(event.pathParameters.id);
+  await store.none(id);
+  await store.call(id, log);
+};
+export const other = async (event: SQSEvent) => store.one(event.body);
+"""
+    reading = await FlowEngine().read({"store.ts": store, "web.ts": web})
+    assert [(one.trace[0].line, one.line) for one in reading.remarks] == [(5, 5), (7, 6)]
+
+
 async def test_objects_of_classes_are_followed_where_they_are_made() -> None:
     store = """\
 const { Pool } = require("pg");
@@ -229,6 +258,8 @@ async function show(req, res) {
         ("router.get('/', async (ctx) => { run(ctx.request.body.a); })", True),
         ("app.get('/', (c) => run(c.req.query('a')))", True),
         ("exports.handler = async (event) => run(event.queryStringParameters.a)", True),
+        ("exports.handler = async (event) => run(JSON.parse(event.body).a)", True),
+        ("exports.handler = async ({ body }) => run(body)", False),
         ("app.use((req, res, next) => { run(req.headers['x-a']); })", True),
         ("app.use((req, res, next) => { run(req.headers.host); })", True),
         ("app.get('/', ({ query }, res) => run(query.a))", True),

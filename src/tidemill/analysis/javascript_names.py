@@ -31,7 +31,7 @@ _INNER = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """A name of the language's own or of a package: `fs.promises.readFile`."""
+    """A name of the language's own or of a package: `fs.promises.readFile`; with `()` an object of a package's type."""
 
     name: str
 
@@ -141,6 +141,8 @@ class Names:
             meaning = self._member(meaning, key, left - 1)
         if meaning is None and declared.kind is not None:
             made = self.meaning(_type_name(declared.kind), scope, left)
+            if isinstance(made, Foreign) and "." in made.name:
+                return Foreign(f"{made.name}()")
             return Instance(made) if isinstance(made, Class) else None
         return meaning
 

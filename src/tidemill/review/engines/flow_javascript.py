@@ -66,19 +66,20 @@ def _servers() -> JavaScriptRules:
             r"|(?:req|request)\.files?(?:\[\])?(?:\.\w+)?(?:\[\])?\.(?:originalname|originalFilename|name)"
             r"|ctx\.(?:query|querystring|params)|(?:req|request)\.param\(\)"
             r"|(?:c|ctx|context)\.req\.(?:query|queries|param|parseBody)\(\)"
-            r"|event\.(?:queryStringParameters|pathParameters)"
+            r"|event\.(?:queryStringParameters|multiValueQueryStringParameters|rawQueryString|pathParameters|body)"
         ),
         answered=re.compile(
             r"(?:(?:ctx\.)?(?:req|request)|ctx)\.(?:url|originalUrl|headers|path|href|header|nextUrl)"
             r"|(?:req|request|ctx)\.(?:get|header|json|text|formData)\(\)|context\.(?:query|params)"
         ),
         requests=re.compile(
-            r"\b(?:\w*Request|IncomingMessage|any|\w*Context|\w*Req|RequestEvent|LoaderFunctionArgs|ActionFunctionArgs)\b"
+            r"\b(?:\w*Request|IncomingMessage|any|\w*Context|\w*Req|RequestEvent|APIGateway\w*|LambdaFunctionURL\w*|ALBEvent|LoaderFunctionArgs|ActionFunctionArgs)\b"
         ),
         named=frozenset(
             {
                 *("query", "body", "params", "cookies", "signedCookies", "rawBody", "querystring", "param"),
                 *("queries", "parseBody", "queryStringParameters", "pathParameters", "url", "originalUrl", "headers"),
+                *("multiValueQueryStringParameters", "rawQueryString"),
                 *("path", "href", "header", "nextUrl", "get", "json", "text", "formData", "originalname", "name"),
                 "originalFilename",
             }
