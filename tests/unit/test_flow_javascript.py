@@ -688,6 +688,23 @@ async def test_hostile_code_is_read_in_time(text: str) -> None:
     assert time.process_time() - before < 20
 
 
+async def test_a_file_that_exports_hundreds_again_and_an_object_of_hundreds_of_fields_are_read_in_time() -> None:
+    many = 600
+    files = {f"m{one}.ts": f"export const f{one} = (x) => eval(x);\n" for one in range(many)}
+    files["index.ts"] = "".join(f'export * from "./m{one}";\n' for one in range(many))
+    calls = "".join(f"  all.f{one}(req.query.a);\n" for one in range(many))
+    files["web.ts"] = f'import * as all from "./index";\nexport const h = (req, res) => {{\n{calls}}};\n'
+    filled = "".join(f"  o.f{one} = req.body.a{one};\n" for one in range(many))
+    fields = ", ".join(f"f{one}: o.f{one}" for one in range(many))
+    made = f"function made(req) {{\n  const o = {{}};\n{filled}  return {{ {fields}, own: 1 }};\n}}\n"
+    read = "".join(f"  run(made(req).f{one});\n" for one in range(many))
+    copies = f"{made}function run(x) {{\n  eval(x);\n}}\nexports.h = (req, res) => {{\n{read}}};\n"
+    before = time.process_time()
+    assert len(await found(files)) == many
+    assert await found({"a.js": copies})
+    assert time.process_time() - before < 8
+
+
 async def test_modules_that_import_one_another_are_followed() -> None:
     a = 'import { b } from "./b";\nexport const run = (x) => b(x);\nexport * from "./b";\n'
     b = 'import { run } from "./a";\nexport const b = (x) => (x ? run(x.y) : eval(x));\nexport * from "./a";\n'

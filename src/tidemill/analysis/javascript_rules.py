@@ -66,6 +66,7 @@ class Known:
     Attributes:
         beginnings: by the id of a function's node, which parameters choose what its result begins with.
         results: by the id of a function's node and a field, what tells of that field of its result.
+        told_apart: by the id of a function's node, how many of those there are.
     """
 
     def __init__(self, sinks: Sequence[Sink], harmless_for: Mapping[str, re.Pattern[str]]) -> None:
@@ -75,6 +76,7 @@ class Known:
         self._spent: dict[str, frozenset[str]] = {}
         self.beginnings: dict[int, frozenset[int] | None] = {}
         self.results: dict[tuple[int, str], Function] = {}
+        self.told_apart: dict[int, int] = {}
 
     def spent_by(self, names: Sequence[str]) -> frozenset[str]:
         """The kinds of harm that the result of a function by one of these names does not do."""

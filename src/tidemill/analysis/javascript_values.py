@@ -13,6 +13,8 @@ from tidemill.analysis.javascript_rules import JavaScriptRules, Known
 from tidemill.analysis.javascript_scopes import MOST_FIELDS, Expression, Scope
 from tidemill.analysis.javascript_strings import SAME_BEGINNING
 
+_MOST_RESULTS = 30
+"""Fields of one function's result that are told apart: each tells again of all that the function does."""
 NOTHING = Parts()
 REST = "..."
 """In place of the name of a field: whatever else there is."""
@@ -115,15 +117,20 @@ class Values:
         return Told(told.whole, told.start if key in SAME_BEGINNING else told.whole)
 
     def _field_of_result(self, key_of_function: int, call: Call, key: str) -> Told:
-        """A field of what a function gives: what another that does the same gives, but for that field alone."""
+        """A field of what a function gives: what another that does the same gives, but for that field alone.
+
+        Where many are read of one function, those that come later are all that it gives.
+        """
         known, same = self._known.results, self._functions[key_of_function]
-        if (key_of_function, key) not in known:
+        apart = self._known.told_apart.get(key_of_function, 0)
+        if (key_of_function, key) not in known and apart < _MOST_RESULTS:
+            self._known.told_apart[key_of_function] = apart + 1
             known[key_of_function, key] = Function(
                 same.path, same.first_line, same.last_line, same.parameters, same.from_outside, inner=same.inner
             )
         self._number += 1
         name = f"#{self._number}"
-        target = known[key_of_function, key]
+        target = known.get((key_of_function, key), same)
         self._steps.append(Assign((name,), Call(call.place, call.arguments, targets=(target,))))
         return Told(Name(name), Name(name))
 
