@@ -468,7 +468,9 @@ class Body(Harms):
         self._steps.append(Assign((result,), call))
         if of.node.id not in self._known.beginnings:
             self._known.beginnings[of.node.id] = beginnings_of(of.node, of.scope)
-        if returns_object(of.node):
+        if of.node.id not in self._known.objects:
+            self._known.objects[of.node.id] = returns_object(of.node)
+        if self._known.objects[of.node.id]:
             return Told(Name(result), Name(result), result=(of.node.id, call))
         chosen = self._known.beginnings[of.node.id]
         if chosen is None:

@@ -72,4 +72,6 @@ class Harms(Values):
             else:
                 break
         of = self._names.function(self._names.meaning(node.child_by_field_name("function"), self._scope))
-        return of is not None and returns_text(of.node, of.scope)
+        if of is not None and of.node.id not in self._known.texts:
+            self._known.texts[of.node.id] = returns_text(of.node, of.scope)
+        return of is not None and self._known.texts[of.node.id]

@@ -65,6 +65,8 @@ class Known:
 
     Attributes:
         beginnings: by the id of a function's node, which parameters choose what its result begins with.
+        objects: by the id of a function's node, whether it gives an object that is written out.
+        texts: by the id of a function's node, whether it gives a text that is put together in it.
         results: by the id of a function's node and a field, what tells of that field of its result.
         told_apart: by the id of a function's node, how many of those there are.
     """
@@ -75,6 +77,8 @@ class Known:
         self._found: dict[str, list[Sink]] = {}
         self._spent: dict[str, frozenset[str]] = {}
         self.beginnings: dict[int, frozenset[int] | None] = {}
+        self.objects: dict[int, bool] = {}
+        self.texts: dict[int, bool] = {}
         self.results: dict[tuple[int, str], Function] = {}
         self.told_apart: dict[int, int] = {}
 
