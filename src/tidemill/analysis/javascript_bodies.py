@@ -395,7 +395,9 @@ class Body(Harms):
             called = target.child_by_field_name("function") or target
             target = called.child_by_field_name("object")
         added = together(values[-1:] if method == "set" else values)
-        if filled is not None and target is not None and values and filled[1].split(".")[0] not in REQUESTS | ANSWERS:
+        name = filled[1].split(".")[0] if filled is not None else ""
+        own = name in self._scope.names and name not in REQUESTS | ANSWERS
+        if own and target is not None and values:
             start = added.start if method == "unshift" else NOTHING
             self._bind(target, Told(added.whole, start), called, extend=True)
         return CONSTANT if method in ("push", "unshift") else Told(Parts((receiver.whole, added.whole)), receiver.start)
