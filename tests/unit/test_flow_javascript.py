@@ -444,6 +444,8 @@ app.get("/", (req, res) => {{
         ("const w = [], v = []; w.push('n = $1'); v.push(f.name); return w.join(' and ');", False),
         ("const w = [], v = []; w.push(`n = $${v.push(f.name)}`); return w.join(' and ');", False),
         ("const w = [], v = []; v.push(f.name); w.push('n = $' + v.length); return w.join(' and ');", False),
+        ("const w = new Set().add(`n = ${f.name}`); return [...w].join(' and ');", True),
+        ("const made = orders.add(f); return made.id;", False),
         ("cache.set('a', f.name); return cache.get('b');", False),
         ("const o = { name: f.name }; return Object.keys(o).map((k, i) => `${k} = $${i + 1}`).join(' and ');", False),
         ("return COLUMNS.filter((c) => c in f).map((k, i) => `${k} = $${i + 1}`).join(' and ');", False),

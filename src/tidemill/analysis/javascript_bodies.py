@@ -400,7 +400,10 @@ class Body(Harms):
         if own and target is not None and values:
             start = added.start if method == "unshift" else NOTHING
             self._bind(target, Told(added.whole, start), called, extend=True)
-        return CONSTANT if method in ("push", "unshift") else Told(Parts((receiver.whole, added.whole)), receiver.start)
+        if method in ("push", "unshift"):
+            return CONSTANT
+        whole = Parts((receiver.whole, added.whole)) if own or code.startswith("new ") else receiver.whole
+        return Told(whole, receiver.start)
 
     def _allows(self, callback: Node) -> bool:
         """Whether a function that is given to `filter` holds each element against a list or a whole pattern."""
