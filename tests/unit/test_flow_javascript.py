@@ -178,6 +178,35 @@ async def test_nest_fills_parameters_and_injects_services() -> None:
     assert [(one.trace[0].line, one.line) for one in reading.remarks] == [(10, 5), (21, 24)]
 
 
+async def test_a_type_that_is_declared_says_what_is_a_database_and_what_an_event_of_a_cloud_function() -> None:
+    store = """\
+import { Repository, DataSource as Source } from "typeorm";
+import { EventBus } from "@nestjs/cqrs";
+export class Store {
+  constructor(@InjectRepository(User) private repo: Repository<User>, private source: Source, private bus: EventBus) {}
+  one(id: string) { return this.repo.query(`SELECT * FROM a WHERE id = ${id}`); }
+  two(id: string) { return this.source.query(`SELECT * FROM a WHERE id = ${id}`); }
+  none(id: string) { return this.bus.query(`SELECT * FROM a WHERE id = ${id}`); }
+  call(id: string, then: Function) { then(id); }
+}
+"""
+    web = """\
+import { APIGatewayProxyEvent, SQSEvent } from "aws-lambda";
+import { Store } from "./store";
+const store = new Store();
+export const handler = async (event: APIGatewayProxyEvent) => {
+  const { id } = JSON.parse(event.body ?? "{}");
+  await store.one(id);
+  await store.two(event.pathParameters.id);
+  await store.none(id);
+  await store.call(id, log);
+};
+export const other = async (event: SQSEvent) => store.one(event.body);
+"""
+    reading = await FlowEngine().read({"store.ts": store, "web.ts": web})
+    assert [(one.trace[0].line, one.line) for one in reading.remarks] == [(5, 5), (7, 6)]
+
+
 async def test_objects_of_classes_are_followed_where_they_are_made() -> None:
     store = """\
 const { Pool } = require("pg");
@@ -229,8 +258,10 @@ async function show(req, res) {
         ("router.get('/', async (ctx) => { run(ctx.request.body.a); })", True),
         ("app.get('/', (c) => run(c.req.query('a')))", True),
         ("exports.handler = async (event) => run(event.queryStringParameters.a)", True),
+        ("exports.handler = async (event) => run(JSON.parse(event.body).a)", True),
+        ("exports.handler = async ({ body }) => run(body)", False),
         ("app.use((req, res, next) => { run(req.headers['x-a']); })", True),
-        ("app.use((req, res, next) => { run(req.headers.host); })", False),
+        ("app.use((req, res, next) => { run(req.headers.host); })", True),
         ("app.get('/', ({ query }, res) => run(query.a))", True),
         ("app.get('/', (req, res) => { const { query: { a = 1 } } = req; run(a); })", True),
         ("app.get('/', (req, res) => { [req.query.a].map((one) => run(one)); })", True),
@@ -351,6 +382,109 @@ async def test_each_kind_of_sink() -> None:
     assert await found({"a.js": head + text}) == [(kind, "a.js", line + 2) for line, kind in enumerate(sinks)]
 
 
+@pytest.mark.parametrize(
+    ("escaped", "harms"),
+    [
+        ("v", "query run show ask read"),
+        ("parseInt(v, 10)", ""),
+        ("encodeURIComponent(v)", "query run"),
+        ("encodeURI(v)", "query run ask read"),
+        ("escapeHtml(v)", "query run ask read"),
+        ("xss(v)", "query run ask read"),
+        ("he.encode(v)", "query run ask read"),
+        ("sanitize(v)", "query run ask read"),
+        ("own.escapeHtml(v)", "query run ask read"),
+        ("own.clean(v)", "query run show ask read"),
+        ("own.sign(v)", "query run show ask read"),
+        ("own.hash(v)", ""),
+        ("mysql.escape(v)", "run show ask read"),
+        ("pool.escapeLiteral(v)", "run show ask read"),
+        ("quote([v])", "query show ask read"),
+        ("path.basename(v)", "query run show ask"),
+    ],
+)
+async def test_an_escaper_takes_away_its_own_kind_of_harm(escaped: str, harms: str) -> None:
+    sinks = """\
+exports.query = (v) => pool.query("SELECT 1 WHERE a = " + v);
+exports.run = (v) => require("child_process").exec("ls " + v);
+exports.show = (res, v) => res.send(`<p>${v}</p>`);
+exports.ask = (v) => fetch("https://" + v);
+exports.read = (v) => require("fs").readFileSync("/srv/" + v);
+"""
+    own = """\
+const crypto = require("crypto");
+exports.clean = (v) => v.trim();
+exports.sign = (v) => `${v}.1`;
+exports.escapeHtml = (v) => v.split("<").join("");
+exports.hash = (v) => crypto.createHash("sha256").update(v).digest("hex");
+"""
+    web = f"""\
+const sinks = require("./sinks"), own = require("./own"), mysql = require("mysql"), he = require("he");
+const path = require("path"), sanitize = require("sanitizer"), xss = require("xss");
+const {{ quote }} = require("shell-quote"), escapeHtml = require("escape-html");
+app.get("/", (req, res) => {{
+  const v = req.query.v;
+  const safe = {escaped};
+  sinks.query(safe); sinks.run(safe); sinks.show(res, safe); sinks.ask(safe); sinks.read(safe);
+}});
+"""
+    names = {1: "query", 2: "run", 3: "show", 4: "ask", 5: "read"}
+    remarks = await found({"sinks.js": sinks, "own.js": own, "web.js": web})
+    assert " ".join(names[line] for _, _, line in sorted(remarks, key=lambda one: one[2])) == harms
+
+
+@pytest.mark.parametrize(
+    ("built", "followed"),
+    [
+        ("const w = []; w.push('n = ' + f.name); return w.join(' and ');", True),
+        ("const w = ['a = 1']; if (f.name) { w.push(`n = ${f.name}`); } return w.join(' and ');", True),
+        ("const w = new Set(); w.add('a = 1').add(`n = ${f.name}`); return [...w].join(' and ');", True),
+        ("const o = { all: [] }; o.all.unshift(`n = ${f.name}`); return o.all.join(' and ');", True),
+        ("const w = []; Object.keys(f).forEach((k) => w.push(`${k} = 1`)); return w.join(' and ');", True),
+        ("const w = [], v = []; w.push('n = $1'); v.push(f.name); return w.join(' and ');", False),
+        ("const w = [], v = []; w.push(`n = $${v.push(f.name)}`); return w.join(' and ');", False),
+        ("const w = [], v = []; v.push(f.name); w.push('n = $' + v.length); return w.join(' and ');", False),
+        ("const w = new Set().add(`n = ${f.name}`); return [...w].join(' and ');", True),
+        ("const made = orders.add(f); return made.id;", False),
+        ("cache.set('a', f.name); return cache.get('b');", False),
+        ("const o = { name: f.name }; return Object.keys(o).map((k, i) => `${k} = $${i + 1}`).join(' and ');", False),
+        ("return COLUMNS.filter((c) => c in f).map((k, i) => `${k} = $${i + 1}`).join(' and ');", False),
+        ("return Object.keys(f).filter((k) => COLUMNS.includes(k)).map((k) => `${k} = 1`).join(' and ');", False),
+        ("return Object.keys(f).filter((k) => f[k] > 1).map((k) => `${k} = 1`).join(' and ');", True),
+    ],
+)
+async def test_what_is_put_into_a_list_is_followed(built: str, followed: bool) -> None:
+    find = f"const COLUMNS = ['name'];\nfunction where(f) {{ {built} }}\n"
+    find += "exports.find = (f) => pool.query(\n  `SELECT 1 WHERE ${where(f)}`);\n"
+    web = 'const { find } = require("./find");\napp.get("/", (req, res) => find(req.query));\n'
+    assert await found({"find.js": find, "web.js": web}) == (
+        [("javascript-sql-injection", "find.js", 3)] if followed else []
+    )
+
+
+async def test_headers_that_no_link_sets_reach_a_query_but_no_page_redirect_or_address() -> None:
+    web = """\
+const { byName } = require("./db");
+const show = (res, text) => res.send(`<p>${text}</p>`);
+const leave = (res, to) => res.redirect(to);
+app.get("/", async (req, res) => {
+  await byName(req.headers["x-forwarded-for"]);
+  await byName(req.get("User-Agent"));
+  await byName(req.headers.authorization);
+  show(res, req.headers["user-agent"]);
+  leave(res, req.get("X-Forwarded-Host"));
+  show(res, req.get("X-Name"));
+});
+"""
+    reading = await FlowEngine().read({"db.js": DATABASE, "web.js": web})
+    assert sorted((one.trace[0].line, one.rule) for one in reading.remarks) == [
+        (5, "javascript-sql-injection"),
+        (6, "javascript-sql-injection"),
+        (7, "javascript-sql-injection"),
+        (10, "javascript-xss"),
+    ]
+
+
 async def test_a_page_that_is_answered_is_a_text_not_an_object() -> None:
     text = """\
 const page = (name) => `<h1>${name}</h1>`;
@@ -362,6 +496,67 @@ app.get("/", (req, res) => {
 });
 """
     assert await found({"a.js": text}) == [("javascript-xss", "a.js", 4)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "followed"),
+    [
+        ("res.send(text);", True),
+        ("res.type('text/plain').send(text);", False),
+        ("res.status(404).type('json').send(text);", False),
+        ("res.type('html').send(text);", True),
+        ("res.set('Content-Type', 'text/plain'); res.send(text);", False),
+        ("res.set('Content-Type', 'text/html'); res.send(text);", True),
+        ("res.set('X-Kind', 'text'); res.send(text);", True),
+        ("res.writeHead(200, { 'Content-Type': 'application/json' }); res.end(text);", False),
+        ("if (all) { res.type('txt'); return res.send(text); } res.send(text);", True),
+        ("if (all) { res.type('txt'); } else { res.type('json'); } res.send(text);", True),
+    ],
+)
+async def test_an_answer_that_is_said_to_be_no_page_is_harmless(answer: str, followed: bool) -> None:
+    text = f"function show(res, name) {{ const text = `<p>${{name}}`; {answer} }}\n"
+    web = "app.get('/', (req, res) => {\n  show(res, req.query.name);\n});\n"
+    assert await found({"a.js": text + web}) == ([("javascript-xss", "a.js", 1)] if followed else [])
+
+
+@pytest.mark.parametrize(
+    ("code", "harms"),
+    [
+        ("const e = (s) => s.replace(/&/g, '&amp;').replace(/</g, '&lt;'); const v = e(f);", "run read"),
+        ("const e = (s) => s.replace(/[&<>]/g, (c) => MAP[c]); const v = e(f);", "run read"),
+        ("const v = f.replaceAll('<', '');", "run read"),
+        ("const v = f.replace('<', '');", "run show read"),
+        ("const v = f.replace(/<script>/g, '');", "run show read"),
+        ("const v = f.replace(/[^a-z0-9_-]/gi, '');", ""),
+        ("const v = path.resolve('/srv', f); if (!v.startsWith('/srv/')) throw new Error(f);", "run show"),
+        ("const v = '/srv/' + f; if (!v.startsWith('/srv/')) throw new Error(f);", "run show read"),
+        ("let v = ''; const p = path.resolve('/srv', f); if (p.startsWith('/srv/')) v = p;", "run show"),
+        ("const ok = (s) => /^[a-z]+$/.test(s); const v = f; if (!ok(v)) return;", ""),
+        ("function ok(all, s) { return all && KNOWN.has(s); } const v = f; if (!ok(1, v)) return;", ""),
+        ("const ok = (s) => /^[a-z]+$/.test(s) || s.length > 5; const v = f; if (!ok(v)) return;", "run show read"),
+        ("const v = [f].map((one, index) => index).join(',');", ""),
+        ("const v = [f].reduce((before, one) => before + one, '');", "run show read"),
+    ],
+)
+async def test_what_makes_a_value_harmless_for_some_kinds(code: str, harms: str) -> None:
+    text = f"""\
+const fs = require("fs"), path = require("path"), cp = require("child_process");
+const use = (f, res) => {{
+  const all = (v) => {{
+    cp.exec("ls " + v);
+    res.send("<p>" + v);
+    fs.readFileSync(v);
+  }};
+  {code}
+  all(v);
+}};
+app.get("/", (req, res) => {{
+  use(req.query.f, res);
+}});
+"""
+    names = {4: "run", 5: "show", 6: "read"}
+    remarks = await found({"a.js": text})
+    assert " ".join(names[line] for _, _, line in sorted(remarks, key=lambda one: one[2])) == harms
 
 
 async def test_fields_of_objects_that_are_given_and_that_come_back_are_told_apart() -> None:
@@ -494,6 +689,23 @@ async def test_hostile_code_is_read_in_time(text: str) -> None:
     files = {"a.js": f"{call}export function b(req, res) {{ {text} }}", "b.ts": f'import {{ run }} from "./a";\n{text}'}
     await FlowEngine().read({**files, "c.tsx": 'export * from "./c"; import x from "./b"; x(req.query.a)'})
     assert time.process_time() - before < 20
+
+
+async def test_a_file_that_exports_hundreds_again_and_an_object_of_hundreds_of_fields_are_read_in_time() -> None:
+    many = 600
+    files = {f"m{one}.ts": f"export const f{one} = (x) => eval(x);\n" for one in range(many)}
+    files["index.ts"] = "".join(f'export * from "./m{one}";\n' for one in range(many))
+    calls = "".join(f"  all.f{one}(req.query.a);\n" for one in range(many))
+    files["web.ts"] = f'import * as all from "./index";\nexport const h = (req, res) => {{\n{calls}}};\n'
+    filled = "".join(f"  o.f{one} = req.body.a{one};\n" for one in range(many))
+    fields = ", ".join(f"f{one}: o.f{one}" for one in range(many))
+    made = f"function made(req) {{\n  const o = {{}};\n{filled}  return {{ {fields}, own: 1 }};\n}}\n"
+    read = "".join(f"  run(made(req).f{one});\n" for one in range(many))
+    copies = f"{made}function run(x) {{\n  eval(x);\n}}\nexports.h = (req, res) => {{\n{read}}};\n"
+    before = time.process_time()
+    assert len(await found(files)) == many
+    assert await found({"a.js": copies})
+    assert time.process_time() - before < 8
 
 
 async def test_modules_that_import_one_another_are_followed() -> None:

@@ -1,14 +1,18 @@
 """What one function of JavaScript or TypeScript does, step by step."""
 
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from tree_sitter import Node
 
-from tidemill.analysis.flow import Assign, Call, Evaluate, Function, Name, Outside, Parts, Return, Value
+from tidemill.analysis.flow import Assign, Call, Evaluate, Function, Harmless, Name, Outside, Parts, Return, Value
 from tidemill.analysis.javascript_harms import INNER, Harms
+from tidemill.analysis.javascript_modules import ANSWERS
 from tidemill.analysis.javascript_names import Foreign, Meaning
 from tidemill.analysis.javascript_nodes import (
     FUNCTIONS,
+    REQUESTS,
     code_of,
     key_of,
     names_in,
@@ -23,23 +27,33 @@ from tidemill.analysis.javascript_strings import (
     beginnings_of,
     begins,
     checked_in,
+    in_folder,
     leaves,
+    left_by,
     parts_of,
     returns_object,
 )
-from tidemill.analysis.javascript_values import CONSTANT, NOTHING, REST, Told, all_names, together
+from tidemill.analysis.javascript_values import CONSTANT, NOTHING, REST, Told, all_names, spent, together
 
+_MOST_TYPE = 200
+"""Characters of a call that says of what type an answer is."""
 _DEEPEST = 140
 """Expressions and blocks, one within the other."""
 _ELEMENTS = frozenset({"map", "forEach", "filter", "find", "some", "every", "flatMap", "findIndex", "sort", "findLast"})
 """Methods that give the elements of their object to a function."""
 _REPLACED = frozenset({"then", "map", "flatMap", "reduce"})
 """Methods whose result is what the function gives that they are given."""
+_PAIRS = frozenset({"reduce", "sort"})
+"""Those that give their function two at once."""
 _GIVING = _ELEMENTS | _REPLACED | {"finally", "tap"}
+_GROWS = frozenset({"push", "unshift", "add", "set", "append"})
+"""Methods that put their arguments into their object."""
+_GROWN = re.compile(r"(\w+(?:\.\w+)?)(?:\.(?:add|set|append)\(\))*\.(?:push|unshift|add|set|append)")
+"""The code of a call of these, or of a chain of them, with what they fill."""
 _STATEMENTS = frozenset(
     {
         *("program", "statement_block", "if_statement", "else_clause", "try_statement", "finally_clause"),
-        *("switch_statement", "switch_body", "switch_case", "switch_default", "labeled_statement", "catch_clause"),
+        *("switch_statement", "switch_body", "labeled_statement", "catch_clause"),
         *("lexical_declaration", "variable_declaration", "export_statement", "expression_statement", "for_statement"),
         *("while_statement", "do_statement", "throw_statement", "ERROR", "class_static_block", "with_statement"),
     }
@@ -53,6 +67,15 @@ _SKIPPED = frozenset(
         *("property_identifier", "private_property_identifier", "hash_bang_line", "export_clause", "predefined_type"),
     }
 )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Passed:
+    """What is known after a branch: names that were checked, paths in a folder, and answers that are no page."""
+
+    names: set[str]
+    paths: set[str]
+    no_pages: frozenset[str]
 
 
 class Body(Harms):
@@ -86,11 +109,14 @@ class Body(Harms):
         self._depth -= 1
 
     def _statements(self, body: Node) -> None:
-        waiting: list[Node | set[str]] = [body]
+        waiting: list[Node | _Passed] = [body]
         while waiting:
             node = waiting.pop()
-            if isinstance(node, set):
-                self._checked(node)
+            if isinstance(node, _Passed):
+                self._checked(node.names)
+                for name in node.paths:
+                    self._kept_in_folder(self._named(name), name)
+                self._no_pages = node.no_pages
                 continue
             kind = node.type
             if kind == "variable_declarator":
@@ -107,13 +133,15 @@ class Body(Harms):
                     self._bind(pattern, self._value(of), node)
                 waiting += [child for child in (node.child_by_field_name("body"),) if child is not None]
             elif kind == "if_statement" and leaves(node):
-                waiting += [
-                    checked_in(node.child_by_field_name("condition"), self._scope),
-                    *reversed(node.named_children),
-                ]
+                condition = node.child_by_field_name("condition")
+                names, paths = checked_in(condition, self._scope), in_folder(condition, self._scope)
+                waiting += [_Passed(names, paths, self._no_pages), *reversed(node.named_children)]
             elif kind == "if_statement":
                 self._branch(node)
-                waiting += node.children_by_field_name("alternative")
+                alternatives = node.children_by_field_name("alternative")
+                waiting += [_Passed(set(), set(), self._no_pages), *alternatives] if alternatives else []
+            elif kind in ("switch_case", "switch_default"):
+                waiting += [_Passed(set(), set(), self._no_pages), *reversed(node.named_children)]
             elif kind in _STATEMENTS:
                 self._function.repeats |= kind in ("while_statement", "do_statement", "for_statement")
                 waiting += reversed(node.named_children)
@@ -135,12 +163,19 @@ class Body(Harms):
         if condition is None or then is None:
             return
         self._value(condition)
-        before = self._renamed
+        before, no_pages = self._renamed, self._no_pages
         self._number += 1
-        held = checked_in(condition, self._scope, held=True)
-        self._renamed = {**before, **{name: f"{name}#{self._number}" for name in held if name.isidentifier()}}
+        held, paths = checked_in(condition, self._scope, held=True), in_folder(condition, self._scope, held=True)
+        self._renamed = {**before, **{name: f"{name}#{self._number}" for name in held | paths if name.isidentifier()}}
+        for name in paths - held:
+            self._kept_in_folder(before.get(name, name), name)
         self._run(then)
-        self._renamed = before
+        self._renamed, self._no_pages = before, no_pages
+
+    def _kept_in_folder(self, was: str, name: str) -> None:
+        """A path that lies in a folder from here on."""
+        kept = Harmless(Name(was), self._rules.paths)
+        self._steps.append(Assign(all_names(self._named(name), self._scope, name), kept))
 
     def _checked(self, names: set[str]) -> None:
         """Names and fields that hold only what was allowed from here on."""
@@ -209,7 +244,7 @@ class Body(Harms):
         if key in ("length", "size"):
             return CONSTANT
         if isinstance(told.whole, Outside) and self._rules.trusted.fullmatch(f"{code_of(target)}.{key.lower()}"):
-            return CONSTANT
+            return spent(told, self._rules.trusted_for)
         return self._field(told, key, node)
 
     def _put_together(self, node: Node) -> Told:
@@ -261,20 +296,20 @@ class Body(Harms):
             self._harm((f"{code}=",), node, [(right, told)])
         return told
 
-    def _inlined(self, node: Node, given: Told) -> Told:
-        """A function that is a part of this one; its parameters are given this, and what it gives comes back."""
-        before = self._renamed
+    def _inlined(self, node: Node, given: Told, most: int = 1) -> Told:
+        """A function that is a part of this one; its first parameters are given this, and what it gives comes back."""
+        before, no_pages = self._renamed, self._no_pages
         self._number += 1
         result = f"#{self._number}"
         self._renamed = dict(before)
-        for parameter in parameters_of(node):
+        for index, parameter in enumerate(parameters_of(node)):
             for name, _ in names_in(pattern_of(parameter)):
                 self._renamed[name] = f"{name}{result}"
-            self._bind(pattern_of(parameter), given, parameter)
+            self._bind(pattern_of(parameter), given if index < most else CONSTANT, parameter)
         self._results.append(result)
         self._run_function(node)
         self._results.pop()
-        self._renamed = before
+        self._renamed, self._no_pages = before, no_pages
         return Told(Name(result), Name(result))
 
     def _call(self, node: Node) -> Told:
@@ -307,27 +342,82 @@ class Body(Harms):
         if method in self._rules.named and self._is_source(f"{code}()"):
             first = string_of(nodes[0]) if nodes else None
             trusted = self._rules.trusted.fullmatch(f"{code}.{(first or '').lower()}")
-            return CONSTANT if trusted else self._outside(f"{code}()", node)
+            told = self._outside(f"{code}()", node)
+            return spent(told, self._rules.trusted_for) if trusted else told
         meaning = self._names.called(called, self._scope) if code.split(".")[0] not in self._renamed else None
         known = self._known_as(code, meaning, new)
-        if any(self._rules.harmless.fullmatch(one) for one in known):
-            return CONSTANT
-        element = Told(receiver.whole, receiver.start) if method in _GIVING else CONSTANT
-        results = [self._inlined(one, element) for one in callbacks]
         target_of = self._names.function(meaning)
         function = self._functions.get(target_of.node.id) if target_of is not None else None
+        if function is None and any(self._rules.harmless.fullmatch(one) for one in known):
+            return CONSTANT
+        element = Told(receiver.whole, receiver.start) if method in _GIVING else CONSTANT
+        results = [self._inlined(one, element, 2 if method in _PAIRS else 1) for one in callbacks]
         if target_of is not None and function is not None:
-            return self._through(node, target_of, function, arguments, new=bool(new))
+            told = self._through(node, target_of, function, arguments, new=bool(new))
+            return spent(told, self._known.spent_by((code,)))
         if self._harm(known, node, arguments):
+            return CONSTANT
+        if self._rules.says.fullmatch(code):
+            self._says_type(code.partition(".")[0], text_of(given)[:_MOST_TYPE])
+        left = left_by(method, given)
+        if left == "words":
+            return CONSTANT
+        if method in _GROWS and called.type == "member_expression":
+            return self._grown(called, code, receiver, [told for _, told in arguments])
+        if method == "filter" and receiver is not CONSTANT and any(self._allows(one) for one in callbacks):
             return CONSTANT
         if method in _GIVING:
             results += [self._passed(node, one, element) for one, _ in arguments if one not in callbacks]
         if method in _REPLACED and results:
             return together([*results, *(one for _, one in arguments[1:])])
-        kept = [one for _, one in arguments] if any(self._rules.keeping.fullmatch(one) for one in known) else []
+        if "Object.keys" in known and arguments and self._is_written(arguments[0][1]):
+            return CONSTANT
+        kinds = self._known.spent_by(known) | (self._rules.pages if left else frozenset())
+        keeps = kinds or any(self._rules.keeping.fullmatch(one) for one in known)
+        kept = [one for _, one in arguments] if keeps else []
         whole = Parts((receiver.whole, *(one.whole for one in kept)))
         start = Parts((receiver.start, *(one.start for one in kept[: 2 if new else 1])))
-        return Told(whole, start if kept or method in SAME_BEGINNING else whole)
+        return spent(Told(whole, start if kept or method in SAME_BEGINNING else whole), kinds)
+
+    def _says_type(self, answer: str, arguments: str) -> None:
+        """An answer is told of what type it is, as far as that is written there."""
+        if self._rules.no_page.match(arguments):
+            self._no_pages |= {answer}
+        elif "html" in arguments.lower():
+            self._no_pages -= {answer}
+
+    def _grown(self, called: Node, code: str, receiver: Told, values: Sequence[Told]) -> Told:
+        """What is put into an object is in it from then on; a list gives its length, any other object itself."""
+        method = text_of(called.child_by_field_name("property"))
+        filled = _GROWN.fullmatch(code)
+        target = called.child_by_field_name("object")
+        while filled is not None and target is not None and target.type == "call_expression":
+            called = target.child_by_field_name("function") or target
+            target = called.child_by_field_name("object")
+        added = together(values[-1:] if method == "set" else values)
+        name = filled[1].split(".")[0] if filled is not None else ""
+        own = name in self._scope.names and name not in REQUESTS | ANSWERS
+        if own and target is not None and values:
+            start = added.start if method == "unshift" else NOTHING
+            self._bind(target, Told(added.whole, start), called, extend=True)
+        if method in ("push", "unshift"):
+            return CONSTANT
+        whole = Parts((receiver.whole, added.whole)) if own or code.startswith("new ") else receiver.whole
+        return Told(whole, receiver.start)
+
+    def _allows(self, callback: Node) -> bool:
+        """Whether a function that is given to `filter` holds each element against a list or a whole pattern."""
+        body, parameters = callback.child_by_field_name("body"), parameters_of(callback)
+        held = checked_in(body, self._scope, held=True) if parameters else set()
+        return bool(held) and text_of(pattern_of(parameters[0])) in held
+
+    def _is_written(self, told: Told) -> bool:
+        """Whether all fields of an object are named where it is written out, and there are any."""
+        if told.fields is not None:
+            return bool(told.fields) and REST not in told.fields
+        declared = self._scope.names.get(told.name) if told.name not in self._renamed else None
+        filled = declared is not None and declared.node is not None and bool(declared.node.named_children)
+        return filled and self._lacks(told.name, "")
 
     def _known_as(self, code: str, meaning: Meaning | None, new: str) -> tuple[str, ...]:
         """The names of a function: as it is written, where nothing else has that name, and as a package gives it."""
@@ -383,7 +473,9 @@ class Body(Harms):
         self._steps.append(Assign((result,), call))
         if of.node.id not in self._known.beginnings:
             self._known.beginnings[of.node.id] = beginnings_of(of.node, of.scope)
-        if returns_object(of.node):
+        if of.node.id not in self._known.objects:
+            self._known.objects[of.node.id] = returns_object(of.node)
+        if self._known.objects[of.node.id]:
             return Told(Name(result), Name(result), result=(of.node.id, call))
         chosen = self._known.beginnings[of.node.id]
         if chosen is None:

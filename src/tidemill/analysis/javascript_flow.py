@@ -81,7 +81,7 @@ def _told(
     """The functions of the files that are to be read."""
     declared = {key: one for key, one in found.functions.items() if one.scope.path in read}
     functions = {key: _function(one, rules) for key, one in declared.items()}
-    known = Known(rules.sinks)
+    known = Known(rules.sinks, rules.harmless_for)
     within: dict[str | int, list[tuple[int, int]]] = {}
     for key, one in declared.items():
         outer = one.scope.outer

@@ -31,6 +31,8 @@ class Harms(Values):
         for index, (argument, told) in enumerate(arguments):
             fields = self._fields_of(argument, told)
             for kind, position in found if fields is None else ():
+                if kind in self._rules.texts and names[-1].partition(".")[0] in self._no_pages:
+                    continue
                 if position in (None, index):
                     self._harmed(kind, argument, told, node)
             for key, one in (fields or {}).items():
@@ -70,4 +72,6 @@ class Harms(Values):
             else:
                 break
         of = self._names.function(self._names.meaning(node.child_by_field_name("function"), self._scope))
-        return of is not None and returns_text(of.node, of.scope)
+        if of is not None and of.node.id not in self._known.texts:
+            self._known.texts[of.node.id] = returns_text(of.node, of.scope)
+        return of is not None and self._known.texts[of.node.id]

@@ -14,6 +14,7 @@ from tidemill.analysis.javascript_scopes import Class, Declarations, Declared, E
 _LONGEST = 24
 """Steps from a name to what it means."""
 _MOST_SPREADS = 4
+_WHOLE = ""
 _SAME = frozenset(
     {
         *("__importDefault", "__importStar", "_interopRequireDefault", "_interopRequireWildcard", "__toESM"),
@@ -31,7 +32,7 @@ _INNER = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """A name of the language's own or of a package: `fs.promises.readFile`."""
+    """A name of the language's own or of a package: `fs.promises.readFile`; with `()` an object of a package's type."""
 
     name: str
 
@@ -54,6 +55,7 @@ class Names:
         self._declared = declared
         self._files = files
         self._called: dict[int, Meaning | None] = {}
+        self._spread: dict[str, dict[str, list[Module]]] = {}
 
     def called(self, node: Node, scope: Scope) -> Meaning | None:
         """What the function of a call means; it is looked for once."""
@@ -141,6 +143,8 @@ class Names:
             meaning = self._member(meaning, key, left - 1)
         if meaning is None and declared.kind is not None:
             made = self.meaning(_type_name(declared.kind), scope, left)
+            if isinstance(made, Foreign) and "." in made.name:
+                return Foreign(f"{made.name}()")
             return Instance(made) if isinstance(made, Class) else None
         return meaning
 
@@ -185,7 +189,7 @@ class Names:
         parent = self.meaning(of.parent, of.scope, left - 1)
         return self._of_class(parent, key, left - 1) if isinstance(parent, Class) and left > 1 else None
 
-    def _exported(self, module: Module, key: str, left: int, seen: set[int] | None = None) -> Meaning | None:
+    def _exported(self, module: Module, key: str, left: int) -> Meaning | None:
         """What a module exports under a name."""
         exported = module.exports.get(key)
         if exported is not None:
@@ -196,15 +200,34 @@ class Names:
             return whole if found is None and key == "default" else found
         if key == "default":
             return module if module.exports or module.stars else None
-        seen = seen if seen is not None else set()
-        seen.add(id(module))
-        for source in module.stars:
-            other = self._module(source, module.scope.path)
-            if isinstance(other, Module) and id(other) not in seen and left > 0:
-                found = self._exported(other, key, left - 1, seen)
-                if found is not None:
-                    return found
+        spread = self._exporting(module) if module.stars and left > 0 else {}
+        for other in (*spread.get(key, ()), *spread.get(_WHOLE, ())):
+            found = self._exported(other, key, left - 1)
+            if found is not None:
+                return found
         return None
+
+    def _exporting(self, module: Module) -> dict[str, list[Module]]:
+        """By name, the modules that export it of those that a module exports again; it is looked for once.
+
+        Those that are exported as a whole are under a name that no export has.
+        """
+        path = module.scope.path
+        if path not in self._spread:
+            found: dict[str, list[Module]] = {}
+            seen = {path}
+            waiting = [(module, 0)]
+            while waiting:
+                one, depth = waiting.pop()
+                for name in (*one.exports, *((_WHOLE,) if one.whole is not None else ())) if depth else ():
+                    found.setdefault(name, []).append(one)
+                for source in reversed(one.stars) if depth < _LONGEST else ():
+                    other = self._module(source, one.scope.path)
+                    if isinstance(other, Module) and other.scope.path not in seen:
+                        seen.add(other.scope.path)
+                        waiting.append((other, depth + 1))
+            self._spread[path] = found
+        return self._spread[path]
 
     def _export(self, module: Module, exported: Exported, left: int) -> Meaning | None:
         if exported.source:

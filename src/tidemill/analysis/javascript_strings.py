@@ -23,8 +23,17 @@ _WRAPPERS = frozenset({"parenthesized_expression", "await_expression", "template
 _LEAVING = frozenset({"return_statement", "throw_statement", "continue_statement", "break_statement"})
 _WHOLE = re.compile(r"/\^.*\$/[a-z]*", re.DOTALL)
 """A pattern that a text matches whole."""
+_RESOLVED = frozenset({"resolve", "join", "normalize", "realpath", "realpathSync"})
+"""Functions whose result is a path without `..` in it, where it is not above all."""
+_BARE = re.compile(r"/(?:<|\[(?!\^)[^\]]*<[^\]]*\])/\w*g\w*|[\"'`]<[\"'`]")
+"""What is replaced where no `<` is left."""
+_WORDS = re.compile(r"/\[\^(?:[\w-]|\\[wd.-])+\][+*]?/\w*g\w*")
+"""What is replaced where words alone are left."""
 _MOST_CONDITIONS = 40
 _MOST_TEXT = 5_000
+_MOST_PATTERN = 100
+_MOST_CHECK = 400
+"""Bytes of a function that only checks."""
 _MOST = 400
 """Expressions of one function's results that are looked at."""
 
@@ -165,17 +174,18 @@ def leaves(node: Node) -> bool:
     return then is not None and then.type in _LEAVING
 
 
-def checked_in(condition: Node | None, scope: Scope, *, held: bool = False) -> set[str]:
+def checked_in(condition: Node | None, scope: Scope, *, held: bool = False, left: int = 2) -> set[str]:
     """The names and fields that a condition holds against a list, a folder or a whole pattern.
 
-    With `held` only those that pass where the condition holds.
+    With `held` only those that pass where the condition holds. Functions of the file that only check are looked into,
+    `left` of them one within the other.
     """
     found: set[str] = set()
     waiting = [condition] if condition is not None else []
     while waiting and len(waiting) < _MOST_CONDITIONS:
         node = waiting.pop()
         if node.type == "call_expression":
-            found |= _checked(node, scope, held=held)
+            found |= _checked(node, scope, held=held, left=left)
         elif node.type == "identifier":
             declared = scope.names.get(text_of(node))
             value = declared.node if declared is not None and not declared.keys else None
@@ -190,8 +200,58 @@ def checked_in(condition: Node | None, scope: Scope, *, held: bool = False) -> s
     return found
 
 
-def _checked(call: Node, scope: Scope, *, held: bool) -> set[str]:
+def in_folder(condition: Node | None, scope: Scope, *, held: bool = False) -> set[str]:
+    """The names of paths that a condition holds against the beginning of a folder's; see `checked_in`."""
+    node = condition
+    while node is not None and node.type in ("parenthesized_expression", *(() if held else ("unary_expression",))):
+        node = node.named_children[0] if node.named_children else None
+    called = node.child_by_field_name("function") if node is not None else None
+    given = node.child_by_field_name("arguments") if node is not None else None
+    target = called.child_by_field_name("object") if called is not None else None
+    if target is None or given is None or target.type != "identifier" or not given.named_children:
+        return set()
+    first, declared = given.named_children[0], scope.names.get(text_of(target))
+    made = declared.node if declared is not None and not declared.keys else None
+    if made is not None and made.type == "await_expression" and made.named_children:
+        made = made.named_children[0]
+    name = code_of(made.child_by_field_name("function")).rpartition(".")[2] if made is not None else ""
+    starts = code_of(called).endswith(".startsWith") and first.type in (
+        "string",
+        "template_string",
+        "binary_expression",
+    )
+    return {text_of(target)} if starts and name in _RESOLVED else set()
+
+
+def left_by(method: str, given: Node | None) -> str:
+    """What a replacement leaves of any text: `words`, `no page` where no `<` is left, or nothing that is known."""
+    if method not in ("replace", "replaceAll") or given is None or len(given.named_children) != 2:
+        return ""
+    first, second = given.named_children
+    if first.end_byte - first.start_byte > _MOST_PATTERN or (first.type == "string" and method == "replace"):
+        return ""
+    if _WORDS.fullmatch(text_of(first)) and second.type == "string":
+        return "words"
+    return "no page" if _BARE.fullmatch(text_of(first)) else ""
+
+
+def _checked_by(name: str, given: Sequence[Node], scope: Scope, left: int) -> set[str]:
+    """Those of the arguments of a function that it holds against something, where it gives but the result of that."""
+    declared = scope.find(name)
+    function = declared[0].node if declared is not None and not declared[0].keys else None
+    short = function is not None and function.end_byte - function.start_byte < _MOST_CHECK
+    results = list(results_of(function)) if function is not None and short and function.type in FUNCTIONS else []
+    if declared is None or function is None or len(results) != 1:
+        return set()
+    passed = checked_in(results[0], declared[1], held=True, left=left)
+    places = {text_of(pattern_of(one)): index for index, one in enumerate(parameters_of(function))}
+    return {code_of(given[places[one]]) for one in passed if places.get(one, len(given)) < len(given)} - {""}
+
+
+def _checked(call: Node, scope: Scope, *, held: bool, left: int) -> set[str]:
     called, given = call.child_by_field_name("function"), call.child_by_field_name("arguments")
+    if called is not None and called.type == "identifier" and given is not None and left > 0:
+        return _checked_by(text_of(called), given.named_children, scope, left - 1)
     if called is None or called.type != "member_expression" or given is None or not given.named_children:
         return set()
     method, target = text_of(called.child_by_field_name("property")), called.child_by_field_name("object")

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 from tree_sitter import Node
 
-from tidemill.analysis.flow import Assign, Call, Function, Name, Outside, Parts, Place, Value
+from tidemill.analysis.flow import Assign, Call, Function, Harmless, Name, Outside, Parts, Place, Value
 from tidemill.analysis.javascript_names import Names
 from tidemill.analysis.javascript_nodes import REQUESTS, code_of, names_in, text_of
 from tidemill.analysis.javascript_rules import JavaScriptRules, Known
 from tidemill.analysis.javascript_scopes import MOST_FIELDS, Expression, Scope
 from tidemill.analysis.javascript_strings import SAME_BEGINNING
 
+_MOST_RESULTS = 30
+"""Fields of one function's result that are told apart: each tells again of all that the function does."""
 NOTHING = Parts()
 REST = "..."
 """In place of the name of a field: whatever else there is."""
@@ -53,6 +55,14 @@ def together(values: Sequence[Told]) -> Told:
     return Told(Parts(tuple(one.whole for one in values)), Parts(tuple(one.start for one in values)))
 
 
+def spent(told: Told, kinds: frozenset[str]) -> Told:
+    """The same value, where it does no harm of these kinds."""
+    if not kinds or told is CONSTANT:
+        return told
+    whole = Harmless(told.whole, kinds)
+    return Told(whole, whole if told.start is told.whole else Harmless(told.start, kinds))
+
+
 class Values:
     """Gives names values, in the steps of a function."""
 
@@ -78,6 +88,7 @@ class Values:
         self._number = 0
         self._depth = 0
         self._allowed: set[str] = set()
+        self._no_pages: frozenset[str] = frozenset()
 
     def _place(self, node: Node) -> Place:
         return Place(self._function.path, node.start_point.row + 1)
@@ -106,15 +117,20 @@ class Values:
         return Told(told.whole, told.start if key in SAME_BEGINNING else told.whole)
 
     def _field_of_result(self, key_of_function: int, call: Call, key: str) -> Told:
-        """A field of what a function gives: what another that does the same gives, but for that field alone."""
+        """A field of what a function gives: what another that does the same gives, but for that field alone.
+
+        Where many are read of one function, those that come later are all that it gives.
+        """
         known, same = self._known.results, self._functions[key_of_function]
-        if (key_of_function, key) not in known:
+        apart = self._known.told_apart.get(key_of_function, 0)
+        if (key_of_function, key) not in known and apart < _MOST_RESULTS:
+            self._known.told_apart[key_of_function] = apart + 1
             known[key_of_function, key] = Function(
                 same.path, same.first_line, same.last_line, same.parameters, same.from_outside, inner=same.inner
             )
         self._number += 1
         name = f"#{self._number}"
-        target = known[key_of_function, key]
+        target = known.get((key_of_function, key), same)
         self._steps.append(Assign((name,), Call(call.place, call.arguments, targets=(target,))))
         return Told(Name(name), Name(name))
 

@@ -15,23 +15,21 @@ _SQL = re.compile(
     r"|create|alter|drop|truncate|with|call|exec|execute|use|show|grant|like|ilike|in|not|into|table|union)\b|=|\("
 )
 _HARMLESS = (
-    r"(?:window\.)?(?:parseInt|parseFloat|Number|Boolean|BigInt|encodeURIComponent|encodeURI|isNaN|escapeHtml|escape|xss"
-    r"|sanitizeHtml|sanitize|sanitizeFilename|unescape)|(?:Number|Math|Date)\.\w+|new (?:Date|Number|Error|TypeError)"
-    r"|(?:[\w.@-]+\.)?(?:escape|escapeId|escapeHtml|escapeHTML|escapeRegExp|escapeLiteral|escapeIdentifier|sanitize"
-    r"|quote|encode|hash|digest|clean|createHash|createHmac|basename|includes|startsWith|endsWith|indexOf|lastIndexOf"
-    r"|test|has|hasOwnProperty|equals|localeCompare|charCodeAt|codePointAt|isArray|isInteger|escapeFilter|format"
-    r"Date|toFixed|getTime|compare|compareSync|verify|sign)"
-    r"|(?:xss|shell-quote\.quote|shellQuote\.quote|shellescape|sanitize-filename|sanitize-html|escape-html|he\.\w+"
-    r"|dompurify\.\w+|DOMPurify\.\w+|ldapEscape\.\w+|validator\.(?:to\w+|escape)|path\.extname|crypto\.\w+)"
+    r"(?:window\.)?(?:parseInt|parseFloat|Number|Boolean|BigInt|isNaN)|(?:Number|Math|Date)\.\w+"
+    r"|new (?:Date|Number|Error|TypeError)"
+    r"|(?:[\w.@-]+\.)?(?:escapeRegExp|hash|digest|createHash|createHmac|includes|startsWith|endsWith|indexOf|lastIndexOf"
+    r"|test|has|hasOwnProperty|equals|localeCompare|charCodeAt|codePointAt|isArray|isInteger|formatDate|toFixed|getTime"
+    r"|compare|compareSync|verify)"
+    r"|validator\.(?:to(?:Int|Float|Date|Boolean)|is\w+)|path\.extname|crypto\.\w+"
 )
 _KEEPING = (
-    r"String|decodeURIComponent|decodeURI|JSON\.(?:parse|stringify)|Object\.(?:assign|entries|values|keys|fromEntries)"
+    r"String|unescape|decodeURIComponent|decodeURI|JSON\.(?:parse|stringify)|Object\.(?:assign|entries|values|keys|fromEntries)"
     r"|Array\.(?:from|of)|Buffer\.(?:from|concat)|new (?:URL|URLSearchParams|String|Array|Set|Map|Buffer|url\.URL)"
     r"|Promise\.(?:resolve|all)|String\.raw|structuredClone|atob|btoa|new vm\.Script"
     r"|path\.(?:posix\.|win32\.)?(?:join|resolve|normalize|format|relative|dirname)|(?:node:)?util\.(?:format|inspect)"
     r"|url\.(?:parse|resolve|format|fileURLToPath|pathToFileURL)|(?:querystring|qs)\.(?:parse|stringify|unescape)"
     r"|(?:_|lodash)\.(?:assign|extend|merge|defaults|pick|omit|get|trim|clone|cloneDeep|map|join|values|concat|toString)"
-    r"|[^.]*\.(?:concat|join|replace|replaceAll|split|push|unshift|padStart|padEnd|bind|format)|.*\]\.(?:join|concat)"
+    r"|[^.]*\.(?:concat|join|replace|replaceAll|split|padStart|padEnd|bind|format)|.*\]\.(?:join|concat)"
 )
 
 
@@ -68,19 +66,20 @@ def _servers() -> JavaScriptRules:
             r"|(?:req|request)\.files?(?:\[\])?(?:\.\w+)?(?:\[\])?\.(?:originalname|originalFilename|name)"
             r"|ctx\.(?:query|querystring|params)|(?:req|request)\.param\(\)"
             r"|(?:c|ctx|context)\.req\.(?:query|queries|param|parseBody)\(\)"
-            r"|event\.(?:queryStringParameters|pathParameters)"
+            r"|event\.(?:queryStringParameters|multiValueQueryStringParameters|rawQueryString|pathParameters|body)"
         ),
         answered=re.compile(
             r"(?:(?:ctx\.)?(?:req|request)|ctx)\.(?:url|originalUrl|headers|path|href|header|nextUrl)"
             r"|(?:req|request|ctx)\.(?:get|header|json|text|formData)\(\)|context\.(?:query|params)"
         ),
         requests=re.compile(
-            r"\b(?:\w*Request|IncomingMessage|any|\w*Context|\w*Req|RequestEvent|LoaderFunctionArgs|ActionFunctionArgs)\b"
+            r"\b(?:\w*Request|IncomingMessage|any|\w*Context|\w*Req|RequestEvent|APIGateway\w*|LambdaFunctionURL\w*|ALBEvent|LoaderFunctionArgs|ActionFunctionArgs)\b"
         ),
         named=frozenset(
             {
                 *("query", "body", "params", "cookies", "signedCookies", "rawBody", "querystring", "param"),
                 *("queries", "parseBody", "queryStringParameters", "pathParameters", "url", "originalUrl", "headers"),
+                *("multiValueQueryStringParameters", "rawQueryString"),
                 *("path", "href", "header", "nextUrl", "get", "json", "text", "formData", "originalname", "name"),
                 "originalFilename",
             }
@@ -88,6 +87,7 @@ def _servers() -> JavaScriptRules:
         trusted=re.compile(
             r"[\w.]+\.(?:headers|header|get)\.(?:host|x-forwarded-\w+|user-agent|accept[\w-]*|content-[\w-]+|authorization)"
         ),
+        trusted_for=frozenset({"javascript-xss", "javascript-open-redirect", "javascript-ssrf"}),
         beginning=re.compile(r"[\w.]+\.(?:url|originalUrl|path|href|nextUrl)"),
         everywhere=re.compile(r"(?!)"),
         filled=re.compile(
@@ -95,7 +95,8 @@ def _servers() -> JavaScriptRules:
         ),
         converted=re.compile(r"Parse(?:Int|Float|Bool|UUID|Enum|Date)Pipe|:\s*(?:number|boolean|bigint|Date)\b"),
         harmless=re.compile(_HARMLESS),
-        keeping=re.compile(_KEEPING),
+        harmless_for=_harmless_for(),
+        keeping=re.compile(rf"{_KEEPING}|(?:[\w.@-]+\.)?(?:sanitize(?:r|-[\w-]+)?|clean)"),
         sinks=(
             _sink("javascript-sql-injection", rf"{database}\.(?:{runs})"),
             _sink("javascript-sql-injection", rf"{database}\.(?:{runs})\{{(?:text|sql)\}}"),
@@ -177,6 +178,15 @@ def _servers() -> JavaScriptRules:
         addresses=frozenset({"javascript-ssrf", "javascript-open-redirect"}),
         words={"javascript-sql-injection": _SQL},
         texts=frozenset({"javascript-xss"}),
+        paths=frozenset({"javascript-path-traversal"}),
+        pages=frozenset({"javascript-xss"}),
+        says=re.compile(
+            r"(?:this\.)?(?:res|response|reply|ctx)(?:\.\w+\(\))*\.(?:type|contentType|set|header|setHeader|writeHead)"
+        ),
+        no_page=re.compile(
+            r"(?is)\((?:[^\"'`]*[\"'`]?content-type[\"'`]\s*[:,])?\s*[\"'`](?:\.?(?:text|txt|json|csv)\b(?!/)"
+            r"|text/(?!html)|application/(?!xhtml)|image/(?!svg))"
+        ),
     )
 
 
@@ -190,6 +200,7 @@ def _pages() -> JavaScriptRules:
         requests=never,
         named=frozenset({"hash", "search", "href", "URL", "referrer", "name"}),
         trusted=never,
+        trusted_for=frozenset(),
         beginning=re.compile(r".*\.(?:hash|search|href|URL)"),
         everywhere=re.compile(
             r"(?:window\.|document\.|self\.)?location\.(?:hash|search|href)|document\.(?:URL|referrer)|window\.name"
@@ -197,6 +208,7 @@ def _pages() -> JavaScriptRules:
         filled=never,
         converted=never,
         harmless=re.compile(_HARMLESS),
+        harmless_for=_harmless_for(),
         keeping=re.compile(_KEEPING),
         sinks=(
             _sink("javascript-dom-xss", r".*\.(?:innerHTML|outerHTML|srcdoc)=|document\.write(?:ln)?|\{__html\}"),
@@ -211,7 +223,48 @@ def _pages() -> JavaScriptRules:
         addresses=frozenset({"javascript-dom-redirect"}),
         words={},
         texts=frozenset(),
+        paths=frozenset(),
+        pages=frozenset({"javascript-dom-xss"}),
+        says=never,
+        no_page=never,
     )
+
+
+def _harmless_for() -> dict[str, re.Pattern[str]]:
+    """What takes away one kind of harm. A mere `clean`, `sanitize` or `encode` says nothing of queries and commands."""
+    encoded = r"(?:window\.)?(?:encodeURIComponent|escape)|(?:querystring|qs)\.(?:escape|stringify)"
+    others = (
+        r"(?!(?i:.*(?:sql\w*|mysql2|pg|db|pool|client|conn|connection|knex|sequelize|shell\w*|shescape|ldap\w*)\.))"
+    )
+    page = (
+        rf"{encoded}|encodeURI|{others}(?:[\w.@-]+\.)?(?:escape(?!Id|Reg|Lit|Ident|Filter|Shell|Sql|SQL)\w*|sanitize(?:r|Html|HTML)?"
+        r"|(?:html|xml)(?:Escape|Encode|Entities)\w*|(?:encode|strip)(?:Html|HTML|Xml|XML|Entities|Tags)\w*)|striptags"
+        r"|xss(?:\.\w+)?|sanitize-[\w-]+|escape-html|he\.\w+|entities\.(?:encode|escape)\w*|html-entities\.encode\w*"
+        r"|(?i:(?:isomorphic-)?dompurify)\.\w+|validator\.escape"
+    )
+    return {
+        "javascript-sql-injection": re.compile(
+            r"(?:.*\.)?escape(?:Id|Literal|Identifier|Sql|SQL)"
+            r"|(?is:(?:.*\.)?\w*(?:mysql2?|sqlstring|pg|sql|db|pool|client|conn|connection|knex|sequelize))(?:\(\))?\.(?:escape|quote|format)"
+            r"|pg-(?:format|escape)(?:\.\w+)?"
+        ),
+        "javascript-command-injection": re.compile(
+            r"(?i:(?:[\w.@-]+\.)?\w*shell(?:-?quote)?)\.(?:quote|escape)|(?:[\w.@-]+\.)?(?:shellescape|shell-escape|escapeShell\w*)"
+            r"|puka\.\w+|shescape\.\w+"
+        ),
+        "javascript-xss": re.compile(page),
+        "javascript-dom-xss": re.compile(page),
+        "javascript-ssrf": re.compile(encoded),
+        "javascript-open-redirect": re.compile(encoded),
+        "javascript-dom-redirect": re.compile(encoded),
+        "javascript-path-traversal": re.compile(
+            rf"{encoded}|(?:[\w.@-]+\.)?(?:basename|sanitizeFilename|sanitizeFileName)|sanitize-filename"
+        ),
+        "javascript-code-injection": re.compile(r"JSON\.stringify"),
+        "javascript-ldap-injection": re.compile(
+            r"(?i:(?:[\w.@-]+\.)?\w*ldap-?escape)\.\w+|(?:[\w.@-]+\.)?escape(?:Filter|DN)"
+        ),
+    }
 
 
 def _inline(pattern: str) -> str:
