@@ -225,18 +225,20 @@ class Calls(Values):
         extend = extend or self._depth > variable.depth
         if not name:
             self._steps.append(Assign((variable.name,), value, at, extend=extend))
-            if not extend and variable.fields:
+            if not extend and variable.fresh:
                 self._forget(variable)
             return
         whole = f"{variable.name}.{name}"
         known = name in variable.fields
         variable.fields.add(name)
+        variable.fresh.add(name)
         self._steps.append(Assign((whole,), value, at, extend=extend and known))
         self._steps.append(Assign((variable.parts,), Name(whole), extend=True))
 
     def _forget(self, variable: Variable) -> None:
         """The fields of a variable are those of another value."""
-        names = tuple(f"{variable.name}.{one}" for one in sorted(variable.fields))
+        names = tuple(f"{variable.name}.{one}" for one in sorted(variable.fresh))
+        variable.fresh.clear()
         self._steps.append(Assign((variable.parts, *names), Parts()))
 
 

@@ -461,6 +461,7 @@ class _Body(Checks):
         for name, value in fields:
             whole = f"{variable.name}.{name}"
             variable.fields.add(name)
+            variable.fresh.add(name)
             self._steps.append(Assign((whole,), value, self._place(node), extend=self._depth > variable.depth))
             self._steps.append(Assign((variable.parts,), Name(whole), extend=True))
 

@@ -56,6 +56,7 @@ class Variable:
         served: it is a request that a server got.
         own: what it holds was made here, so that a field of it is a part of it.
         fields: of its fields, those that were given values here.
+        fresh: of these, those that were given values since it was given one itself.
         closure: the function that it is.
         given: how many times it was given a value, or a part of it was.
         spent: the kinds of which it does no harm here, since it was checked or is a constant.
@@ -69,6 +70,7 @@ class Variable:
     served: bool = False
     own: bool = False
     fields: set[str] = field(default_factory=set)
+    fresh: set[str] = field(default_factory=set)
     closure: Closure | None = None
     given: int = 0
     spent: frozenset[str] = frozenset()
