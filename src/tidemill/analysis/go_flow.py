@@ -186,7 +186,7 @@ class _Body(Checks):
         closure = Closure((), f"~{node.start_byte}")
         before = self._results, self._named_results
         self._results = results_of(node, self._file)
-        self._scopes.append({})
+        self._open()
         self._depth += 1
         since = len(self._changes)
         closure.parameters = self._enter(node)
@@ -197,7 +197,7 @@ class _Body(Checks):
         self._closures.pop()
         self._undo(since)
         self._depth -= 1
-        self._scopes.pop()
+        self._close()
         self._results, self._named_results = before
         return closure
 
@@ -238,10 +238,10 @@ class _Body(Checks):
                     self._discard(node)
 
     def _scoped(self, nodes: Iterable[Node]) -> None:
-        self._scopes.append({})
+        self._open()
         for node in nodes:
             self._statement(node)
-        self._scopes.pop()
+        self._close()
 
     def _in_branch(self, nodes: Iterable[Node]) -> None:
         since = len(self._changes)
@@ -267,7 +267,7 @@ class _Body(Checks):
         branch: Node | None = node
         other: Node | None = None
         while branch is not None:
-            self._scopes.append({})
+            self._open()
             scopes += 1
             for field in ("initializer", "condition"):
                 if (child := branch.child_by_field_name(field)) is not None:
@@ -283,10 +283,11 @@ class _Body(Checks):
         else:
             self._leave(exits)
         self._end(exits)
-        del self._scopes[-scopes:]
+        for _ in range(scopes):
+            self._close()
 
     def _switch(self, node: Node) -> None:
-        self._scopes.append({})
+        self._open()
         exits = Exits(len(self._changes))
         value = node.child_by_field_name("value")
         alias = node.child_by_field_name("alias")
@@ -307,7 +308,7 @@ class _Body(Checks):
         if falls or node.type != "expression_switch_statement":
             exits.known = {}
         self._end(exits)
-        self._scopes.pop()
+        self._close()
 
     def _of_case(self, node: Node, value: Node | None) -> Tested:
         """What is told where one of the case's values is the one that is asked for, or holds."""
@@ -317,7 +318,7 @@ class _Body(Checks):
         return Tested(self._all_kinds(value)) if all(self._is_constant(one) for one in given) else Tested()
 
     def _case(self, node: Node, alias: Node | None, value: Node | None, known: Known, exits: Exits) -> None:
-        self._scopes.append({})
+        self._open()
         self._depth += 1
         since = len(self._changes)
         self._spare(known)
@@ -335,7 +336,7 @@ class _Body(Checks):
             self._leave(exits)
         self._undo(since)
         self._depth -= 1
-        self._scopes.pop()
+        self._close()
 
     def _range(self, node: Node) -> None:
         right = node.child_by_field_name("right")

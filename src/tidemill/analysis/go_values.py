@@ -124,7 +124,9 @@ class Values(ABC):
         self._declared = declared
         self._rules = rules
         self._steps = of.function.steps
-        self._scopes: list[dict[str, Variable]] = [{}]
+        self._scopes: list[set[str]] = [set()]
+        self._variables: dict[str, list[Variable]] = {}
+        """By name, those of all scopes around, the innermost last."""
         self._names: dict[str, int] = {}
         self._depth = 0
         self._code = of.node
@@ -149,13 +151,27 @@ class Values(ABC):
         return variable.kind if variable is not None else None
 
     def _variable(self, name: str) -> Variable | None:
-        return next((scope[name] for scope in reversed(self._scopes) if name in scope), None)
+        found = self._variables.get(name)
+        return found[-1] if found else None
+
+    def _open(self) -> None:
+        """Begins a scope."""
+        self._scopes.append(set())
+
+    def _close(self) -> None:
+        """Ends the innermost scope."""
+        for name in self._scopes.pop():
+            self._variables[name].pop()
 
     def _declare(self, name: str, kind: str) -> Variable:
         """A new variable of the innermost scope."""
         number = self._names[name] = self._names.get(name, 0) + 1
         variable = Variable(name if number == 1 else f"{name}~{number}", kind, self._depth)
-        self._scopes[-1][name] = variable
+        found = self._variables.setdefault(name, [])
+        if name in self._scopes[-1]:
+            found.pop()
+        found.append(variable)
+        self._scopes[-1].add(name)
         return variable
 
     def _place(self, node: Node) -> Place:
