@@ -193,6 +193,27 @@ type wrongPath struct{ path string }
 
 func refuse(n string) error { return &wrongPath{n} }
 
+func split(n string) (string, error) {
+	if !plain.MatchString(n) {
+		return "", errors.New("wrong")
+	}
+	return "x", nil
+}
+
+func sixth(n string) error {
+	_, err := split(n)
+	return err
+}
+
+func lookup(n string) (int, bool) {
+	switch n {
+	case "asc":
+		return 1, true
+	default:
+		return 0, false
+	}
+}
+
 func fourth(n string) error {
 	if valid(n) {
 		return nil
@@ -264,6 +285,9 @@ func given(n string, err error) error {
         "if err := third(n); err != nil { return err }\nfind(n)",
         "if err := fourth(n); err != nil { return err }\nfind(n)",
         "if err := s.inside(n); err != nil { return err }\nread(n)",
+        "_, err := split(n)\nif err != nil { return err }\nfind(n)",
+        "if err := sixth(n); err != nil { return err }\nfind(n)",
+        "if _, ok := lookup(n); !ok { return nil }\nfind(n)",
     ],
 )
 async def test_a_value_is_clean_where_a_function_that_is_read_checked_it(call: str) -> None:
@@ -279,6 +303,8 @@ async def test_a_value_is_clean_where_a_function_that_is_read_checked_it(call: s
         ("err := check(n)\nerr = s.inside(other)\nif err != nil { return err }\nfind(n)", CHECKS),
         ("err := check(n)\nn = other\nif err != nil { return err }\nfind(n)", CHECKS),
         ("if !wrong(n) { return nil }\nfind(n)", CHECKS),
+        ("x, err := split(n)\nif x == nil { return err }\nfind(n)", CHECKS),
+        ("if _, ok := lookup(n); ok { return nil }\nfind(n)", CHECKS),
         ("if err := check(n); err == nil { return err }\nfind(n)", CHECKS),
         ("if err := log(n); err != nil { return err }\nfind(n)", LOOSE),
         ("if !short(n) { return nil }\nfind(n)", LOOSE),

@@ -24,6 +24,8 @@ _ERRORS = re.compile(r"fmt\.Errorf|(?:[\w./-]+/)?errors\.(?:New|Errorf)|google\.
 """What never returns the error `nil`."""
 _ANSWERING = frozenset({"identifier", "call_expression", "index_expression"})
 """Expressions that tell of a check by being `nil`, or by not being it."""
+_ANSWERS = (("bool",), ("error",))
+"""The last result of functions that may check their arguments."""
 _DOTS = re.compile(r"[\"`](?:\.\.|/|\\\\)[/\\]*[\"`]")
 _FOLDER = re.compile(r"[\"`].+/[\"`]")
 _SEPARATOR = re.compile(r"""["`](?:/|.+/)["`]|string\((?:filepath\.Separator|os\.PathSeparator)\)""")
@@ -31,7 +33,7 @@ _SEPARATOR = re.compile(r"""["`](?:/|.+/)["`]|string\((?:filepath\.Separator|os\
 
 @dataclass(slots=True, eq=False)
 class Verdict:
-    """What a function with one result, a bool or an error, says of its arguments.
+    """What a function whose last result is a bool or an error says of its arguments with it.
 
     Attributes:
         told: some `return` was seen.
@@ -241,7 +243,7 @@ class Checks(Calls):
         """What functions that are read say of what they are given."""
         told: list[Tested] = []
         for one in functions:
-            if one.results not in (("bool",), ("error",)) or one.variadic:
+            if one.results[-1:] not in _ANSWERS or one.variadic:
                 return Tested()
             verdict = self._verdict_of(one)
             told.append(Tested(self._by_position(verdict.passes, given), self._by_position(verdict.fails, given)))
@@ -253,11 +255,11 @@ class Checks(Calls):
 
     def _conclude(self, given: Sequence[Node]) -> None:
         """What a `return` adds to what the function says of its arguments."""
-        if self._closures or self._results not in (("bool",), ("error",)):
+        if self._closures or self._results[-1:] not in _ANSWERS:
             return
         self.verdict.told = True
-        one = given[0] if len(given) == 1 else None
-        error, word = self._results == ("error",), one.type if one is not None else ""
+        one = given[-1] if len(given) in (1, len(self._results)) else None
+        error, word = self._results[-1] == "error", one.type if one is not None else ""
         tested = self._tested(one)
         if word != "false" and not (error and one is not None and self._is_error(one)):
             self.verdict.passes = self._agreed(self.verdict.passes, tested.holds)
@@ -282,7 +284,7 @@ class Checks(Calls):
             return True
         if node.type == "call_expression":
             meaning = self._meanings.of(node.child_by_field_name("function"))
-            verdicts = [self._verdict_of(one) for one in meaning.functions if one.results == ("error",)]
+            verdicts = [self._verdict_of(one) for one in meaning.functions if one.results[-1:] == ("error",)]
             never = bool(verdicts) and all(one.told and one.passes is None for one in verdicts)
             return never or _ERRORS.fullmatch(meaning.name) is not None
         if node.type == "selector_expression" or self._variable(text_of(node)) is None:

@@ -344,7 +344,7 @@ class _Body(Checks):
                     variable.closure = closure
                     variable.served |= own == self._rules.request and self._is_served(one)
                     variable.own = fields is not None
-                    self._keep(variable, one, 0)
+                    self._keep(variable, one, 0, 0)
                     self._put_fields(variable, fields or (), node)
         elif len(values) == 1:
             value, types = self._value(values[0]), self._meanings.of(values[0]).types
@@ -355,19 +355,21 @@ class _Body(Checks):
                 else:
                     variable = self._put(name, value, own, declare=declare, place=node)
                     value = Name(variable.name) if variable is not None else value
-                self._keep(variable, values[0], number)
+                self._keep(variable, values[0], number, len(names) - 1)
             self._evaluate(value)
 
-    def _keep(self, variable: Variable | None, value: Node, number: int) -> None:
+    def _keep(self, variable: Variable | None, value: Node, number: int, last: int) -> None:
         """Keeps with a variable what it tells that a check, or the cleaning of a path, has this result."""
         if variable is None:
             return
         if value.type == "index_expression" and number == 1:
             variable.tested = self._tested(value).kept()
-        elif value.type in _TESTING and number == 0:
-            variable.tested = self._tested(value).kept()
-            cleaned = value.type == "call_expression" and self._rules.cleans.fullmatch(self._meanings.of(value).name)
-            variable.cleaned = bool(cleaned)
+        elif value.type in _TESTING:
+            read = last and self._meanings.of(value.child_by_field_name("function")).functions
+            if number == (last if read else 0):
+                variable.tested = self._tested(value).kept()
+            if number == 0 and value.type == "call_expression":
+                variable.cleaned = self._rules.cleans.fullmatch(self._meanings.of(value).name) is not None
 
     def _told(self, node: Node) -> tuple[Value, Sequence[tuple[str, Value]] | None, Closure | None]:
         """A value that is given to a name, with its fields where it is made here, and the function that it is."""
