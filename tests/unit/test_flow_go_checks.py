@@ -94,6 +94,7 @@ CLEAN = [
     'p, err := filepath.Abs(n)\nif err != nil || !strings.HasPrefix(p, "/srv/") { return nil }\nread(p)',
     'if strings.Contains(n, "..") { return nil }\nread(n)',
     'if strings.ContainsAny(n, "/\\\\") { return nil }\nread(n)',
+    "if strings.ContainsRune(n, '/') { return nil }\nread(n)",
     "if !filepath.IsLocal(n) { return nil }\nread(n)",
 ]
 
@@ -128,6 +129,7 @@ FOUND = [
     'p := filepath.Join("/srv", n)\nif len(p) > 9 { p = n }\nif !strings.HasPrefix(p, "/srv/") { return nil }\nread(p)',
     'p := filepath.Join("/srv", n)\nif !strings.HasPrefix(p, "/srv/") { return nil }\nfind(p)',
     'if strings.Contains(n, "..") { return nil }\nfind(n)',
+    'if strings.Contains(n, "\\\\") { return nil }\nread(n)',
     'if !strings.Contains(n, "..") { return nil }\nread(n)',
     'if strings.Contains(n, "x") { return nil }\nread(n)',
     "if !filepath.IsLocal(n) { return nil }\nfind(n)",
@@ -254,6 +256,18 @@ func later(n string) error {
 	return nil
 }
 
+func reversed(n string) error {
+	err := other()
+	if plain.MatchString(n) {
+		return nil
+	}
+	if err != nil {
+		return err
+	} else {
+		return err
+	}
+}
+
 func around(n string) bool { return around(n) }
 
 func inner(n string) bool {
@@ -310,6 +324,7 @@ async def test_a_value_is_clean_where_a_function_that_is_read_checked_it(call: s
         ("if !short(n) { return nil }\nfind(n)", LOOSE),
         ("if err := either(n); err != nil { return err }\nfind(n)", LOOSE),
         ("if err := later(n); err != nil { return err }\nfind(n)", LOOSE),
+        ("if err := reversed(n); err != nil { return err }\nfind(n)", LOOSE),
         ("if !around(n) { return nil }\nfind(n)", LOOSE),
         ("if !inner(n) { return nil }\nfind(n)", LOOSE),
         ("if err := given(n, nil); err != nil { return err }\nfind(n)", LOOSE),

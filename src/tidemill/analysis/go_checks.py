@@ -2,7 +2,7 @@
 `go_flow`. By tree-sitter."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tree_sitter import Node
@@ -18,6 +18,8 @@ _MOST = 50
 """Variables that a condition tells of; a caller's condition that is longer tells nothing."""
 _MOST_OPERANDS = 300
 _MOST_PARAMETERS = 20
+_MOST_AROUND = 6
+"""Nodes from a name that is returned to the `if` that it stands in."""
 _LEAVING = frozenset({"return_statement", "continue_statement", "break_statement", "goto_statement"})
 _ENDING = re.compile(r"panic|os\.Exit|runtime\.Goexit|log\.(?:Fatal|Panic)\w*")
 _ERRORS = re.compile(r"fmt\.Errorf|(?:[\w./-]+/)?errors\.(?:New|Errorf)|google\.golang\.org/grpc/status\.Errorf?")
@@ -26,7 +28,7 @@ _ANSWERING = frozenset({"identifier", "call_expression", "index_expression"})
 """Expressions that tell of a check by being `nil`, or by not being it."""
 _ANSWERS = (("bool",), ("error",))
 """The last result of functions that may check their arguments."""
-_DOTS = re.compile(r"[\"`](?:\.\.|/|\\\\)[/\\]*[\"`]")
+_DOTS = re.compile(r"[\"`](?:\.\.|/|\\\\/)[/\\]*[\"`]|'/'")
 _FOLDER = re.compile(r"[\"`].+/[\"`]")
 _SEPARATOR = re.compile(r"""["`](?:/|.+/)["`]|string\((?:filepath\.Separator|os\.PathSeparator)\)""")
 
@@ -351,20 +353,17 @@ def _is_folder(node: Node) -> bool:
 
 def _is_no_nil(name: Node) -> bool:
     """Whether a name is returned in an `if` that asks whether it is no `nil`."""
-    for node in _around(name):
-        if node.type == "if_statement":
-            condition = text_of(node.child_by_field_name("condition"))
-            return re.fullmatch(rf"{re.escape(text_of(name))}\s*!=\s*nil", condition[:200]) is not None
-        if node.type in ("func_literal", "function_declaration", "method_declaration"):
+    below, around = name, name.parent
+    for _ in range(_MOST_AROUND):
+        if around is None or around.type in ("if_statement", "func_literal"):
             break
-    return False
-
-
-def _around(node: Node) -> Iterator[Node]:
-    """Up to the statement that a `return` stands in."""
-    above = node.parent
-    for _ in range(6):
-        if above is None:
-            return
-        yield above
-        above = above.parent
+        below, around = around, around.parent
+    if around is None or around.type != "if_statement" or around.child_by_field_name("consequence") != below:
+        return False
+    asked = around.child_by_field_name("condition")
+    if asked is None or asked.type != "binary_expression" or operator_of(asked) != "!=":
+        return False
+    left, right = asked.child_by_field_name("left"), asked.child_by_field_name("right")
+    if left is None or right is None or left.type != "identifier" or right.type != "nil":
+        return False
+    return text_of(left) == text_of(name)
