@@ -161,6 +161,64 @@ async def test_hostile_code_takes_seconds_and_raises_nothing(text: str) -> None:
     assert all(one.rule.startswith("go-") for one in reading.remarks)
 
 
+DEEP = [
+    "a := " + "(" * 3000 + "x" + ")" * 3000,
+    "a := " + "func() { b := " * 3000 + "1" + " }" * 3000,
+    "a := x" + ".b" * 3000,
+    "a := x" + "[0]" * 3000,
+    "a := x" + ".b()" * 3000,
+    "a := x" + ".(T)" * 3000,
+    "a := 1" + " - 1" * 3000,
+    "a := " + "x + (" * 3000 + "x" + ")" * 3000,
+    "a := " + "&" * 3000 + "x",
+    "a := " + "T{{" * 3000 + "}}" * 3000,
+    "a := " + "g[int](" * 3000 + "x" + ")" * 3000,
+    "if x == `a`" + " && x == `a`" * 3000 + " {}",
+    "if " + "x == `a` && (x != `a` || " * 1500 + "x" + ")" * 1500 + " {}",
+    "if " + "!" * 3000 + "x {}",
+    "if " + "f(" * 3000 + "x" + ")" * 3000 + " {}",
+    "if x == `a` {" * 3000 + "}" * 3000,
+    "switch x { case `a`: " * 3000 + "}" * 3000,
+    "switch " + "string(" * 3000 + "x" + ")" * 3000 + " {}",
+    "for {" * 3000 + "}" * 3000,
+]
+FLAT = [
+    "var a " + "[]" * 6000 + "string",
+    "var a " + "map[string]" * 6000 + "string",
+    "var a " + "map[" * 6000 + "string" + "]string" * 6000,
+    "a := x" + " + x" * 3000,
+    "if x == `a` {}" + " else if x == `a` {}" * 3000,
+]
+
+
+@pytest.mark.parametrize(("text", "read"), [*((one, False) for one in DEEP), *((one, True) for one in FLAT)])
+async def test_of_code_that_is_nested_too_deeply_the_file_is_named_and_all_else_is_read(text: str, read: bool) -> None:
+    other = "func open(n string) { os.Open(n) }\n\n"
+    other += 'func show(w http.ResponseWriter, r *http.Request) { open(r.FormValue("a")) }\n'
+    head = 'package web\n\nimport (\n"net/http"\n"os"\n)\n\n'
+    deep = f"{head}func f(x string) {{\n{text}\n}}\n\n{other}"
+    reading = await FlowEngine().read({"a/web.go": deep, "b/web.go": head + other})
+    assert reading.unread == (frozenset() if read else {"a/web.go"})
+    found = {one.path for one in reading.remarks}
+    assert "b/web.go" in found
+    assert not read or "a/web.go" in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "".join(f"x.f{one}=y; x=T{{}}\n" for one in range(8000)),
+        "if x == y {}" + "".join(f" else if v{one} := x; v{one} != `` {{}}" for one in range(10_000)),
+        "".join(f"a{one} := x\nif !m[a{one}] {{ return }}\n" for one in range(5000)),
+    ],
+)
+async def test_long_code_takes_time_as_it_is_long(text: str) -> None:
+    web = f'package web\n\nimport "net/http"\n\nfunc f(r *http.Request, x T, y string) {{\n{text}\n}}\n'
+    began = time.process_time()
+    assert not (await FlowEngine().read({"a/web.go": web})).unread
+    assert time.process_time() - began < 8
+
+
 async def test_functions_types_and_packages_that_go_round_in_circles_end() -> None:
     web = """\
 package a

@@ -1,5 +1,6 @@
 """What Go's calls return and fill, in the words of `flow`: see `go_flow`. By tree-sitter."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 from tree_sitter import Node
@@ -197,6 +198,10 @@ class Calls(Values):
         names = (self._variable(text_of(one)) for one in given if one.type == "identifier")
         return any(one is not None and one.served for one in names)
 
+    @abstractmethod
+    def _renew(self, variable: Variable, value: Value | None) -> None:
+        """Forgets what was known of a variable that is given a value."""
+
     def _store(self, target: Node | None, value: Value, *, extend: bool, place: Node | None = None) -> None:
         """Gives a value to a variable, or to a field or an item of it."""
         name = ""
@@ -211,6 +216,8 @@ class Calls(Values):
                 break
             target = target.child_by_field_name("operand") or next(iter(target.named_children), None)
         variable = self._variable(text_of(target)) if target is not None and target.type == "identifier" else None
+        if variable is not None:
+            self._renew(variable, None if extend or name else value)
         if variable is None or (not name and self._plain(variable.kind)):
             self._evaluate(value)
             return
@@ -218,18 +225,20 @@ class Calls(Values):
         extend = extend or self._depth > variable.depth
         if not name:
             self._steps.append(Assign((variable.name,), value, at, extend=extend))
-            if not extend and variable.fields:
+            if not extend and variable.fresh:
                 self._forget(variable)
             return
         whole = f"{variable.name}.{name}"
         known = name in variable.fields
         variable.fields.add(name)
+        variable.fresh.add(name)
         self._steps.append(Assign((whole,), value, at, extend=extend and known))
         self._steps.append(Assign((variable.parts,), Name(whole), extend=True))
 
     def _forget(self, variable: Variable) -> None:
         """The fields of a variable are those of another value."""
-        names = tuple(f"{variable.name}.{one}" for one in sorted(variable.fields))
+        names = tuple(f"{variable.name}.{one}" for one in sorted(variable.fresh))
+        variable.fresh.clear()
         self._steps.append(Assign((variable.parts, *names), Parts()))
 
 

@@ -7,16 +7,25 @@ What is not: values kept in globals, in fields of objects that came from elsewhe
 functions that a variable holds, unless it was made in the same function.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from tree_sitter import Node
 
 from tidemill.analysis.flow import Assign, Function, Harmless, Name, Parts, Place, Return, Value
-from tidemill.analysis.go_calls import Calls
+from tidemill.analysis.go_checks import Checks, Exits, Verdict, either, leaves
 from tidemill.analysis.go_packages import go_files, operator_of, text_of
 from tidemill.analysis.go_rules import GoRules
+from tidemill.analysis.go_served import served_by
 from tidemill.analysis.go_types import Declarations, Declared, item_of, parameters_of, results_of, type_of
-from tidemill.analysis.go_values import Closure, Variable
+from tidemill.analysis.go_values import Closure, Known, Tested, Variable
+
+_TESTING = frozenset(
+    {"call_expression", "index_expression", "unary_expression", "binary_expression", "parenthesized_expression"}
+)
+"""Expressions whose result may tell of a check."""
+_MOST_ASKED = 3
+"""Functions that check their arguments by another that does."""
+_NOTHING = Verdict()
 
 
 def go_functions(files: Mapping[str, str], rules: GoRules, unread: set[Place], broken: set[str]) -> list[Function]:
@@ -29,11 +38,12 @@ def go_functions(files: Mapping[str, str], rules: GoRules, unread: set[Place], b
         return []
     declared = Declarations(go_files(files, broken))
     every = [one for each in declared.functions.values() for one in each]
-    served = _served(every, rules)
+    served = served_by(every, rules)
     functions = []
+    bodies = _Bodies(declared, rules, served)
     for one in every:
         try:
-            _Body(one, declared, rules, served=one.node.id in served).tell()
+            bodies.tell(one)
         except RecursionError:  # see `flow.flows_of`
             unread.add(one.function.place)
             continue
@@ -41,72 +51,68 @@ def go_functions(files: Mapping[str, str], rules: GoRules, unread: set[Place], b
     return functions
 
 
-def _served(every: Iterable[Declared], rules: GoRules) -> set[int]:
-    """The functions whose request is one that a server got: those that answer it, and those that such a function, or
-    one of these, calls with it. By the node of the declaration.
+class _Bodies:
+    """Tells what each function does, once: one that checks its arguments before those that call it."""
 
-    A client's requests are of the same type, and what is in them is no client's word.
-    """
-    asked: dict[str, list[Declared]] = {}
-    waiting: list[Node] = []
-    found: set[int] = set()
-    for one in every:
-        if rules.request in one.types and rules.response not in one.types:
-            asked.setdefault(text_of(one.node.child_by_field_name("name")), []).append(one)
-        elif rules.request in one.types or _mentions(one.node, rules):
-            found.add(one.node.id)
-            waiting.append(one.node)
-    while waiting:
-        for name in _called_with_request(waiting.pop()):
-            for one in asked.pop(name, ()):
-                found.add(one.node.id)
-                waiting.append(one.node)
-    return found
+    def __init__(self, declared: Declarations, rules: GoRules, served: set[int]) -> None:
+        self._declared = declared
+        self._rules = rules
+        self._served = served
+        self._verdicts: dict[int, Verdict] = {}
+        self._told: set[int] = set()
+        self._deep: set[int] = set()
+        self._asking = 0
 
+    def tell(self, one: Declared) -> None:
+        """Adds its steps to a function, unless that is done."""
+        key = id(one)
+        if key in self._told:
+            return
+        self._told.add(key)
+        try:
+            body = _Body(one, self._declared, self._rules, self.verdict_of, served=one.node.id in self._served)
+            body.tell()
+        except RecursionError:
+            self._told.discard(key)
+            one.function.steps.clear()
+            raise
+        self._verdicts[key] = body.verdict
 
-def _mentions(node: Node, rules: GoRules) -> bool:
-    """Whether a function may hold one that answers requests, or one of a framework."""
-    return any(one.encode() in (node.text or b"") for one in (rules.response.rpartition("/")[2], "Context", "Ctx"))
-
-
-def _called_with_request(function: Node) -> Iterator[str]:
-    """The bare names of what a function calls with something called as requests are."""
-    waiting = [function]
-    while waiting:
-        node = waiting.pop()
-        waiting += node.named_children
-        given = node.child_by_field_name("arguments") if node.type == "call_expression" else None
-        if given is not None and any(_is_request(one) for one in given.named_children):
-            callee = node.child_by_field_name("function")
-            if callee is not None:
-                yield text_of(callee.child_by_field_name("field") or callee)
-
-
-def _is_request(node: Node) -> bool:
-    if node.type == "call_expression":
-        node = node.child_by_field_name("function") or node
-    if node.type == "selector_expression":
-        node = node.child_by_field_name("field") or node
-    return text_of(node) in ("r", "req", "request", "Request", "WithContext", "httpReq", "rq")
+    def verdict_of(self, one: Declared) -> Verdict:
+        """What a function says of its arguments; nothing where that hangs on too many others, or on itself."""
+        key = id(one)
+        if key not in self._told and key not in self._deep and self._asking < _MOST_ASKED:
+            self._asking += 1
+            try:
+                self.tell(one)
+            except RecursionError:  # it may be the caller that lies so deep: it is told by itself, later
+                self._deep.add(key)
+            finally:
+                self._asking -= 1
+        return self._verdicts.get(key, _NOTHING)
 
 
-class _Body(Calls):
+class _Body(Checks):
     """Tells what one function's body does."""
 
-    def __init__(self, of: Declared, declared: Declarations, rules: GoRules, *, served: bool) -> None:
-        super().__init__(of, declared, rules)
-        self._file = of.file
-        self._results: tuple[str, ...] = of.results
+    def __init__(
+        self,
+        of: Declared,
+        declared: Declarations,
+        rules: GoRules,
+        verdict_of: Callable[[Declared], Verdict],
+        *,
+        served: bool,
+    ) -> None:
+        super().__init__(of, declared, rules, verdict_of)
         self._named_results: Sequence[Variable] = ()
-        self._closures: list[Closure] = []
         self._served = served
-        self._allowed_by: dict[str, str] = {}
-        """By the name of an `ok`, the variable that a map was asked for."""
         self._of = of
 
     def tell(self) -> None:
         """Adds its steps to the function."""
         self._enter(self._of.node)
+        self._parameters = [self._variable(one) for one in self._function.parameters[: len(self._of.types)]]
         body = self._of.node.child_by_field_name("body")
         if body is not None:
             self._statement(body)
@@ -132,16 +138,18 @@ class _Body(Calls):
         closure = Closure((), f"~{node.start_byte}")
         before = self._results, self._named_results
         self._results = results_of(node, self._file)
-        self._scopes.append({})
+        self._open()
         self._depth += 1
+        since = len(self._changes)
         closure.parameters = self._enter(node)
         self._closures.append(closure)
         body = node.child_by_field_name("body")
         if body is not None:
             self._statement(body)
         self._closures.pop()
+        self._undo(since)
         self._depth -= 1
-        self._scopes.pop()
+        self._close()
         self._results, self._named_results = before
         return closure
 
@@ -182,67 +190,90 @@ class _Body(Calls):
                     self._discard(node)
 
     def _scoped(self, nodes: Iterable[Node]) -> None:
-        self._scopes.append({})
+        self._open()
         for node in nodes:
             self._statement(node)
-        self._scopes.pop()
+        self._close()
 
     def _in_branch(self, nodes: Iterable[Node]) -> None:
+        since = len(self._changes)
         self._depth += 1
         self._scoped(nodes)
+        self._undo(since)
+        self._depth -= 1
+
+    def _way(self, nodes: Sequence[Node], known: Known, exits: Exits, *, leaving: bool) -> None:
+        """A branch in which variables are known to do no harm."""
+        since = len(self._changes)
+        self._depth += 1
+        self._spare(known)
+        self._scoped(nodes)
+        if not leaving:
+            self._leave(exits)
+        self._undo(since)
         self._depth -= 1
 
     def _branch(self, node: Node) -> None:
         """An `if` with all its `else if`, which may be many."""
-        scopes = 0
+        scopes, exits = 0, Exits(len(self._changes))
         branch: Node | None = node
-        checked: tuple[str, ...] = ()
+        other: Node | None = None
         while branch is not None:
-            self._scopes.append({})
+            self._open()
             scopes += 1
             for field in ("initializer", "condition"):
                 if (child := branch.child_by_field_name(field)) is not None:
                     self._statement(child)
-            checked = checked if branch is not node else tuple(self._checked(node))
+            tested = self._tested(branch.child_by_field_name("condition"))
             if (child := branch.child_by_field_name("consequence")) is not None:
-                self._in_branch([child])
+                self._way([child], tested.holds, exits, leaving=leaves([child]))
+            self._spare(tested.fails)
             other = branch.child_by_field_name("alternative")
             branch = other if other is not None and other.type == "if_statement" else None
-            if branch is None and other is not None:
-                self._in_branch([other])
-        if checked:
-            self._steps.append(Assign(checked, Parts()))
-        del self._scopes[-scopes:]
-
-    def _checked(self, node: Node) -> Iterator[str]:
-        """The values that an `if !check(x)` sends away where they are none of those that are allowed."""
-        condition, body = node.child_by_field_name("condition"), node.child_by_field_name("consequence")
-        inner = condition.child_by_field_name("operand") if condition is not None else None
-        if body is None or inner is None or operator_of(condition or node) != "!" or not _leaves(body):
-            return
-        if inner.type == "call_expression" and self._rules.checks.fullmatch(self._meanings.of(inner).name):
-            given = inner.child_by_field_name("arguments")
-            names = [text_of(one) for one in given.named_children if one.type == "identifier"] if given else []
+        if other is not None:
+            self._way([other], {}, exits, leaving=leaves([other]))
         else:
-            names = [self._allowed_by.get(text_of(inner), "")]
-        yield from (one.name for one in map(self._variable, names) if one is not None)
+            self._leave(exits)
+        self._end(exits)
+        for _ in range(scopes):
+            self._close()
 
     def _switch(self, node: Node) -> None:
-        self._scopes.append({})
+        self._open()
+        exits = Exits(len(self._changes))
         value = node.child_by_field_name("value")
         alias = node.child_by_field_name("alias")
+        falls = b"fallthrough" in (node.text or b"")
+        default = False
         for child in node.named_children:
             if child.type.endswith("_case"):
-                self._case(child, alias, value)
+                tested = self._of_case(child, value) if not falls and child.type == "expression_case" else Tested()
+                self._case(child, alias, value, tested.holds, exits)
+                self._spare(tested.fails)
+                default |= child.type == "default_case"
             elif child not in (alias, value):
                 self._statement(child)
             elif child == value and alias is None:
                 self._discard(child)
-        self._scopes.pop()
+        if not default:
+            self._leave(exits)
+        if falls or node.type != "expression_switch_statement":
+            exits.known = {}
+        self._end(exits)
+        self._close()
 
-    def _case(self, node: Node, alias: Node | None, value: Node | None) -> None:
-        self._scopes.append({})
+    def _of_case(self, node: Node, value: Node | None) -> Tested:
+        """What is told where one of the case's values is the one that is asked for, or holds."""
+        given = [one for child in node.children_by_field_name("value") for one in _listed(child)]
+        if value is None:
+            return either([self._tested(one) for one in given])
+        return Tested(self._all_kinds(value)) if all(self._is_constant(one) for one in given) else Tested()
+
+    def _case(self, node: Node, alias: Node | None, value: Node | None, known: Known, exits: Exits) -> None:
+        self._open()
         self._depth += 1
+        since = len(self._changes)
+        self._spare(known)
         if alias is not None and alias.named_children:
             kinds = node.children_by_field_name("type")
             kind = type_of(kinds[0], self._file) if len(kinds) == 1 else ""
@@ -251,8 +282,13 @@ class _Body(Calls):
         for child in node.named_children:
             if child.type != "expression_list" and not child.type.endswith(("_type", "_identifier")):
                 self._statement(child)
+        if b"break" in (node.text or b""):
+            exits.known = {}
+        elif not leaves(node.named_children, case=True):
+            self._leave(exits)
+        self._undo(since)
         self._depth -= 1
-        self._scopes.pop()
+        self._close()
 
     def _range(self, node: Node) -> None:
         right = node.child_by_field_name("right")
@@ -308,19 +344,32 @@ class _Body(Calls):
                     variable.closure = closure
                     variable.served |= own == self._rules.request and self._is_served(one)
                     variable.own = fields is not None
+                    self._keep(variable, one, 0, 0)
                     self._put_fields(variable, fields or (), node)
         elif len(values) == 1:
-            if len(names) == 2 and values[0].type == "index_expression":
-                self._allowed_by[text_of(names[1])] = text_of(values[0].child_by_field_name("index"))
             value, types = self._value(values[0]), self._meanings.of(values[0]).types
             for number, name in enumerate(names):
                 own = kind or (types[number] if number < len(types) else "")
                 if text_of(name) in ("err", "ok", "_") or self._plain(own):
-                    self._put(name, Parts(), own or "error", declare=declare)
-                    continue
-                variable = self._put(name, value, own, declare=declare, place=node)
-                value = Name(variable.name) if variable is not None else value
+                    variable = self._put(name, Parts(), own or "error", declare=declare)
+                else:
+                    variable = self._put(name, value, own, declare=declare, place=node)
+                    value = Name(variable.name) if variable is not None else value
+                self._keep(variable, values[0], number, len(names) - 1)
             self._evaluate(value)
+
+    def _keep(self, variable: Variable | None, value: Node, number: int, last: int) -> None:
+        """Keeps with a variable what it tells that a check, or the cleaning of a path, has this result."""
+        if variable is None:
+            return
+        if value.type == "index_expression" and number == 1:
+            variable.tested = self._tested(value).kept()
+        elif value.type in _TESTING:
+            read = last and self._meanings.of(value.child_by_field_name("function")).functions
+            if number == (last if read else 0):
+                variable.tested = self._tested(value).kept()
+            if number == 0 and value.type == "call_expression":
+                variable.cleaned = self._rules.cleans.fullmatch(self._meanings.of(value).name) is not None
 
     def _told(self, node: Node) -> tuple[Value, Sequence[tuple[str, Value]] | None, Closure | None]:
         """A value that is given to a name, with its fields where it is made here, and the function that it is."""
@@ -367,11 +416,13 @@ class _Body(Calls):
         for name, value in fields:
             whole = f"{variable.name}.{name}"
             variable.fields.add(name)
+            variable.fresh.add(name)
             self._steps.append(Assign((whole,), value, self._place(node), extend=self._depth > variable.depth))
             self._steps.append(Assign((variable.parts,), Name(whole), extend=True))
 
     def _return(self, node: Node) -> None:
         given = [one for child in node.named_children for one in _listed(child)]
+        self._conclude(given)
         if not given:
             for variable in self._named_results:
                 self._give_back(self._whole(variable), node)
@@ -387,13 +438,6 @@ class _Body(Calls):
             self._steps.append(Assign((self._closures[-1].result,), value, self._place(node), extend=True))
         else:
             self._steps.append(Return(value, self._place(node)))
-
-
-def _leaves(block: Node) -> bool:
-    """Whether a block ends by leaving the function or the turn of a loop."""
-    inner = block.named_children[0].named_children if block.named_children else []
-    last = next((one for one in reversed(inner) if one.type != "comment"), None)
-    return last is not None and last.type in ("return_statement", "continue_statement", "break_statement")
 
 
 def _listed(node: Node) -> Sequence[Node]:

@@ -33,7 +33,13 @@ class GoRules:
         harmless_for: by kind, what returns a value that can do none of that kind.
         rooted: matches the beginning of a call, with its arguments, whose value leads out of no folder.
         paths: the kinds that such a value does not do.
-        checks: what says whether its arguments are allowed: `if !check(x) { return }` makes them harmless.
+        checks: what says whether its last argument is allowed: `if !check(x) { return }` makes it harmless.
+        keeps: what says whether a path, its last argument, leads out of no folder.
+        cleans: what returns a path without `..`.
+        begins: what says whether its first argument begins with the second.
+        contains: what says whether its first argument holds the second.
+        same: what says whether its two arguments are the same but for small and capital letters.
+        letters: what returns its argument in small or capital letters.
         plain: matches types whose values can do no harm.
         streams: matches types of bodies and of what is read from; as a part of an object it is not followed.
         types: those of what functions and fields give that are not read; `.*` for all methods of a type.
@@ -62,6 +68,12 @@ class GoRules:
     rooted: re.Pattern[str]
     paths: frozenset[str]
     checks: re.Pattern[str]
+    keeps: re.Pattern[str]
+    cleans: re.Pattern[str]
+    begins: re.Pattern[str]
+    contains: re.Pattern[str]
+    same: re.Pattern[str]
+    letters: re.Pattern[str]
     plain: re.Pattern[str]
     streams: re.Pattern[str]
     types: Mapping[str, str]
@@ -71,6 +83,11 @@ class GoRules:
     page: re.Pattern[str]
     no_page: re.Pattern[str]
     _of_name: dict[str, "OfName"] = field(default_factory=dict, init=False, compare=False)
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """All kinds of harm."""
+        return frozenset(sink.kind for sink in self.sinks)
 
     def of_name(self, name: str) -> "OfName":
         """What the table says of a name."""

@@ -85,7 +85,10 @@ class Declarations:
         """By name with its package: its type, or the expression that it is given."""
         self._types: dict[str, _Type] = {}
         self._methods: dict[str, dict[str, int]] = {}
-        self._implementing: dict[str, str] = {}
+        self._implementing: dict[frozenset[tuple[str, int]], str] = {}
+        """By methods, the one type that has them all."""
+        self._wanted: dict[str, frozenset[tuple[str, int]]] = {}
+        """By interface, its methods."""
         self._asked: set[str] = set()
         """Interfaces whose implementing type is being looked at."""
         self._having: dict[tuple[str, int], set[str]] | None = None
@@ -218,14 +221,15 @@ class Declarations:
 
     def _implemented_by(self, interface: str) -> str:
         """The one type that has all methods of an interface; empty where there are several, or none."""
-        if interface not in self._implementing:
-            self._implementing[interface] = ""
-            wanted = self._all_methods(interface)
+        if interface not in self._wanted:
+            self._wanted[interface] = frozenset(self._all_methods(interface).items())
+        wanted = self._wanted[interface]
+        if wanted not in self._implementing:
             having = self._types_by_method()
-            sets = sorted((having.get(method, set()) for method in wanted.items()), key=len)
+            sets = sorted((having.get(method, set()) for method in wanted), key=len)
             common = set.intersection(*sets) if sets else set()
-            self._implementing[interface] = next(iter(common)) if len(common) == 1 else ""
-        return self._implementing[interface]
+            self._implementing[wanted] = next(iter(common)) if len(common) == 1 else ""
+        return self._implementing[wanted]
 
     def _types_by_method(self) -> Mapping[tuple[str, int], set[str]]:
         if self._having is None:

@@ -2,7 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tree_sitter import Node
@@ -32,8 +32,9 @@ _NO_TEXT = frozenset("btdoxXUeEfFgGcpT")
 """Verbs whose result holds no text of the value."""
 STRINGS = frozenset({"interpreted_string_literal", "raw_string_literal"})
 """Nodes of texts in the code."""
-_LITERALS = frozenset({*STRINGS, "int_literal", "float_literal", "imaginary_literal", "rune_literal"})
-_CONSTANT = frozenset({*_LITERALS, "nil", "true", "false", "iota", "comment"})
+LITERALS = frozenset({*STRINGS, "int_literal", "float_literal", "imaginary_literal", "rune_literal"})
+"""Nodes of what the code says itself."""
+_CONSTANT = frozenset({*LITERALS, "nil", "true", "false", "iota", "comment"})
 
 
 @dataclass(slots=True, eq=False)
@@ -55,7 +56,12 @@ class Variable:
         served: it is a request that a server got.
         own: what it holds was made here, so that a field of it is a part of it.
         fields: of its fields, those that were given values here.
+        fresh: of these, those that were given values since it was given one itself.
         closure: the function that it is.
+        given: how many times it was given a value, or a part of it was.
+        spent: the kinds of which it does no harm here, since it was checked or is a constant.
+        tested: what is told where it is true, or no error.
+        cleaned: it is a path without `..`.
     """
 
     name: str
@@ -64,12 +70,50 @@ class Variable:
     served: bool = False
     own: bool = False
     fields: set[str] = field(default_factory=set)
+    fresh: set[str] = field(default_factory=set)
     closure: Closure | None = None
+    given: int = 0
+    spent: frozenset[str] = frozenset()
+    tested: "Tested | None" = None
+    cleaned: bool = False
 
     @property
     def parts(self) -> str:
         """The name under which its fields are kept together."""
         return f"{self.name}~"
+
+
+Known = dict[Variable, frozenset[str]]
+"""Variables with the kinds of which they do no harm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """What a condition tells where it holds, and where it does not.
+
+    Attributes:
+        given: how many times the variables had been given values when it was tested, where that was before.
+    """
+
+    holds: Known = field(default_factory=dict)
+    fails: Known = field(default_factory=dict)
+    given: Mapping[Variable, int] = field(default_factory=dict)
+
+    def turned(self) -> "Tested":
+        """What its contrary tells."""
+        return Tested(self.fails, self.holds, self.given)
+
+    def kept(self) -> "Tested":
+        """As it is kept in a variable."""
+        return Tested(self.holds, self.fails, {one: one.given for one in (*self.holds, *self.fails)})
+
+    def now(self) -> "Tested":
+        """What it tells where it was kept before: nothing of variables that were given other values since."""
+        changed = {one for one, given in self.given.items() if one.given != given}
+        return Tested(
+            {one: kinds for one, kinds in self.holds.items() if one not in changed},
+            {one: kinds for one, kinds in self.fails.items() if one not in changed},
+        )
 
 
 class Values(ABC):
@@ -80,7 +124,9 @@ class Values(ABC):
         self._declared = declared
         self._rules = rules
         self._steps = of.function.steps
-        self._scopes: list[dict[str, Variable]] = [{}]
+        self._scopes: list[set[str]] = [set()]
+        self._variables: dict[str, list[Variable]] = {}
+        """By name, those of all scopes around, the innermost last."""
         self._names: dict[str, int] = {}
         self._depth = 0
         self._code = of.node
@@ -105,13 +151,27 @@ class Values(ABC):
         return variable.kind if variable is not None else None
 
     def _variable(self, name: str) -> Variable | None:
-        return next((scope[name] for scope in reversed(self._scopes) if name in scope), None)
+        found = self._variables.get(name)
+        return found[-1] if found else None
+
+    def _open(self) -> None:
+        """Begins a scope."""
+        self._scopes.append(set())
+
+    def _close(self) -> None:
+        """Ends the innermost scope."""
+        for name in self._scopes.pop():
+            self._variables[name].pop()
 
     def _declare(self, name: str, kind: str) -> Variable:
         """A new variable of the innermost scope."""
         number = self._names[name] = self._names.get(name, 0) + 1
         variable = Variable(name if number == 1 else f"{name}~{number}", kind, self._depth)
-        self._scopes[-1][name] = variable
+        found = self._variables.setdefault(name, [])
+        if name in self._scopes[-1]:
+            found.pop()
+        found.append(variable)
+        self._scopes[-1].add(name)
         return variable
 
     def _place(self, node: Node) -> Place:

@@ -80,9 +80,13 @@ def go_rules() -> GoRules:
             r"""|path(?:/filepath)?\.Join\(\s*"/"\s*,\s*[\w.]+\s*\)"""
         ),
         paths=frozenset({"go-path-traversal"}),
-        checks=re.compile(
-            r"regexp\.(?:Regexp\.)?Match\w*|slices\.Contains|path/filepath\.IsLocal|io/fs\.ValidPath|net\.ParseIP"
-        ),
+        checks=re.compile(r"regexp\.(?:Regexp\.)?Match\w*|slices\.Contains"),
+        keeps=re.compile(r"path/filepath\.IsLocal|io/fs\.ValidPath"),
+        cleans=re.compile(r"path/filepath\.(?:Abs|EvalSymlinks)|path(?:/filepath)?\.(?:Clean|Join)"),
+        begins=re.compile(r"strings\.HasPrefix"),
+        contains=re.compile(r"strings\.Contains(?:Any|Rune)?"),
+        same=re.compile(r"strings\.EqualFold"),
+        letters=re.compile(r"strings\.To(?:Lower|Upper)"),
         plain=re.compile(
             r"bool|error|u?int(?:8|16|32|64|ptr)?|float(?:32|64)|complex\d+|rune|func|time\.\w+|context\.Context"
             r"|context\.CancelFunc|os\.\w+|(?:sync|log|hash|crypto|reflect)[./]\w[\w./]*|database/sql\.(?:DB|Tx|Conn|Stmt|Rows?)"
