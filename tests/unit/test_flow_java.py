@@ -675,3 +675,38 @@ async def test_a_method_that_is_nested_too_deeply_is_named_and_the_others_are_fo
     reading = await FlowEngine().read({**front("store.find(id);"), "Deep.java": deep})
     assert [(one.rule, one.path, one.line) for one in reading.remarks] == [STORED]
     assert reading.unread == {"Deep.java"}
+
+
+@pytest.mark.parametrize("depth", [300, 6000])
+@pytest.mark.parametrize(
+    "declaration",
+    [
+        "class Deep { void f(%s x) { g(x); } }",
+        "class Deep { %s x; void f(String s) { f(x); } }",
+        "class Deep extends %s { void f() { } }",
+        "class Deep implements %s { }",
+        "class Deep { %s f() { %s x = (%s) y; return new %s(); } }",
+        "record Deep(%s x) { }",
+        "class Deep { void f(Object o) { if (o instanceof %s x) { f(x); } } }",
+        "class Deep<T extends %s> { void f(%s... x) { f((%s y) -> y); } }",
+    ],
+)
+@pytest.mark.parametrize("opened", ["List<", "List<? extends ", "@A(x = @B("])
+async def test_types_within_types_end_no_reading(opened: str, declaration: str, depth: int) -> None:
+    deep = opened * depth + "A" + (">" if "<" in opened else "))") * depth
+    files = {**front("store.find(id);"), "Deep.java": "// @RequestParam\n" + declaration.replace("%s", deep)}
+    assert await found(files) == [STORED]
+
+
+@pytest.mark.parametrize(
+    "deep",
+    [
+        "class A { " * 2000 + "void f() { }" + "}" * 2000,
+        "class A { void f() { " + "class B { void g() { " * 2000 + "} }" * 2000 + "} }",
+        "@A(" * 5000 + "1" + ")" * 5000 + " class A { void f(@B(" + "{" * 5000 + "}" * 5000 + ") String x) { } }",
+        "class A { int a = " + "f(" * 5000 + ")" * 5000 + "; void f() { } }",
+        "".join(f"class O{n} extends O{n + 1}.I {{ class I extends X {{ }} }}" for n in range(1000)),
+    ],
+)
+async def test_declarations_within_declarations_end_no_reading(deep: str) -> None:
+    assert await found({**front("store.find(id);"), "Deep.java": "// @RequestParam\n" + deep}) == [STORED]

@@ -39,9 +39,13 @@ def java_functions(files: Mapping[str, str], rules: JavaRules, unread: set[Place
     program = JavaProgram(files, broken)
     carried = Carried(program, rules)
     methods = [one for owner in program.classes for named in owner.methods.values() for one in named]
-    for method in methods:
-        carried.prepare(method)
     functions = []
+    for method in methods:
+        try:
+            carried.prepare(method)
+        except RecursionError:
+            broken.add(method.owner.file.path)
+            method.function = None
     for method in methods:
         if method.function is None:
             continue
