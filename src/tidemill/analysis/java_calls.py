@@ -39,6 +39,10 @@ _SAME = frozenset(
 """Methods of a generic library type that return another with the same type arguments."""
 
 
+_MOST_OVERLOADS = 32
+"""Of more methods that a call may mean, none is taken for the one that it means."""
+
+
 @dataclass(frozen=True, slots=True)
 class Callee:
     """What a call means.
@@ -265,7 +269,7 @@ class Scope:
         if owner is None:
             return None
         found = self.program.methods(owner, name, len(arguments))
-        if len(found) > 1:
+        if 1 < len(found) <= _MOST_OVERLOADS:
             kinds = [self.type_of(one) for one in arguments]
             found = [one for one in found if self._fits(one, kinds, exact=False)]
             if len(found) > 1:

@@ -83,9 +83,9 @@ class _Body(Invocations):
 
     def _stand_in(self, name: str) -> None:
         """Takes a parameter's type for the one that it stands for in a file of the web's."""
-        kind, file = self.scope.local[name], self.method.owner.file
+        kind = self.scope.local[name]
         meant = self.rules.stands_for.get(kind.names[0]) if kind is not None else None
-        if meant and any(self.rules.web.match(one) for one in (*file.imports.values(), *file.packages)):
+        if meant and self.carried.of_web(self.method.owner.file):
             self.scope.local[name] = JavaType((meant,))
 
     def tell(self) -> None:

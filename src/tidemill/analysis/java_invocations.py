@@ -246,7 +246,7 @@ class Invocations(Values):
             return None
         if callee.name == CONSTRUCTOR and node.type == "object_creation_expression":
             path = self._new(node)
-            names = [field.name for field, holder in self.program.fields(owner) if holder is owner]
+            names = self.carried.of_objects(owner)
             record = owner.node.type == "record_declaration" or any(map(_FILLED.fullmatch, owner.annotations))
             if record and len(names) == len(values) and CONSTRUCTOR not in owner.methods:
                 self.steps += [Assign((f"{path}.{one}",), value) for one, value in zip(names, values, strict=True)]

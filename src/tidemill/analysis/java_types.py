@@ -10,6 +10,7 @@ from tidemill.analysis.java_declarations import (
     WORD,
     JavaClass,
     JavaField,
+    JavaFile,
     JavaMethod,
     JavaType,
     arrayed,
@@ -20,7 +21,7 @@ from tidemill.analysis.syntax import Language, parsed
 
 _DEEPEST = 20
 """Types above types that are looked at, and type arguments within each other."""
-_MOST_ABOVE = 64
+_MOST_ABOVE = 24
 """Types above one type."""
 _UNKNOWN = JavaType(("?",))
 _MOST_BELOW = 500
@@ -45,6 +46,7 @@ class JavaProgram:
         for one in self.classes:
             self._named[one.name] = None if one.name in self._named else one
         self._types: dict[tuple[int, str], JavaType] = {}
+        self._elsewhere: dict[tuple[int, str], JavaType] = {}
         self._read = False
         self._depth = 0
         self._lineages: dict[int, list[JavaType]] = {}
@@ -91,7 +93,8 @@ class JavaProgram:
                 self._lineages[id(owner)] = known
         return known
 
-    def _with_lineage(self, owner: JavaClass) -> Iterator[JavaClass]:
+    def with_lineage(self, owner: JavaClass) -> Iterator[JavaClass]:
+        """A class and those above it."""
         yield owner
         yield from (one.declared for one in self.lineage(owner) if one.declared is not None)
 
@@ -141,7 +144,14 @@ class JavaProgram:
         found = self.declared(name, within)
         if found is not None:
             return JavaType((found.name,), declared=found)
-        file, (first, _, rest) = within.file, name.partition(".")
+        key = (id(within.file), name)
+        if key not in self._elsewhere:
+            self._elsewhere[key] = self._imported(name, within.file)
+        return self._elsewhere[key]
+
+    def _imported(self, name: str, file: JavaFile) -> JavaType:
+        """A type that is not read, as a file knows it."""
+        first, _, rest = name.partition(".")
         if first in file.imports:
             return JavaType((file.imports[first] + (f".{rest}" if rest else ""),))
         if rest and first[:1].islower():
@@ -178,17 +188,10 @@ class JavaProgram:
 
     def field(self, owner: JavaClass, name: str) -> tuple[JavaField, JavaClass] | None:
         """A field of a class or of those above it, and the class that declares it."""
-        for one in self._with_lineage(owner):
+        for one in self.with_lineage(owner):
             if name in one.fields:
                 return one.fields[name], one
         return None
-
-    def fields(self, owner: JavaClass) -> Iterator[tuple[JavaField, JavaClass]]:
-        """The fields of its objects, also those of the types above, each with the class that declares it."""
-        for one in self._with_lineage(owner):
-            for found in one.fields.values():
-                if not found.static:
-                    yield found, one
 
     def methods(self, owner: JavaClass, name: str, count: int) -> list[JavaMethod]:
         """The methods that a call with so many arguments may mean; several where they take as many.
@@ -201,7 +204,7 @@ class JavaProgram:
         return self._methods[key]
 
     def _meant(self, owner: JavaClass, name: str, count: int) -> list[JavaMethod]:
-        above = [owner] if name == CONSTRUCTOR else self._with_lineage(owner)
+        above = [owner] if name == CONSTRUCTOR else self.with_lineage(owner)
         own: list[JavaMethod] = []
         for one in above:
             found = [method for method in one.methods.get(name, ()) if method.takes(count)]
