@@ -21,6 +21,7 @@ from tidemill.analysis.java_types import JavaProgram
 
 _MOST_FIELDS = 16
 """Fields of a class that are followed."""
+_PUT = re.compile(r"\b(\w+)\s*\.\s*(?:add|put\w*|compute\w*)\(\s*(\w+)\b")
 _MOST_NAMES = 64
 """Fields of a method's objects that are followed into it."""
 
@@ -35,6 +36,7 @@ class Carried:
         self._own: dict[int, tuple[str, ...]] = {}
         self._of_objects: dict[int, tuple[str, ...]] = {}
         self._web: dict[int, bool] = {}
+        self._filled: dict[int, frozenset[tuple[str, str]]] = {}
         self.meanings = Meanings(rules)
         self._sets: dict[int, Sequence[tuple[str, int]]] = {}
         self._else: dict[int, bool] = {}
@@ -88,6 +90,14 @@ class Carried:
         if id(owner) not in self._of_objects:
             self._of_objects[id(owner)] = tuple(one.name for one in owner.fields.values() if not one.static)
         return self._of_objects[id(owner)]
+
+    def filled(self, owner: JavaClass) -> frozenset[tuple[str, str]]:
+        """The names that a class, with those around it, puts something into, each with the name of that."""
+        while owner.outer is not None:
+            owner = owner.outer
+        if id(owner) not in self._filled:
+            self._filled[id(owner)] = frozenset(_PUT.findall(text_of(owner.node)))
+        return self._filled[id(owner)]
 
     def of_web(self, file: JavaFile) -> bool:
         """Whether a file imports something of the web's."""

@@ -7,10 +7,12 @@ What is not: fields of an object within another object, static fields, calls by 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from tree_sitter import Node
 
 from tidemill.analysis.flow import Assign, Function, Parts, Place, Return
+from tidemill.analysis.java_checks import NONE, Passed, leaves
 from tidemill.analysis.java_declarations import JavaMethod, JavaType, arrayed, text_of
 from tidemill.analysis.java_fields import Carried
 from tidemill.analysis.java_invocations import Invocations
@@ -58,6 +60,18 @@ def java_functions(files: Mapping[str, str], rules: JavaRules, unread: set[Place
     return functions
 
 
+@dataclass(frozen=True, slots=True)
+class _Under:
+    """Between statements: what is done under a condition ends or begins, and values have passed."""
+
+    passed: Passed = NONE
+    opens: bool = False
+    closes: bool = False
+
+
+_CLOSE = _Under(closes=True)
+
+
 class _Body(Invocations):
     """Tells what one method's body does."""
 
@@ -96,16 +110,51 @@ class _Body(Invocations):
 
     def statements(self, body: Node) -> None:
         """Adds the steps of a block."""
-        waiting = [body]
+        self.opened()
+        waiting: list[Node | _Under] = [body]
         while waiting:
             node = waiting.pop()
+            if not isinstance(node, Node):
+                self._turn(node)
+                continue
             if node.type in _LOOPS:
                 self.function.repeats = True
+                waiting.append(_CLOSE)
+                self.opened()
             waiting += reversed(self._take(node))
+        self.closed()
 
-    def _take(self, node: Node) -> Sequence[Node]:
-        """Tells of one statement; the nodes in it that are left to be told of."""
+    def _turn(self, under: "_Under") -> None:
+        if under.closes:
+            self.closed()
+        if under.opens:
+            self.opened(under.passed)
+        else:
+            self.checked(under.passed)
+
+    def _if(self, node: Node) -> "Sequence[Node | _Under]":
+        condition, then = node.child_by_field_name("condition"), node.child_by_field_name("consequence")
+        other = node.child_by_field_name("alternative")
+        self.evaluate(self.value(condition))
+        held, not_held = self.checks.passed(condition, held=True), self.checks.passed(condition, held=False)
+        after = not_held if leaves(then) else held if leaves(other) else NONE
+        return [
+            _Under(held, opens=True),
+            *([then] if then is not None else []),
+            _Under(not_held, opens=True, closes=True),
+            *([other] if other is not None else []),
+            _Under(after, closes=True),
+        ]
+
+    def _take(self, node: Node) -> "Sequence[Node | _Under]":
+        """Tells of one statement; what is left to be told of."""
         if node.type in _EXPRESSIONS:
+            self.evaluate(self.value(node))
+            if node.type == "method_invocation":
+                self.checked(self.checks.done(node))
+        elif node.type == "if_statement":
+            return self._if(node)
+        elif node.type == "switch_expression":
             self.evaluate(self.value(node))
         elif node.type == "local_variable_declaration":
             for one in node.children_by_field_name("declarator"):

@@ -75,6 +75,8 @@ class Invocations(Values):
                 values.append(self.value(one))
             values[-1] = self.kept(values[-1], one)
         result = self._result_of(callee, node, given, values, receiver)
+        if callee.name == "filter" and callee.method is None and len(given) == 1 and self.checks.sieves(given[0]):
+            result = Parts()
         for child in node.named_children:
             if child.type == "class_body":
                 self.statements(child)
@@ -184,7 +186,19 @@ class Invocations(Values):
         if around is not None and text_of(around.child_by_field_name("name")) == "getName":
             return ()  # of a file that is only asked for its name
         harms = harms_of(sinks, callee.names, _code(node))
+        if any(kind in self.rules.paths for kind, _ in harms) and self._in_folder(node):
+            harms = tuple(one for one in harms if one[0] not in self.rules.paths)
         return tuple(one for one in harms if not (self.no_page and one[0] in self.rules.pages))
+
+    def _in_folder(self, node: Node) -> bool:
+        """Whether a path is made that is held against a folder later."""
+        around = node.parent
+        while around is not None and around.type in ("method_invocation", "parenthesized_expression", "argument_list"):
+            around = around.parent
+        if around is None or around.type not in ("variable_declarator", "assignment_expression"):
+            return False
+        name = text_of(around.child_by_field_name("name") or around.child_by_field_name("left"))
+        return name in self.held_in_folders()
 
     def _through(
         self,
