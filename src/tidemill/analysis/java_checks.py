@@ -30,7 +30,8 @@ _KNOWN = re.compile(
 )
 _VALUE = re.compile(r"(?:this\.)?\w+(?:\.\w+(?:\(\s*(?:\"[\w.-]*\")?\s*\))?)*")
 """A variable, a field, or what a getter gives."""
-_NORMAL = re.compile(r"\.(?:normalize|toRealPath|getCanonicalPath|getCanonicalFile)\([^()]*\)$")
+_CLEAN = ("normalize", "toRealPath", "getCanonicalPath", "getCanonicalFile")
+_NORMAL = re.compile(rf"\.(?:{'|'.join(_CLEAN)})\([^()]*\)(?:\.\w+\(\))*$")
 _SAME = frozenset({"toLowerCase", "toUpperCase", "trim", "strip", "toString"})
 _LEAVING = frozenset({"return_statement", "throw_statement", "continue_statement", "break_statement"})
 
@@ -60,13 +61,23 @@ def code_of(node: Node | None) -> str:
             break
     if node is None or node.type not in ("identifier", "field_access", "method_invocation"):
         return ""
-    code = text_of(node)
-    return code if len(code) < 100 and _VALUE.fullmatch(code) else ""
+    code = text_of(node) if node.end_byte - node.start_byte < 100 else ""
+    return code if _VALUE.fullmatch(code) else ""
 
 
 def is_constant(node: Node) -> bool:
     """Whether an expression is a text, or named as constants are."""
     return node.type.endswith("_literal") or _CONSTANT.fullmatch(text_of(node)[:100]) is not None
+
+
+def is_normal(node: Node | None) -> bool:
+    """Whether an expression is a path without `..`."""
+    return node is not None and node.type == "method_invocation" and text_of(node.child_by_field_name("name")) in _CLEAN
+
+
+def is_normal_code(calls: str) -> bool:
+    """Whether calls, as they are written one behind the other, make a path without `..`."""
+    return any(f".{one}(" in calls for one in _CLEAN)
 
 
 class Checks:
@@ -79,6 +90,7 @@ class Checks:
         self._carried = carried
         self._rules = rules
         self._depth = 0
+        self._passed: dict[tuple[int, bool], Passed] = {}
         self.normal: set[str] = set()
 
     def sieves(self, node: Node) -> bool:
@@ -95,19 +107,20 @@ class Checks:
         holder, body = node.child_by_field_name("parameters"), node.child_by_field_name("body")
         return holder is not None and (text_of(holder).strip("()"), False) in self.passed(body, held=True)
 
-    def is_normal(self, node: Node) -> bool:
-        """Whether an expression is a path without `..`."""
-        name = text_of(node.child_by_field_name("name")) if node.type == "method_invocation" else ""
-        return name in ("normalize", "toRealPath", "getCanonicalPath", "getCanonicalFile")
-
     def passed(self, node: Node | None, *, held: bool) -> Passed:
         """The values that have passed where a condition holds, or where it does not."""
         if node is None:
             return NONE
+        if (node.id, held) not in self._passed:
+            self._passed[node.id, held] = self._condition(node, held=held)
+        return self._passed[node.id, held]
+
+    def _condition(self, node: Node, *, held: bool) -> Passed:
         if node.type in ("parenthesized_expression", "condition") and node.named_children:
             return self.passed(node.named_children[0], held=held)
         if node.type == "unary_expression":
-            return self.passed(node.child_by_field_name("operand"), held=not held) if text_of(node)[0] == "!" else NONE
+            negated = node.children[0].type == "!"
+            return self.passed(node.child_by_field_name("operand"), held=not held) if negated else NONE
         if node.type == "binary_expression":
             return self._both(node, held=held)
         return frozenset(self._called(node)) if node.type == "method_invocation" and held else NONE
@@ -199,11 +212,13 @@ class Checks:
 
     def _given(self, node: Node, method: JavaMethod) -> Iterator[tuple[str, bool]]:
         """The arguments of a method that is read and says whether they pass."""
-        body = method.node.child_by_field_name("body")
-        inner = [one for one in body.named_children if "comment" not in one.type] if body is not None else []
-        if len(inner) == 1 and inner[0].type == "return_statement" and inner[0].named_children:
-            passed = self._of(method).passed(inner[0].named_children[0], held=True)
-            yield from self._arguments(node, method, passed)
+        if id(method) not in self._carried.told:
+            body = method.node.child_by_field_name("body")
+            inner = [one for one in body.named_children if "comment" not in one.type] if body is not None else []
+            alone = len(inner) == 1 and inner[0].type == "return_statement" and inner[0].named_children
+            passed = self._of(method).passed(inner[0].named_children[0], held=True) if alone else NONE
+            self._carried.told[id(method)] = passed
+        yield from self._arguments(node, method, self._carried.told[id(method)])
 
     def done(self, node: Node) -> Passed:
         """The values that have passed when a call has come back: others make it throw."""
@@ -211,14 +226,17 @@ class Checks:
         if callee.method is None:
             stands = any(self._rules.demands.fullmatch(one) for one in callee.names)
             return self.passed(given[0], held=True) if stands and given else NONE
-        body = callee.method.node.child_by_field_name("body")
-        if self._depth >= _DEEPEST or body is None or "throw" not in text_of(body):
-            return NONE
-        checks, passed = self._of(callee.method), NONE
-        for one in body.named_children[:_MOST_STATEMENTS]:
+        if id(callee.method) not in self._carried.demanded:
+            self._carried.demanded[id(callee.method)] = self._demanded(callee.method)
+        return frozenset(self._arguments(node, callee.method, self._carried.demanded[id(callee.method)]))
+
+    def _demanded(self, method: JavaMethod) -> Passed:
+        body = method.node.child_by_field_name("body")
+        checks, passed = self._of(method), NONE
+        for one in body.named_children[:_MOST_STATEMENTS] if body is not None else ():
             if one.type == "if_statement" and leaves(one.child_by_field_name("consequence"), only=_THROWS):
                 passed |= checks.passed(one.child_by_field_name("condition"), held=False)
-        return frozenset(self._arguments(node, callee.method, passed))
+        return passed
 
     def _of(self, method: JavaMethod) -> "Checks":
         """Those of a method that is called here."""

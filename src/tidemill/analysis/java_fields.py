@@ -37,6 +37,8 @@ class Carried:
         self._of_objects: dict[int, tuple[str, ...]] = {}
         self._web: dict[int, bool] = {}
         self._filled: dict[int, frozenset[tuple[str, str]]] = {}
+        self.told: dict[int, frozenset[tuple[str, bool]]] = {}
+        self.demanded: dict[int, frozenset[tuple[str, bool]]] = {}
         self.meanings = Meanings(rules)
         self._sets: dict[int, Sequence[tuple[str, int]]] = {}
         self._else: dict[int, bool] = {}

@@ -18,6 +18,7 @@ from tidemill.analysis.flow import (
     harms_of,
 )
 from tidemill.analysis.java_calls import Callee, accessed, arguments_of
+from tidemill.analysis.java_checks import is_normal, is_normal_code
 from tidemill.analysis.java_declarations import CONSTRUCTOR, JavaMethod, text_of
 from tidemill.analysis.java_rules import JavaEscape
 from tidemill.analysis.java_values import OPEN, Values
@@ -198,7 +199,9 @@ class Invocations(Values):
         if around is None or around.type not in ("variable_declarator", "assignment_expression"):
             return False
         name = text_of(around.child_by_field_name("name") or around.child_by_field_name("left"))
-        return name in self.held_in_folders()
+        value = around.child_by_field_name("value") or around.child_by_field_name("right")
+        made = self.held_in_folders().get(name)
+        return made is not None and (is_normal(value) or is_normal_code(made))
 
     def _through(
         self,

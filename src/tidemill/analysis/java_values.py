@@ -1,7 +1,7 @@
 """The values of a Java method's expressions, in the words of `flow`: see `java_flow`."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tree_sitter import Node
 
@@ -19,7 +19,7 @@ from tidemill.analysis.flow import (
     Value,
 )
 from tidemill.analysis.java_calls import Scope, arguments_of
-from tidemill.analysis.java_checks import NONE, OUT, Checks, Passed, code_of, is_constant, leaves
+from tidemill.analysis.java_checks import NONE, OUT, Checks, Passed, code_of, is_constant, is_normal, leaves
 from tidemill.analysis.java_declarations import JavaClass, JavaMethod, JavaType, text_of
 from tidemill.analysis.java_fields import Carried
 from tidemill.analysis.java_rules import JavaRules
@@ -30,8 +30,8 @@ OPEN = re.compile(r"(?:redirect:|forward:)?(?:(?:https?:)?/?/?)?|\s*")
 
 
 _OUTSIDE = re.compile(
-    r"\bif\s*\(\s*!\s*(\w+)(?:\.(?:toPath|normalize|toRealPath|toAbsolutePath|getCanonicalPath|toString)\(\))*"
-    r"\.startsWith\([^\"{};]*\)\s*\{?\s*(?:throw|return)\b"
+    r"\bif\s*\(\s*!\s*(\w+)((?:\.(?:toPath|normalize|toRealPath|toAbsolutePath|getCanonical\w+|toString)\(\))*)"
+    r"\.startsWith\([^\"{};]{0,200}\)\s*\{?\s*(?:throw|return)\b"
 )
 """An `if` that leaves where a path is not in a folder."""
 
@@ -56,7 +56,7 @@ class Values:
         self._yields: list[str] = []
         self.no_page = carried.answers_else(method.owner)
         self.checks = Checks(self.scope, carried, rules, function.from_outside)
-        self._folders: frozenset[str] | None = None
+        self._folders: Mapping[str, str] | None = None
         self._blocks: list[dict[str, str]] = []
         self._allowed: list[set[str]] = [set()]
 
@@ -94,11 +94,11 @@ class Values:
             elif code and not path:
                 self._allowed[-1] = self._allowed[-1] | {code}
 
-    def held_in_folders(self) -> frozenset[str]:
-        """The names of paths that an `if` of the method holds against a folder, and leaves for others."""
+    def held_in_folders(self) -> Mapping[str, str]:
+        """The names of paths that an `if` of the method holds against a folder, with what it makes of them before."""
         if self._folders is None:
             code = text_of(self.method.node.child_by_field_name("body"))
-            self._folders = frozenset(_OUTSIDE.findall(code))
+            self._folders = dict(_OUTSIDE.findall(code))
         return self._folders
 
     def place(self, node: Node) -> Place:
@@ -254,7 +254,7 @@ class Values:
         self.empty.discard(name)
         self.positions.pop(name, None)
         self.checks.normal.discard(name)
-        if node is not None and self.checks.is_normal(node):
+        if is_normal(node):
             self.checks.normal.add(name)
         if node is not None and text_of(node.child_by_field_name("name")) == "lastIndexOf":
             self.positions[name] = text_of(node)
