@@ -3,6 +3,7 @@
 What is told: assignments, strings put together (also by builders and formats), collections, methods of classes by the
 declared types of objects, static methods, constructors and the fields that they set, an interface's method where one
 class alone has it, methods of superclasses, lambdas and anonymous classes as part of the method that they stand in.
+Values that a condition holds against a list and the like are harmless where it holds: see `java_checks`.
 What is not: fields of an object within another object, static fields, calls by reflection, and a framework's wiring.
 """
 
@@ -34,7 +35,8 @@ def java_functions(files: Mapping[str, str], rules: JavaRules, unread: set[Place
     """The methods of these files, for `flow.flows_of`; none where nothing in them comes from outside.
 
     Files that do not parse whole are read as far as they do. Where the methods begin that are nested too deeply to be
-    followed is added to `unread`; files that do not parse whole, or are too large, are added to `broken`.
+    followed is added to `unread`; files that do not parse whole, are too large, or declare what is nested too deeply, are
+    added to `broken`.
     """
     if not any(rules.begins.search(text) for text in files.values()):
         return []
