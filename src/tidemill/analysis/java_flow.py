@@ -35,8 +35,8 @@ def java_functions(files: Mapping[str, str], rules: JavaRules, unread: set[Place
     """The methods of these files, for `flow.flows_of`; none where nothing in them comes from outside.
 
     Files that do not parse whole are read as far as they do. Where the methods begin that are nested too deeply to be
-    followed is added to `unread`; files that do not parse whole, are too large, or declare what is nested too deeply, are
-    added to `broken`.
+    followed is added to `unread`; files that do not parse whole, are too large, or whose declarations are nested too
+    deeply, are added to `broken`.
     """
     if not any(rules.begins.search(text) for text in files.values()):
         return []
@@ -127,6 +127,7 @@ class _Body(Invocations):
         self.closed()
 
     def _turn(self, under: "_Under") -> None:
+        """Ends and begins what is done under a condition."""
         if under.closes:
             self.closed()
         if under.opens:
@@ -135,6 +136,7 @@ class _Body(Invocations):
             self.checked(under.passed)
 
     def _if(self, node: Node) -> "Sequence[Node | _Under]":
+        """Its branches, each with what passed there, and what passed behind it where one leaves."""
         condition, then = node.child_by_field_name("condition"), node.child_by_field_name("consequence")
         other = node.child_by_field_name("alternative")
         self.evaluate(self.value(condition))
@@ -148,6 +150,18 @@ class _Body(Invocations):
             _Under(after, closes=True),
         ]
 
+    def _try(self, node: Node) -> "Sequence[Node | _Under]":
+        """What passed in it has passed behind it where each `catch` leaves."""
+        inner = node.named_children
+        caught = [one.child_by_field_name("body") for one in inner if one.type == "catch_clause"]
+        if all(map(leaves, caught)):
+            return inner
+        body = node.child_by_field_name("body")
+        parts: list[Node | _Under] = []
+        for one in inner:
+            parts += [_Under(opens=True), one, _CLOSE] if one == body else [one]
+        return parts
+
     def _take(self, node: Node) -> "Sequence[Node | _Under]":
         """Tells of one statement; what is left to be told of."""
         if node.type in _EXPRESSIONS:
@@ -156,6 +170,8 @@ class _Body(Invocations):
                 self.checked(self.checks.done(node))
         elif node.type == "if_statement":
             return self._if(node)
+        elif node.type in ("try_statement", "try_with_resources_statement"):
+            return self._try(node)
         elif node.type == "switch_expression":
             self.evaluate(self.value(node))
         elif node.type == "local_variable_declaration":
