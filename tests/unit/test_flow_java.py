@@ -1,5 +1,6 @@
 """Data that goes from one Java method to another."""
 
+import re
 import time
 
 import pytest
@@ -675,3 +676,258 @@ async def test_a_method_that_is_nested_too_deeply_is_named_and_the_others_are_fo
     reading = await FlowEngine().read({**front("store.find(id);"), "Deep.java": deep})
     assert [(one.rule, one.path, one.line) for one in reading.remarks] == [STORED]
     assert reading.unread == {"Deep.java"}
+
+
+@pytest.mark.parametrize("depth", [300, 6000])
+@pytest.mark.parametrize(
+    "declaration",
+    [
+        "class Deep { void f(%s x) { g(x); } }",
+        "class Deep { %s x; void f(String s) { f(x); } }",
+        "class Deep extends %s { void f() { } }",
+        "class Deep implements %s { }",
+        "class Deep { %s f() { %s x = (%s) y; return new %s(); } }",
+        "record Deep(%s x) { }",
+        "class Deep { void f(Object o) { if (o instanceof %s x) { f(x); } } }",
+        "class Deep<T extends %s> { void f(%s... x) { f((%s y) -> y); } }",
+    ],
+)
+@pytest.mark.parametrize("opened", ["List<", "List<? extends ", "@A(x = @B("])
+async def test_types_within_types_end_no_reading(opened: str, declaration: str, depth: int) -> None:
+    deep = opened * depth + "A" + (">" if "<" in opened else "))") * depth
+    files = {**front("store.find(id);"), "Deep.java": "// @RequestParam\n" + declaration.replace("%s", deep)}
+    assert await found(files) == [STORED]
+
+
+@pytest.mark.parametrize(
+    "deep",
+    [
+        "class A { " * 2000 + "void f() { }" + "}" * 2000,
+        "class A { void f() { " + "class B { void g() { " * 2000 + "} }" * 2000 + "} }",
+        "@A(" * 5000 + "1" + ")" * 5000 + " class A { void f(@B(" + "{" * 5000 + "}" * 5000 + ") String x) { } }",
+        "class A { int a = " + "f(" * 5000 + ")" * 5000 + "; void f() { } }",
+        "".join(f"class O{n} extends O{n + 1}.I {{ class I extends X {{ }} }}" for n in range(1000)),
+    ],
+)
+async def test_declarations_within_declarations_end_no_reading(deep: str) -> None:
+    assert await found({**front("store.find(id);"), "Deep.java": "// @RequestParam\n" + deep}) == [STORED]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{import p#.*;} class A {{T# f#;} void a() {{f#.b();}} }",
+        "{import static p#.*;} class A { void a() {{b#();}} }",
+        "class A {{void a(T# s) { a(s); a(b); }} }",
+        "class A {{String f#;} void a(String s) {{f# = s; a(f#);}} }",
+        "class B {{int f#;}} class A { void a() {{new B();}} }",
+        "class A { void a(String s) {{if (!OK.contains(s)) return; a(s);}} }",
+    ],
+)
+async def test_what_is_declared_and_used_often_is_read_in_little_time(text: str) -> None:
+    def repeated(part: re.Match[str]) -> str:
+        return "".join(part[1].replace("#", str(number)) for number in range(2000))
+
+    begun = time.monotonic()
+    many = re.sub(r"\{(?=\S)((?:[^{}]|\{ [^{}]*\})*)\}", repeated, text)
+    await found({"A.java": "// @RequestParam\n" + many})
+    assert time.monotonic() - begun < 15
+
+
+CHECKED = """\
+package data;
+
+import java.nio.file.*;
+import java.sql.*;
+import java.util.*;
+import java.util.regex.Pattern;
+
+public class Store {
+    static final Set<String> OK = Set.of("a", "b");
+    static final Map<String, String> NAMES = Map.of("a", "b");
+    static final Pattern PLAIN = Pattern.compile("[a-z0-9_-]+");
+    static final Pattern ANY = Pattern.compile("[a-z'].*");
+    private Connection connection;
+    private Path base;
+
+    public void find(String id) throws SQLException {
+        connection.createStatement().executeQuery("select * from t order by " + id);
+    }
+
+    public void careful(String id) throws SQLException {
+%s
+        connection.createStatement().executeQuery("select * from t order by " + id);
+    }
+
+    static boolean valid(String text) {
+        return text != null && OK.contains(text);
+    }
+
+    static void check(String text) {
+        if (!valid(text)) {
+            throw new IllegalArgumentException(text);
+        }
+    }
+
+    static void log(String text) {
+        if (!valid(text)) {
+            return;
+        }
+    }
+
+    public void open(String name) throws Exception {
+        Path path = base.resolve(name).normalize();
+        if (!path.startsWith(base)) {
+            throw new IllegalArgumentException(name);
+        }
+        new java.io.FileInputStream(path.toFile());
+    }
+
+    public java.io.File file(String name) throws Exception {
+        java.io.File file = new java.io.File("/srv", name);
+        if (!file.getCanonicalPath().startsWith(root)) throw new IllegalArgumentException(name);
+        return file;
+    }
+
+    public void openLoose(String name) throws Exception {
+        Path path = base.resolve(name);
+        if (!path.startsWith(base)) return;
+        new java.io.FileInputStream(path.toFile());
+    }
+
+    public void openAny(String name) throws Exception {
+        Path path = base.resolve(name);
+        new java.io.FileInputStream(path.toFile());
+    }
+}
+"""
+CALLER = "package web; import data.*; import java.util.*; class Front {\n void a(%s) throws Exception {\n%s\n }\n}\n"
+REQUEST = "javax.servlet.http.HttpServletRequest request, Store store"
+GIVEN = 'String id = request.getParameter("id");\n'
+
+
+async def reached(*statements: str, called: str = "careful") -> list[str]:
+    """The rules of what is found where the callee has these statements."""
+    files = {
+        "data/Store.java": CHECKED % "\n".join(statements),
+        "web/Front.java": CALLER % (REQUEST, GIVEN + f"store.{called}(id);"),
+    }
+    return [one[0] for one in await found(files)]
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ("if (!OK.contains(id)) throw new IllegalArgumentException();",),
+        ("if (!OK.contains(id)) {", "    return;", "}"),
+        ("if (id == null || !OK.contains(id)) return;",),
+        ("if (OK.contains(id) == false) return;",),
+        ('if (!Set.of("a").contains(id)) return;',),
+        ('if (!List.of("a").contains(id)) return;',),
+        ('if (!Arrays.asList("a").contains(id.toLowerCase())) return;',),
+        ("if (!NAMES.containsKey(id)) return;",),
+        ("if (!NAMES.keySet().contains(id)) return;",),
+        ("if (OK.contains(id)) { find(id); }", "id = null;"),
+        ("if (OK.contains(id)) { find(id); } else { throw new Error(); }",),
+        ("if (!OK.contains(id)) { log(id); } else { find(id); }", "id = null;"),
+        ('if (!OK.contains(id)) id = "a";',),
+        ('id = OK.contains(id) ? id : "a";',),
+        ('String to = !OK.contains(id) ? "a" : id;', "id = to;"),
+        ('if (!id.matches("[a-z]+")) throw new Error();',),
+        ('if (!id.matches("^\\\\w{1,9}(-[A-Z0-9_]+)?$")) return;',),
+        ("if (!PLAIN.matcher(id).matches()) return;",),
+        ('if (!Pattern.compile("^[a-z]+$").matcher(id).find()) return;',),
+        ('if (!Pattern.matches("[a-z]+", id)) return;',),
+        ('if ("a".equals(id) || id.equals("b")) { find(id); }', "id = null;"),
+        ('switch (id) { case "a": break; default: throw new Error(); }',),
+        ('switch (id) { case "a", "b" -> find(id); default -> { return; } }',),
+        ("id = Optional.of(id).filter(OK::contains).get();",),
+        ("id = Optional.of(id).filter(one -> OK.contains(one)).get();",),
+        ("check(id);",),
+        ("try { check(id); } catch (Exception e) { return; }",),
+        ("if (!valid(id)) return;",),
+        ("if (!Store.valid(id)) { throw new Error(); }",),
+        ("for (String one : List.of(id)) { if (!OK.contains(one)) continue; find(one); }", "id = null;"),
+    ],
+)
+async def test_what_was_held_against_a_list_or_a_plain_pattern_is_harmless(statements: tuple[str, ...]) -> None:
+    assert await reached(*statements) == []
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ('if (!id.contains("x")) return;',),
+        ('if (!id.matches(".*")) return;',),
+        ('if (!id.matches("[^;]+")) return;',),
+        ('if (!id.matches("[a-z \'/]+")) return;',),
+        ('if (!id.matches("[+-9]+")) return;',),
+        ("if (!ANY.matcher(id).matches()) return;",),
+        ("if (!PLAIN.matcher(id).find()) return;",),
+        ("if (!OK.contains(id)) log(id);",),
+        ("if (OK.contains(id)) return;",),
+        ("if (!OK.contains(other)) return;",),
+        ("if (!OK.contains(id) && other) return;",),
+        ("if (OK.contains(id) || other) { find(id); }", "id = null;"),
+        ("if (other) { if (!OK.contains(id)) return; }",),
+        ("if (OK.contains(id)) { log(id); }",),
+        ("Set<String> seen = new HashSet<>();", "seen.add(id);", "if (!seen.contains(id)) return;"),
+        ('if ("a".equals(id)) return;',),
+        ('switch (id) { case "a": break; default: log(id); }',),
+        ('switch (id) { case "a": return; }',),
+        ("try { check(id); } catch (Exception e) { log(id); }",),
+        ("log(id);",),
+        ("if (valid(id)) return;",),
+        ('id = OK.contains(id) ? "a" : id;',),
+    ],
+)
+async def test_what_no_check_holds_back_is_told(statements: tuple[str, ...]) -> None:
+    assert set(await reached(*statements)) == {"java-sql-injection"}
+
+
+async def test_a_path_that_is_held_against_its_folder_is_harmless() -> None:
+    assert await reached(called="open") == []
+    assert await reached(called="file") == []
+    assert set(await reached(called="openLoose")) == {"java-path-traversal"}
+    assert set(await reached(called="openAny")) == {"java-path-traversal"}
+
+
+@pytest.mark.parametrize(
+    ("statements", "rules"),
+    [
+        ("if (!Store.OK.contains(id)) return;\nstore.find(id);", []),
+        ("if (Store.OK.contains(id)) store.find(id);", []),
+        ('store.find(Store.OK.contains(id) ? id : "a");', []),
+        ('if (!Set.of("a").contains(request.getParameter("b"))) return;\nstore.find(request.getParameter("b"));', []),
+        ('if (!Store.OK.contains(id)) return;\nstore.find(request.getParameter("b"));', ["java-sql-injection"]),
+    ],
+)
+async def test_a_check_before_the_call_counts_as_well(statements: str, rules: list[str]) -> None:
+    files = {"data/Store.java": CHECKED % "", "web/Front.java": CALLER % (REQUEST, GIVEN + statements)}
+    assert [one[0] for one in await found(files)] == rules
+
+
+async def test_what_is_written_as_json_makes_no_page() -> None:
+    page = """\
+package web;
+import java.util.Map;
+import javax.servlet.http.*;
+class Page {
+    static void write(HttpServletResponse response, String text) throws Exception {
+        response.getWriter().write(%s);
+    }
+}
+class Front extends HttpServlet {
+    protected void doGet(HttpServletRequest request, HttpServletResponse response) throws Exception {
+        Page.write(response, request.getParameter("a"));
+    }
+}
+"""
+    imports = "import com.google.gson.Gson; import com.fasterxml.jackson.databind.ObjectMapper;"
+    for written, rules in (
+        ("text", ["java-xss"]),
+        ('new Gson().toJson(Map.of("a", text))', []),
+        ("new ObjectMapper().writeValueAsString(text)", []),
+    ):
+        files = {"Page.java": (page % written).replace("import java", imports + "import java", 1)}
+        assert [one[0] for one in await found(files)] == rules

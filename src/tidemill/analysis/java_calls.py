@@ -39,6 +39,10 @@ _SAME = frozenset(
 """Methods of a generic library type that return another with the same type arguments."""
 
 
+_MOST_OVERLOADS = 32
+"""Of more methods that a call may mean, none is taken for the one that it means."""
+
+
 @dataclass(frozen=True, slots=True)
 class Callee:
     """What a call means.
@@ -168,6 +172,22 @@ class Scope:
             return None
         return arrayed(self.program.type_at(found[0].node, found[1]), found[0].array)
 
+    def value_of(self, node: Node) -> Node | None:
+        """What a field is declared with, and a name of no variable is a field's."""
+        name = text_of(node).removeprefix("this.") if node.type in ("identifier", "field_access") else ""
+        around: JavaClass | None = self.owner
+        if "." in name:
+            kind = self.holder(node.child_by_field_name("object") or node)
+            around, name = kind.declared if kind is not None else None, name.rpartition(".")[2]
+        while around is not None and name and name not in self.local:
+            found = self.program.field(around, name)
+            whole = found[0].node.parent if found is not None and found[0].node is not None else None
+            for one in whole.children_by_field_name("declarator") if whole is not None else ():
+                if text_of(one.child_by_field_name("name")) == name:
+                    return one.child_by_field_name("value")
+            around = around.outer
+        return None
+
     def holder(self, node: Node) -> JavaType | None:
         """The type that an expression names, as before a static method; `None` where it is a value."""
         if node.type not in ("identifier", "field_access"):
@@ -265,7 +285,7 @@ class Scope:
         if owner is None:
             return None
         found = self.program.methods(owner, name, len(arguments))
-        if len(found) > 1:
+        if 1 < len(found) <= _MOST_OVERLOADS:
             kinds = [self.type_of(one) for one in arguments]
             found = [one for one in found if self._fits(one, kinds, exact=False)]
             if len(found) > 1:

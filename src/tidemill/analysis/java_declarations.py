@@ -21,6 +21,8 @@ WORD = re.compile(r"[\w$]+")
 """A part of a name; what stands between is dots, spaces and comments."""
 _DEEPEST = 20
 """Types within types that are read."""
+_MOST_PACKAGES = 32
+"""Packages that a file imports whole, of which more are not looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +190,9 @@ def _import(node: Node, file: JavaFile) -> None:
     name = ".".join(WORD.findall(name))
     static = any(child.type == "static" for child in node.children)
     if any(child.type == "asterisk" for child in node.children):
-        (file.holders if static else file.packages).append(name)
+        whole = file.holders if static else file.packages
+        if len(whole) < _MOST_PACKAGES:
+            whole.append(name)
     else:
         (file.members if static else file.imports)[name.rpartition(".")[2]] = name
 

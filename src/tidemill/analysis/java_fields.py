@@ -10,6 +10,7 @@ from tidemill.analysis.java_declarations import (
     CONSTRUCTOR,
     JavaClass,
     JavaField,
+    JavaFile,
     JavaMethod,
     JavaType,
     arrayed,
@@ -20,6 +21,7 @@ from tidemill.analysis.java_types import JavaProgram
 
 _MOST_FIELDS = 16
 """Fields of a class that are followed."""
+_PUT = re.compile(r"\b(\w+)\s*\.\s*(?:add|put\w*|compute\w*)\(\s*(\w+)\b")
 _MOST_NAMES = 64
 """Fields of a method's objects that are followed into it."""
 
@@ -31,6 +33,12 @@ class Carried:
         self._program = program
         self._rules = rules
         self._fields: dict[int, tuple[str, ...]] = {}
+        self._own: dict[int, tuple[str, ...]] = {}
+        self._of_objects: dict[int, tuple[str, ...]] = {}
+        self._web: dict[int, bool] = {}
+        self._filled: dict[int, frozenset[tuple[str, str]]] = {}
+        self.told: dict[int, frozenset[tuple[str, bool]]] = {}
+        self.demanded: dict[int, frozenset[tuple[str, bool]]] = {}
         self.meanings = Meanings(rules)
         self._sets: dict[int, Sequence[tuple[str, int]]] = {}
         self._else: dict[int, bool] = {}
@@ -68,9 +76,37 @@ class Carried:
     def fields(self, owner: JavaClass) -> tuple[str, ...]:
         """The fields of a class's objects that are followed."""
         if id(owner) not in self._fields:
-            found = (one.name for one, holder in self._program.fields(owner) if self._carries(one, holder))
+            found = (name for one in self._program.with_lineage(owner) for name in self._carried(one))
             self._fields[id(owner)] = tuple(dict.fromkeys(islice(found, _MOST_FIELDS)))
         return self._fields[id(owner)]
+
+    def _carried(self, owner: JavaClass) -> tuple[str, ...]:
+        """The fields that are followed of those that a class declares itself."""
+        if id(owner) not in self._own:
+            found = (one.name for one in owner.fields.values() if not one.static and self._carries(one, owner))
+            self._own[id(owner)] = tuple(islice(found, _MOST_FIELDS))
+        return self._own[id(owner)]
+
+    def of_objects(self, owner: JavaClass) -> Sequence[str]:
+        """The fields that a class declares itself for its objects, in order."""
+        if id(owner) not in self._of_objects:
+            self._of_objects[id(owner)] = tuple(one.name for one in owner.fields.values() if not one.static)
+        return self._of_objects[id(owner)]
+
+    def filled(self, owner: JavaClass) -> frozenset[tuple[str, str]]:
+        """The names that a class, with those around it, puts something into, each with the name of that."""
+        while owner.outer is not None:
+            owner = owner.outer
+        if id(owner) not in self._filled:
+            self._filled[id(owner)] = frozenset(_PUT.findall(text_of(owner.node)))
+        return self._filled[id(owner)]
+
+    def of_web(self, file: JavaFile) -> bool:
+        """Whether a file imports something of the web's."""
+        if id(file) not in self._web:
+            known = (*file.imports.values(), *file.packages)
+            self._web[id(file)] = any(self._rules.web.match(one) for one in known)
+        return self._web[id(file)]
 
     def _carries(self, one: JavaField, owner: JavaClass) -> bool:
         if one.node is None:
@@ -105,7 +141,7 @@ class Carried:
     def sets(self, method: JavaMethod) -> Sequence[tuple[str, int]]:
         """The fields that a method gives the value of a parameter, with the parameter's position."""
         if id(method) not in self._sets:
-            self._sets[id(method)] = tuple(self._set(method, 0))
+            self._sets[id(method)] = tuple(islice(self._set(method, 0), _MOST_NAMES))
         return self._sets[id(method)]
 
     def _set(self, method: JavaMethod, depth: int) -> Iterator[tuple[str, int]]:

@@ -3,14 +3,17 @@
 What is told: assignments, strings put together (also by builders and formats), collections, methods of classes by the
 declared types of objects, static methods, constructors and the fields that they set, an interface's method where one
 class alone has it, methods of superclasses, lambdas and anonymous classes as part of the method that they stand in.
+Values that a condition holds against a list and the like are harmless where it holds: see `java_checks`.
 What is not: fields of an object within another object, static fields, calls by reflection, and a framework's wiring.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from tree_sitter import Node
 
 from tidemill.analysis.flow import Assign, Function, Parts, Place, Return
+from tidemill.analysis.java_checks import NONE, Passed, leaves
 from tidemill.analysis.java_declarations import JavaMethod, JavaType, arrayed, text_of
 from tidemill.analysis.java_fields import Carried
 from tidemill.analysis.java_invocations import Invocations
@@ -32,16 +35,21 @@ def java_functions(files: Mapping[str, str], rules: JavaRules, unread: set[Place
     """The methods of these files, for `flow.flows_of`; none where nothing in them comes from outside.
 
     Files that do not parse whole are read as far as they do. Where the methods begin that are nested too deeply to be
-    followed is added to `unread`; files that do not parse whole, or are too large, are added to `broken`.
+    followed is added to `unread`; files that do not parse whole, are too large, or whose declarations are nested too
+    deeply, are added to `broken`.
     """
     if not any(rules.begins.search(text) for text in files.values()):
         return []
     program = JavaProgram(files, broken)
     carried = Carried(program, rules)
     methods = [one for owner in program.classes for named in owner.methods.values() for one in named]
-    for method in methods:
-        carried.prepare(method)
     functions = []
+    for method in methods:
+        try:
+            carried.prepare(method)
+        except RecursionError:
+            broken.add(method.owner.file.path)
+            method.function = None
     for method in methods:
         if method.function is None:
             continue
@@ -52,6 +60,18 @@ def java_functions(files: Mapping[str, str], rules: JavaRules, unread: set[Place
             continue
         functions.append(method.function)
     return functions
+
+
+@dataclass(frozen=True, slots=True)
+class _Under:
+    """Between statements: what is done under a condition ends or begins, and values have passed."""
+
+    passed: Passed = NONE
+    opens: bool = False
+    closes: bool = False
+
+
+_CLOSE = _Under(closes=True)
 
 
 class _Body(Invocations):
@@ -79,9 +99,9 @@ class _Body(Invocations):
 
     def _stand_in(self, name: str) -> None:
         """Takes a parameter's type for the one that it stands for in a file of the web's."""
-        kind, file = self.scope.local[name], self.method.owner.file
+        kind = self.scope.local[name]
         meant = self.rules.stands_for.get(kind.names[0]) if kind is not None else None
-        if meant and any(self.rules.web.match(one) for one in (*file.imports.values(), *file.packages)):
+        if meant and self.carried.of_web(self.method.owner.file):
             self.scope.local[name] = JavaType((meant,))
 
     def tell(self) -> None:
@@ -92,16 +112,67 @@ class _Body(Invocations):
 
     def statements(self, body: Node) -> None:
         """Adds the steps of a block."""
-        waiting = [body]
+        self.opened()
+        waiting: list[Node | _Under] = [body]
         while waiting:
             node = waiting.pop()
+            if not isinstance(node, Node):
+                self._turn(node)
+                continue
             if node.type in _LOOPS:
                 self.function.repeats = True
+                waiting.append(_CLOSE)
+                self.opened()
             waiting += reversed(self._take(node))
+        self.closed()
 
-    def _take(self, node: Node) -> Sequence[Node]:
-        """Tells of one statement; the nodes in it that are left to be told of."""
+    def _turn(self, under: "_Under") -> None:
+        """Ends and begins what is done under a condition."""
+        if under.closes:
+            self.closed()
+        if under.opens:
+            self.opened(under.passed)
+        else:
+            self.checked(under.passed)
+
+    def _if(self, node: Node) -> "Sequence[Node | _Under]":
+        """Its branches, each with what passed there, and what passed behind it where one leaves."""
+        condition, then = node.child_by_field_name("condition"), node.child_by_field_name("consequence")
+        other = node.child_by_field_name("alternative")
+        self.evaluate(self.value(condition))
+        held, not_held = self.checks.passed(condition, held=True), self.checks.passed(condition, held=False)
+        after = not_held if leaves(then) else held if leaves(other) else NONE
+        return [
+            _Under(held, opens=True),
+            *([then] if then is not None else []),
+            _Under(not_held, opens=True, closes=True),
+            *([other] if other is not None else []),
+            _Under(after, closes=True),
+        ]
+
+    def _try(self, node: Node) -> "Sequence[Node | _Under]":
+        """What passed in it has passed behind it where each `catch` leaves."""
+        inner = node.named_children
+        caught = [one.child_by_field_name("body") for one in inner if one.type == "catch_clause"]
+        if all(map(leaves, caught)):
+            return inner
+        body = node.child_by_field_name("body")
+        parts: list[Node | _Under] = []
+        for one in inner:
+            parts += [_Under(opens=True), one, _CLOSE] if one == body else [one]
+        return parts
+
+    def _take(self, node: Node) -> "Sequence[Node | _Under]":
+        """Tells of one statement; what is left to be told of."""
         if node.type in _EXPRESSIONS:
+            self.evaluate(self.value(node))
+            if node.type == "method_invocation":
+                self.checked(self.checks.done(node))
+        elif node.type == "if_statement":
+            return self._if(node)
+        elif node.type in ("try_statement", "try_with_resources_statement"):
+            return self._try(node)
+        elif node.type == "switch_expression":
             self.evaluate(self.value(node))
         elif node.type == "local_variable_declaration":
             for one in node.children_by_field_name("declarator"):

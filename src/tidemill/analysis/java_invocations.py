@@ -18,6 +18,7 @@ from tidemill.analysis.flow import (
     harms_of,
 )
 from tidemill.analysis.java_calls import Callee, accessed, arguments_of
+from tidemill.analysis.java_checks import is_normal, is_normal_code
 from tidemill.analysis.java_declarations import CONSTRUCTOR, JavaMethod, text_of
 from tidemill.analysis.java_rules import JavaEscape
 from tidemill.analysis.java_values import OPEN, Values
@@ -75,6 +76,8 @@ class Invocations(Values):
                 values.append(self.value(one))
             values[-1] = self.kept(values[-1], one)
         result = self._result_of(callee, node, given, values, receiver)
+        if callee.name == "filter" and callee.method is None and len(given) == 1 and self.checks.sieves(given[0]):
+            result = Parts()
         for child in node.named_children:
             if child.type == "class_body":
                 self.statements(child)
@@ -184,7 +187,21 @@ class Invocations(Values):
         if around is not None and text_of(around.child_by_field_name("name")) == "getName":
             return ()  # of a file that is only asked for its name
         harms = harms_of(sinks, callee.names, _code(node))
+        if any(kind in self.rules.paths for kind, _ in harms) and self._in_folder(node):
+            harms = tuple(one for one in harms if one[0] not in self.rules.paths)
         return tuple(one for one in harms if not (self.no_page and one[0] in self.rules.pages))
+
+    def _in_folder(self, node: Node) -> bool:
+        """Whether a path is made that is held against a folder later."""
+        around = node.parent
+        while around is not None and around.type in ("method_invocation", "parenthesized_expression", "argument_list"):
+            around = around.parent
+        if around is None or around.type not in ("variable_declarator", "assignment_expression"):
+            return False
+        name = text_of(around.child_by_field_name("name") or around.child_by_field_name("left"))
+        value = around.child_by_field_name("value") or around.child_by_field_name("right")
+        made = self.held_in_folders().get(name)
+        return made is not None and (is_normal(value) or is_normal_code(made))
 
     def _through(
         self,
@@ -246,7 +263,7 @@ class Invocations(Values):
             return None
         if callee.name == CONSTRUCTOR and node.type == "object_creation_expression":
             path = self._new(node)
-            names = [field.name for field, holder in self.program.fields(owner) if holder is owner]
+            names = self.carried.of_objects(owner)
             record = owner.node.type == "record_declaration" or any(map(_FILLED.fullmatch, owner.annotations))
             if record and len(names) == len(values) and CONSTRUCTOR not in owner.methods:
                 self.steps += [Assign((f"{path}.{one}",), value) for one, value in zip(names, values, strict=True)]

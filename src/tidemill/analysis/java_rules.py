@@ -80,6 +80,10 @@ class JavaRules:
         web: matches the beginning of the name of what a file imports.
         sinks: the calls that do harm.
         answers: the methods whose result does harm.
+        lists: matches a method that says whether its object holds what it is given.
+        passes: matches a static method that says whether its last argument is harmless.
+        demands: matches a method that throws unless its first argument holds.
+        paths: the kinds that need a path.
         addresses: the kinds that need the beginning of a text.
         pages: the kinds that need a page.
         no_page: occurs in the code of a class that answers with something else than a page.
@@ -104,6 +108,10 @@ class JavaRules:
     web: re.Pattern[str]
     sinks: Sequence[Sink]
     answers: Sequence[JavaAnswer]
+    lists: re.Pattern[str]
+    passes: re.Pattern[str]
+    demands: re.Pattern[str]
+    paths: frozenset[str]
     addresses: frozenset[str]
     pages: frozenset[str]
     no_page: re.Pattern[str]

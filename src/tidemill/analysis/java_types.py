@@ -10,6 +10,7 @@ from tidemill.analysis.java_declarations import (
     WORD,
     JavaClass,
     JavaField,
+    JavaFile,
     JavaMethod,
     JavaType,
     arrayed,
@@ -19,7 +20,10 @@ from tidemill.analysis.java_declarations import (
 from tidemill.analysis.syntax import Language, parsed
 
 _DEEPEST = 20
-"""Types above types that are looked at."""
+"""Types above types that are looked at, and type arguments within each other."""
+_MOST_ABOVE = 24
+"""Types above one type."""
+_UNKNOWN = JavaType(("?",))
 _MOST_BELOW = 500
 """Of a type with more types below it, none is taken for the one that has a method."""
 
@@ -34,20 +38,29 @@ class JavaProgram:
             root = parsed(text, Language.JAVA) if len(text) <= LARGEST else None
             if root is None or root.has_error:
                 broken.add(path)
-            if root is not None:
-                self.classes += classes_of(root, path)
+            try:
+                self.classes += list(classes_of(root, path)) if root is not None else ()
+            except RecursionError:
+                broken.add(path)
         self._named: dict[str, JavaClass | None] = {}
         for one in self.classes:
             self._named[one.name] = None if one.name in self._named else one
         self._types: dict[tuple[int, str], JavaType] = {}
+        self._elsewhere: dict[tuple[int, str], JavaType] = {}
         self._read = False
+        self._depth = 0
         self._lineages: dict[int, list[JavaType]] = {}
         self._above: dict[int, tuple[JavaType, ...]] = {}
         self._methods: dict[tuple[int, str, int], list[JavaMethod]] = {}
         self._names: dict[str, tuple[str, ...]] = {}
         self._below: dict[int, list[JavaClass]] = {}
         for one in self.classes:
-            for above in self.above(one):
+            try:
+                known = self.above(one)
+            except RecursionError:
+                broken.add(one.file.path)
+                continue
+            for above in known:
                 if above.declared is not None:
                     self._below.setdefault(id(above.declared), []).append(one)
         self._read = True
@@ -55,8 +68,12 @@ class JavaProgram:
     def above(self, owner: JavaClass) -> tuple[JavaType, ...]:
         """The types that a class extends and implements itself."""
         if id(owner) not in self._above:
+            if self._depth > _DEEPEST:
+                return ()
             self._above[id(owner)] = ()  # a class may name itself
+            self._depth += 1
             self._above[id(owner)] = tuple(self.type_at(node, owner) for node in owner.above)
+            self._depth -= 1
         return self._above[id(owner)]
 
     def lineage(self, owner: JavaClass) -> Sequence[JavaType]:
@@ -67,7 +84,7 @@ class JavaProgram:
             while waiting:
                 types, depth = waiting.pop(0)
                 for one in types:
-                    if one.names[0] not in seen:
+                    if one.names[0] not in seen and len(known) < _MOST_ABOVE:
                         seen.add(one.names[0])
                         known.append(one)
                         if one.declared is not None and depth < _DEEPEST:
@@ -76,7 +93,8 @@ class JavaProgram:
                 self._lineages[id(owner)] = known
         return known
 
-    def _with_lineage(self, owner: JavaClass) -> Iterator[JavaClass]:
+    def with_lineage(self, owner: JavaClass) -> Iterator[JavaClass]:
+        """A class and those above it."""
         yield owner
         yield from (one.declared for one in self.lineage(owner) if one.declared is not None)
 
@@ -90,33 +108,35 @@ class JavaProgram:
             found = self._names[kind.declared.name] = (*kind.names, *above)
         return found
 
-    def type_at(self, node: Node, within: JavaClass) -> JavaType:
-        """What a node of a type means in a class."""
+    def type_at(self, node: Node, within: JavaClass, depth: int = 0) -> JavaType:
+        """What a node of a type means in a class; `depth`: the types that it stands in."""
+        if depth > _DEEPEST:
+            return _UNKNOWN
         key = (id(within), text_of(node))
         found = self._types.get(key)
         if found is None:
-            found = self._types[key] = self._type(node, within)
+            found = self._types[key] = self._type(node, within, depth + 1)
         return found
 
-    def _type(self, node: Node, within: JavaClass) -> JavaType:
+    def _type(self, node: Node, within: JavaClass, depth: int) -> JavaType:
         if node.type == "generic_type":
             arguments = tuple(
-                self.type_at(child, within)
+                self.type_at(child, within, depth)
                 for holder in node.named_children
                 if holder.type == "type_arguments"
                 for child in holder.named_children
             )
-            base = self.type_at(node.named_children[0], within)
+            base = self.type_at(node.named_children[0], within, depth)
             return JavaType(base.names, arguments, 0, base.declared)
         if node.type == "array_type":
             element, dimensions = node.child_by_field_name("element"), node.child_by_field_name("dimensions")
             if element is not None:
-                base = self.type_at(element, within)
+                base = self.type_at(element, within, depth)
                 return arrayed(base, text_of(dimensions).count("["))
         if node.type in ("integral_type", "floating_point_type", "boolean_type", "void_type"):
             return JavaType((text_of(node),))
         if node.type in ("wildcard", "annotated_type") and node.named_children:
-            return self.type_at(node.named_children[-1], within)
+            return self.type_at(node.named_children[-1], within, depth)
         return self.named(".".join(WORD.findall(text_of(node)[:500])), within)
 
     def named(self, name: str, within: JavaClass) -> JavaType:
@@ -124,7 +144,14 @@ class JavaProgram:
         found = self.declared(name, within)
         if found is not None:
             return JavaType((found.name,), declared=found)
-        file, (first, _, rest) = within.file, name.partition(".")
+        key = (id(within.file), name)
+        if key not in self._elsewhere:
+            self._elsewhere[key] = self._imported(name, within.file)
+        return self._elsewhere[key]
+
+    def _imported(self, name: str, file: JavaFile) -> JavaType:
+        """A type that is not read, as a file knows it."""
+        first, _, rest = name.partition(".")
         if first in file.imports:
             return JavaType((file.imports[first] + (f".{rest}" if rest else ""),))
         if rest and first[:1].islower():
@@ -161,17 +188,10 @@ class JavaProgram:
 
     def field(self, owner: JavaClass, name: str) -> tuple[JavaField, JavaClass] | None:
         """A field of a class or of those above it, and the class that declares it."""
-        for one in self._with_lineage(owner):
+        for one in self.with_lineage(owner):
             if name in one.fields:
                 return one.fields[name], one
         return None
-
-    def fields(self, owner: JavaClass) -> Iterator[tuple[JavaField, JavaClass]]:
-        """The fields of its objects, also those of the types above, each with the class that declares it."""
-        for one in self._with_lineage(owner):
-            for found in one.fields.values():
-                if not found.static:
-                    yield found, one
 
     def methods(self, owner: JavaClass, name: str, count: int) -> list[JavaMethod]:
         """The methods that a call with so many arguments may mean; several where they take as many.
@@ -184,7 +204,7 @@ class JavaProgram:
         return self._methods[key]
 
     def _meant(self, owner: JavaClass, name: str, count: int) -> list[JavaMethod]:
-        above = [owner] if name == CONSTRUCTOR else self._with_lineage(owner)
+        above = [owner] if name == CONSTRUCTOR else self.with_lineage(owner)
         own: list[JavaMethod] = []
         for one in above:
             found = [method for method in one.methods.get(name, ()) if method.takes(count)]

@@ -1,7 +1,7 @@
 """The values of a Java method's expressions, in the words of `flow`: see `java_flow`."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tree_sitter import Node
 
@@ -19,6 +19,7 @@ from tidemill.analysis.flow import (
     Value,
 )
 from tidemill.analysis.java_calls import Scope, arguments_of
+from tidemill.analysis.java_checks import NONE, OUT, Checks, Passed, code_of, is_constant, is_normal, leaves
 from tidemill.analysis.java_declarations import JavaClass, JavaMethod, JavaType, text_of
 from tidemill.analysis.java_fields import Carried
 from tidemill.analysis.java_rules import JavaRules
@@ -26,6 +27,13 @@ from tidemill.analysis.java_types import JavaProgram
 
 OPEN = re.compile(r"(?:redirect:|forward:)?(?:(?:https?:)?/?/?)?|\s*")
 """A text after which an address can still begin."""
+
+
+_OUTSIDE = re.compile(
+    r"\bif\s*\(\s*!\s*(\w+)((?:\.(?:toPath|normalize|toRealPath|toAbsolutePath|getCanonical\w+|toString)\(\))*)"
+    r"\.startsWith\([^\"{};]{0,200}\)\s*\{?\s*(?:throw|return)\b"
+)
+"""An `if` that leaves where a path is not in a folder."""
 
 
 class Values:
@@ -47,6 +55,10 @@ class Values:
         self._results: list[str] = []
         self._yields: list[str] = []
         self.no_page = carried.answers_else(method.owner)
+        self.checks = Checks(self.scope, carried, rules, function.from_outside)
+        self._folders: Mapping[str, str] | None = None
+        self._blocks: list[dict[str, str]] = []
+        self._allowed: list[set[str]] = [set()]
 
     def statements(self, body: Node) -> None:
         """Adds the steps of a block; see `java_flow`."""
@@ -55,6 +67,39 @@ class Values:
     def call(self, node: Node) -> Value:
         """What a call, or the making of an object, returns; what it does is added to the steps."""
         raise NotImplementedError
+
+    def opened(self, passed: Passed = NONE) -> None:
+        """Begins what is done under a condition: values that passed there are harmless until it ends."""
+        self._blocks.append({})
+        self._allowed.append(self._allowed[-1])
+        self.checked(passed)
+
+    def closed(self) -> None:
+        """Ends what is done under a condition."""
+        self._allowed.pop()
+        for name, before in self._blocks.pop().items():
+            self.steps.append(Assign((name,), Name(before), extend=True))
+
+    def checked(self, passed: Passed) -> None:
+        """Values that have passed are harmless until what is done under the same condition ends."""
+        for code, path in sorted(passed):
+            kind = self.scope.local.get(code)
+            if code in self.scope.local and self._blocks:
+                before = self._blocks[-1].setdefault(code, f"{code}@{len(self._blocks)}:{len(self.steps)}")
+                self.steps.append(Assign((before,), Name(code), extend=True))
+                self.steps.append(Assign((code,), Harmless(Name(code), self.rules.paths) if path else Parts()))
+                fields = self.carried.fields(kind.declared) if kind is not None and kind.declared is not None else ()
+                if fields and not path:
+                    self.steps.append(Assign(tuple(f"{code}.{one}" for one in fields), Parts()))
+            elif code and not path:
+                self._allowed[-1] = self._allowed[-1] | {code}
+
+    def held_in_folders(self) -> Mapping[str, str]:
+        """The names of paths that an `if` of the method holds against a folder, with what it makes of them before."""
+        if self._folders is None:
+            code = text_of(self.method.node.child_by_field_name("body"))
+            self._folders = dict(_OUTSIDE.findall(code))
+        return self._folders
 
     def place(self, node: Node) -> Place:
         """The line on which a node begins."""
@@ -93,8 +138,10 @@ class Values:
             case "this":
                 return Name("this")
             case "field_access":
-                return self._field(node)
+                return Parts() if self._allowed[-1] and text_of(node) in self._allowed[-1] else self._field(node)
             case "method_invocation" | "explicit_constructor_invocation" | "object_creation_expression":
+                if self._allowed[-1] and text_of(node) in self._allowed[-1]:
+                    return Parts()
                 return self.call(node)
             case "assignment_expression":
                 return self._assigned(node)
@@ -109,9 +156,10 @@ class Values:
                 self._aside(node.child_by_field_name("index"))
                 return Parts() if self.carried.plain(self.scope.type_of(node)) else value
             case "ternary_expression":
-                self._aside(node.child_by_field_name("condition"))
+                condition = node.child_by_field_name("condition")
+                self._aside(condition)
                 given = (node.child_by_field_name("consequence"), node.child_by_field_name("alternative"))
-                return Parts(tuple(self.value(one) for one in given))
+                return Parts(tuple(self._under(one, condition, held=one == given[0]) for one in given))
             case "instanceof_expression":
                 return self._matched(node)
             case "switch_expression":
@@ -124,6 +172,22 @@ class Values:
                 return Parts(tuple(self.value(child) for child in node.named_children))
         return Parts()
 
+    def _under(self, node: Node | None, condition: Node | None, *, held: bool) -> Value:
+        """The value of an expression where a condition holds, or where it does not."""
+        passed = self.checks.passed(condition, held=held)
+        if not passed or node is None:
+            return self.value(node)
+        self.opened(passed)
+        value = self.kept_now(self.value(node), node)
+        self.closed()
+        return value
+
+    def kept_now(self, value: Value, node: Node) -> Value:
+        """A value as it is now, whatever its name is given later."""
+        name = f"={self.fresh(node)}"
+        self.steps.append(Assign((name,), value))
+        return Name(name)
+
     def _aside(self, node: Node | None) -> None:
         """Tells of what an expression does whose value is not followed."""
         if node is not None:
@@ -132,6 +196,8 @@ class Values:
     def _identifier(self, name: str) -> Value:
         if name in self.scope.local:
             return Parts() if self.carried.plain(self.scope.local[name]) else Name(name)
+        if name in self._allowed[-1]:
+            return Parts()
         return self.of_object("this", name, self.method.owner) or Name(name)
 
     def _field(self, node: Node) -> Value:
@@ -187,6 +253,9 @@ class Values:
         self.steps.append(Assign((name,), value, place, extend))
         self.empty.discard(name)
         self.positions.pop(name, None)
+        self.checks.normal.discard(name)
+        if is_normal(node):
+            self.checks.normal.add(name)
         if node is not None and text_of(node.child_by_field_name("name")) == "lastIndexOf":
             self.positions[name] = text_of(node)
         if node is not None and node.type == "object_creation_expression" and not arguments_of(node):
@@ -243,13 +312,23 @@ class Values:
         self._aside(node.child_by_field_name("condition"))
         body = node.child_by_field_name("body")
         self._yields.append(name)
+        subject, sure, ends = code_of(node.child_by_field_name("condition")), bool(body), False
         for rule in body.named_children if body is not None else ():
+            labels = [one for one in rule.named_children if one.type == "switch_label"]
+            default = any(not one.named_children for one in labels)
+            listed = sure and not default and all(is_constant(one) for label in labels for one in label.named_children)
+            sure = sure and (listed or leaves(rule, only=OUT))
+            ends = ends or default
+            self.opened(frozenset({(subject, False)}) if listed and subject else NONE)
             last = rule.named_children[-1] if rule.named_children else None
             if rule.type == "switch_rule" and last is not None and last.type == "expression_statement":
                 self.steps.append(Assign((name,), self.value(last.named_children[0]), extend=True))
             else:
                 self.statements(rule)
+            self.closed()
         self._yields.pop()
+        if sure and ends and subject:
+            self.checked(frozenset({(subject, False)}))
         return Name(name)
 
     def fresh(self, node: Node) -> str:
@@ -266,8 +345,12 @@ class Values:
             operands += [right] if right is not None else []
             inner = left
         if inner is node:
-            for side in (node.child_by_field_name("left"), node.child_by_field_name("right")):
-                self._aside(side)
+            left, operator = node.child_by_field_name("left"), text_of(node.child_by_field_name("operator"))
+            self._aside(left)
+            if operator in ("&&", "||"):
+                self.evaluate(self._under(node.child_by_field_name("right"), left, held=operator == "&&"))
+            else:
+                self._aside(node.child_by_field_name("right"))
             return Parts()
         return Parts(tuple(self._joined([*([inner] if inner is not None else []), *reversed(operands)])))
 

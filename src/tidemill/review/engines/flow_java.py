@@ -11,6 +11,7 @@ _SERVLET = rf"{_EE}servlet\.(?:http\.)?"
 _SPRING = r"org\.springframework\."
 _ADDRESSES = frozenset({"java-ssrf", "java-open-redirect"})
 _PAGES = frozenset({"java-xss"})
+_PATHS = frozenset({"java-path-traversal"})
 _WRITER, _STREAM = "page.Writer", "page.Stream"
 """What a response gives to write a page to: its declared type may as well be a file's."""
 _LANG, _FILES = "java.lang.", "java.nio.file."
@@ -83,6 +84,12 @@ def java_rules() -> JavaRules:
         web=re.compile(r"(?:javax|jakarta)\.servlet\b"),
         sinks=_sinks(),
         answers=_answers(),
+        lists=re.compile(
+            r"(?:java\.util|com\.google\.common\.collect)\.(?:\w+\.)?\w*(?:Set|List|Map|Collection)\.contains(?:Key)?"
+        ),
+        passes=re.compile(r".*\.ArrayUtils\.contains|.*\.StringUtils\.is(?:Alpha|Numeric|Alphanumeric)"),
+        demands=re.compile(r".*\.(?:(?:Assert|Validate)\.isTrue|Preconditions\.check(?:Argument|State))"),
+        paths=_PATHS,
         addresses=_ADDRESSES,
         pages=_PAGES,
         no_page=re.compile(
@@ -148,6 +155,7 @@ def _escapes() -> tuple[JavaEscape, ...]:
             "java-xss",
         ),
         _escape(r"java\.lang\.String\.replace(?:All)?", "java-xss", arguments=r"""\(\s*["']<["']"""),
+        _escape(r"[\w.]+\.(?:ObjectMapper|ObjectWriter)\.writeValueAsString|[\w.]+\.Gson\.toJson", "java-xss"),
         _escape(r".*\.encodeForSQL|.*\.StringEscapeUtils\.escapeSql", "java-sql-injection"),
         _escape(r"java\.lang\.String\.replace(?:All)?", "java-sql-injection", arguments=r"\(\s*\"'\"\s*,"),
         _escape(
@@ -212,6 +220,10 @@ def _returns() -> dict[str, str]:
     ):
         found[f"{client}.create"] = client
         found |= {f"{client}.{verb}": f"{client}.Uri" for verb in ("get", "post", "put", "patch", "delete", "head")}
+    for kind in ("Set", "List", "Map"):
+        found |= {f"java.util.{kind}.{one}": f"java.util.{kind}" for one in ("of", "copyOf", "ofEntries")}
+        found[f"com.google.common.collect.Immutable{kind}.of"] = f"com.google.common.collect.Immutable{kind}"
+    found |= {"java.util.Arrays.asList": "java.util.List", "java.util.Map.keySet": "java.util.Set"}
     for enterprise in ("javax", "jakarta"):
         servlet, web = f"{enterprise}.servlet", f"{enterprise}.servlet.http"
         for response in (
