@@ -91,9 +91,10 @@ async def run_on_copies(program: Program, files: Mapping[str, str]) -> Any:
         writing = asyncio.ensure_future(asyncio.to_thread(_write, place.files, files, program.names))
         try:
             await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            await writing  # nobody can remove a folder that is still written to
-            raise
+        finally:
+            while not writing.done():  # nobody can remove a folder that is still written to
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([writing])
         code, output, errors = await _run(program, place, len(files))
     if code not in program.accepted:
         raise EngineFailed(f"{program.engine} failed with exit code {code}: {_said(errors)}")

@@ -14,5 +14,6 @@ async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         return await asyncio.gather(*tasks)
     finally:
         for task in tasks:
-            task.cancel()
+            if not task.cancelling():  # one that is being stopped already may be in the midst of tidying up
+                task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
