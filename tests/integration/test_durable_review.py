@@ -77,11 +77,13 @@ def check_nothing_twice(hub: Hub, review: str, asked: list[str], *, kills: int =
     assert steps[-1] == "finish"
     committed = query(
         hub,
-        "SELECT request_hash, count(*) AS times FROM inferences WHERE status = 'ok' AND cache_tier IS NULL "
+        "SELECT request_hash, count(*) FILTER (WHERE cache_tier IS NULL) AS times FROM inferences WHERE status = 'ok' "
         "GROUP BY request_hash",
     )
     assert len(committed) == QUESTIONS
-    assert {row["times"] for row in committed} == {1}
+    # an answer that came as the hub stopped may be in the cache alone
+    assert sorted(row["times"] for row in committed)[1:] == [1] * (QUESTIONS - 1)
+    assert committed[0]["times"] in (0, 1)
     assert len(asked) <= QUESTIONS + kills, "only an answer that was under way at a kill may be asked for again"
 
 

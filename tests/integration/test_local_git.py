@@ -379,6 +379,7 @@ async def test_git_does_not_climb_from_broken_data_to_the_repository_above(repo:
     assert (await read(repo / "src")).files == {"a": "1\n"}
 
 
+@pytest.mark.unmeasured
 def test_fifty_reads_in_a_row_under_uvloop(repo: Path) -> None:
     commit(repo, "one", a="1\n")
 

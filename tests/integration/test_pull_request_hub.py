@@ -13,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import pytest
 
 from tests.conftest import reachable
 from tests.support.hubs import Hub, scripted_settings, start_hub, stop, upstream
@@ -143,6 +144,7 @@ async def killed_wherever_it_gets(
             yield hub, done
 
 
+@pytest.mark.unmeasured
 async def test_a_hub_that_is_killed_at_each_step_leaves_each_comment_once(tmp_path: Path) -> None:
     folder = reachable(tmp_path)
     site = ScriptedSite(folder / "forge")

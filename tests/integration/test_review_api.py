@@ -357,6 +357,7 @@ def test_a_commit_over_the_limit_is_refused_with_both_numbers(client: httpx.Clie
     assert "12,1" in message
 
 
+@pytest.mark.unmeasured
 def test_a_large_diff_under_the_limit_is_reviewed(client: httpx.Client) -> None:
     text = "".join(f"value_{n} = {n}\n" for n in range(100_000))
     reviewed = review(client, diff=diff_of("a.txt", text))

@@ -67,6 +67,7 @@ def refused(client: httpx.Client, route: RouteRight, secret: str) -> bool:
 
 
 @pytest.mark.parametrize("role", list(Role))
+@pytest.mark.unmeasured
 def test_a_route_is_refused_exactly_when_the_role_lacks_a_right_to_it(
     admin: httpx.Client, people: dict[Role, dict[str, Any]], role: Role
 ) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tidemill.analysis import flow as analysis_flow
 from tidemill.review.engines import FlowEngine
 from tidemill.review.engines import flow as engine
 
@@ -145,9 +146,12 @@ def view(request: Request):
     assert [one.trace[0].line for one in reading.remarks] == [13]
 
 
-async def test_a_function_in_which_too_much_comes_together_is_named_and_the_others_are_followed() -> None:
-    names = [f"a{number}" for number in range(1000)]
-    body = f"    x = {' + '.join(names)}\n" + "    x = x\n" * 1000
+async def test_a_function_in_which_too_much_comes_together_is_named_and_the_others_are_followed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(analysis_flow, "_MOST_ORIGINS", 5000)
+    names = [f"a{number}" for number in range(100)]
+    body = f"    x = {' + '.join(names)}\n" + "    x = x\n" * 100
     much = f"def much({', '.join(names)}):\n{body}    return x\n"
     files = {"much.py": much, "run.py": "def run(c):\n    eval(c)\n", "web.py": "from run import run\n\n\n"}
     files["web.py"] += "def view(request):\n    return run(request.args['c'])\n"

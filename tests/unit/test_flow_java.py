@@ -665,6 +665,7 @@ async def test_what_nobody_sends_is_not_read() -> None:
         "class A { A(A a) { this(a); } A() { this(new A(new A())); } void b(@RequestParam A a) { b(new A(a)); } }",
     ],
 )  # fmt: skip
+@pytest.mark.unmeasured
 async def test_hostile_files_are_read_in_little_time_and_without_an_error(text: str) -> None:
     begun = time.monotonic()
     assert (await FlowEngine().read({"A.java": text})).remarks == ()
@@ -724,6 +725,7 @@ async def test_declarations_within_declarations_end_no_reading(deep: str) -> Non
         "class A { void a(String s) {{if (!OK.contains(s)) return; a(s);}} }",
     ],
 )
+@pytest.mark.unmeasured
 async def test_what_is_declared_and_used_often_is_read_in_little_time(text: str) -> None:
     def repeated(part: re.Match[str]) -> str:
         return "".join(part[1].replace("#", str(number)) for number in range(2000))

@@ -1,6 +1,9 @@
 """The memory for local models: who gets it, who must go, and what those who don't get it are told."""
 
+import asyncio
 import os
+import sys
+from asyncio.subprocess import PIPE
 
 import psutil
 import pynvml
@@ -93,8 +96,12 @@ async def test_what_a_child_holds_takes_the_place_of_the_estimate_now_and_at_lat
     caplog.set_level("INFO")
     house = House()
     claim = await house.load("a", 8)
-    await house.ledger.measure(claim, os.getpid())
-    held = psutil.Process().memory_info().rss
+    waits = (sys.executable, "-c", "print(flush=True); input()")
+    child = await asyncio.create_subprocess_exec(*waits, stdin=PIPE, stdout=PIPE)
+    await child.stdout.readline()
+    await house.ledger.measure(claim, child.pid)
+    held = psutil.Process(child.pid).memory_info().rss
+    await child.communicate(b"\n")
     assert 0 < house.ledger.space().used < 2 * held
     assert "8.00 GiB were set aside" in caplog.text
     house.ledger.release(claim)
