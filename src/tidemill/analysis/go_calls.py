@@ -7,9 +7,10 @@ from tree_sitter import Node
 
 from tidemill.analysis.flow import Assign, Call, Evaluate, Harmless, Name, Outside, Parts, Value, harms_of
 from tidemill.analysis.go_meaning import BUILTIN, Meaning
-from tidemill.analysis.go_packages import operator_of, text_of
+from tidemill.analysis.go_packages import operator_of
 from tidemill.analysis.go_rules import OfName
 from tidemill.analysis.go_values import STRINGS, Closure, Values, Variable
+from tidemill.analysis.syntax import text_of
 
 _TEXTS = frozenset({"", "any", "string", "byte", "[]string", "[]byte", "[]any"})
 """Types whose values a sink may take for text."""

@@ -9,10 +9,11 @@ from tree_sitter import Node
 
 from tidemill.analysis.flow import Assign, Harmless, Name, Parts, Value
 from tidemill.analysis.go_calls import Calls
-from tidemill.analysis.go_packages import operator_of, text_of
+from tidemill.analysis.go_packages import operator_of
 from tidemill.analysis.go_rules import GoRules
 from tidemill.analysis.go_types import Declarations, Declared
 from tidemill.analysis.go_values import LITERALS, STRINGS, Closure, Known, Tested, Variable
+from tidemill.analysis.syntax import text_of
 
 _MOST = 50
 """Variables that a condition tells of; a caller's condition that is longer tells nothing."""

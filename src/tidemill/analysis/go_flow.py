@@ -13,11 +13,12 @@ from tree_sitter import Node
 
 from tidemill.analysis.flow import Assign, Function, Harmless, Name, Parts, Place, Return, Value
 from tidemill.analysis.go_checks import Checks, Exits, Verdict, either, leaves
-from tidemill.analysis.go_packages import go_files, operator_of, text_of
+from tidemill.analysis.go_packages import go_files, operator_of
 from tidemill.analysis.go_rules import GoRules
 from tidemill.analysis.go_served import served_by
 from tidemill.analysis.go_types import Declarations, Declared, item_of, parameters_of, results_of, type_of
 from tidemill.analysis.go_values import Closure, Known, Tested, Variable
+from tidemill.analysis.syntax import text_of
 
 _TESTING = frozenset(
     {"call_expression", "index_expression", "unary_expression", "binary_expression", "parenthesized_expression"}

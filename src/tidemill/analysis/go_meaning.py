@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from tree_sitter import Node
 
-from tidemill.analysis.go_packages import GoFile, operator_of, text_of
+from tidemill.analysis.go_packages import GoFile, operator_of
 from tidemill.analysis.go_types import BASIC, Declarations, Declared, item_of, results_of, type_of
+from tidemill.analysis.syntax import text_of
 
 BUILTIN = frozenset(
     [

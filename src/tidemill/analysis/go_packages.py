@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from tree_sitter import Node
 
 from tidemill.analysis.flow import LARGEST
-from tidemill.analysis.syntax import Language, parsed
+from tidemill.analysis.syntax import Language, parsed, text_of
 
 STANDARD = frozenset(
     [
@@ -47,11 +47,6 @@ class GoFile:
     package: str
     root: Node
     imports: dict[str, str] = field(default_factory=dict)
-
-
-def text_of(node: Node | None) -> str:
-    """The code of a node; empty for none."""
-    return (node.text or b"").decode("utf-8", "replace") if node is not None else ""
 
 
 def operator_of(node: Node) -> str:

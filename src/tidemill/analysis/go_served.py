@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator
 
 from tree_sitter import Node
 
-from tidemill.analysis.go_packages import text_of
 from tidemill.analysis.go_rules import GoRules
 from tidemill.analysis.go_types import Declared
+from tidemill.analysis.syntax import text_of
 
 
 def served_by(every: Iterable[Declared], rules: GoRules) -> set[int]:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from tree_sitter import Node
 
 from tidemill.analysis.flow import Function
-from tidemill.analysis.go_packages import GoFile, text_of
+from tidemill.analysis.go_packages import GoFile
 from tidemill.analysis.paths import PathKind, kind_of
+from tidemill.analysis.syntax import text_of
 
 BASIC = frozenset(
     [

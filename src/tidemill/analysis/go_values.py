@@ -19,9 +19,10 @@ from tidemill.analysis.flow import (
     harms_of,
 )
 from tidemill.analysis.go_meaning import Meaning, Meanings, known_types
-from tidemill.analysis.go_packages import operator_of, text_of
+from tidemill.analysis.go_packages import operator_of
 from tidemill.analysis.go_rules import GoRules
 from tidemill.analysis.go_types import Declarations, Declared
+from tidemill.analysis.syntax import text_of
 
 _FIXED = re.compile(r"(?:[\w+.-]+:)?//[^/?#]+[/?#]|/[^/\\]|[^/:?#]+[/?#]|\0")
 """The beginning of an address whose host, or of a path whose page, nothing after it changes. NUL stands for a value."""

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from tree_sitter import Node
 
-from tidemill.analysis.java_declarations import CONSTRUCTOR, JavaClass, JavaMethod, JavaType, arrayed, text_of
+from tidemill.analysis.java_declarations import CONSTRUCTOR, JavaClass, JavaMethod, JavaType, arrayed
 from tidemill.analysis.java_types import JavaProgram
+from tidemill.analysis.syntax import text_of
 
 STRING = JavaType(("java.lang.String",))
 _LITERALS: Mapping[str, JavaType] = {

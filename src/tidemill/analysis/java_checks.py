@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from tree_sitter import Node
 
 from tidemill.analysis.java_calls import Scope, arguments_of
-from tidemill.analysis.java_declarations import JavaMethod, text_of
+from tidemill.analysis.java_declarations import JavaMethod
 from tidemill.analysis.java_fields import Carried
 from tidemill.analysis.java_rules import JavaRules
+from tidemill.analysis.syntax import text_of
 
 Passed = frozenset[tuple[str, bool]]
 """The code of values that passed, each with whether they are harmless as a path alone."""

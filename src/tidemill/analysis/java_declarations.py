@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from tree_sitter import Node
 
 from tidemill.analysis.flow import Function
+from tidemill.analysis.syntax import text_of
 
 CONSTRUCTOR = "new"
 """The name of a constructor among the methods of its class."""
@@ -143,11 +144,6 @@ class JavaClass:
 def arrayed(kind: JavaType, dimensions: int) -> JavaType:
     """An array of a type; fewer dimensions where the number is negative."""
     return JavaType(kind.names, kind.arguments, max(0, kind.array + dimensions), kind.declared)
-
-
-def text_of(node: Node | None) -> str:
-    """The code of a node; empty without one."""
-    return (node.text or b"").decode("utf-8", "replace") if node is not None else ""
 
 
 def annotations_of(node: Node) -> frozenset[str]:

@@ -14,10 +14,10 @@ from tidemill.analysis.java_declarations import (
     JavaMethod,
     JavaType,
     arrayed,
-    text_of,
 )
 from tidemill.analysis.java_rules import JavaEscape, JavaRules, Meanings
 from tidemill.analysis.java_types import JavaProgram
+from tidemill.analysis.syntax import text_of
 
 _MOST_FIELDS = 16
 """Fields of a class that are followed."""

@@ -14,11 +14,12 @@ from tree_sitter import Node
 
 from tidemill.analysis.flow import Assign, Function, Parts, Place, Return
 from tidemill.analysis.java_checks import NONE, Passed, leaves
-from tidemill.analysis.java_declarations import JavaMethod, JavaType, arrayed, text_of
+from tidemill.analysis.java_declarations import JavaMethod, JavaType, arrayed
 from tidemill.analysis.java_fields import Carried
 from tidemill.analysis.java_invocations import Invocations
 from tidemill.analysis.java_rules import JavaRules
 from tidemill.analysis.java_types import JavaProgram
+from tidemill.analysis.syntax import text_of
 
 _EXPRESSIONS = frozenset(
     {

@@ -19,9 +19,10 @@ from tidemill.analysis.flow import (
 )
 from tidemill.analysis.java_calls import Callee, accessed, arguments_of
 from tidemill.analysis.java_checks import is_normal, is_normal_code
-from tidemill.analysis.java_declarations import CONSTRUCTOR, JavaMethod, text_of
+from tidemill.analysis.java_declarations import CONSTRUCTOR, JavaMethod
 from tidemill.analysis.java_rules import JavaEscape
 from tidemill.analysis.java_values import OPEN, Values
+from tidemill.analysis.syntax import text_of
 
 _FILLED = re.compile(r"\w*(?:AllArgsConstructor|RequiredArgsConstructor|Data|Value|Builder)")
 """Annotations of Lombok's by which a class has a constructor that is not written."""

@@ -15,9 +15,8 @@ from tidemill.analysis.java_declarations import (
     JavaType,
     arrayed,
     classes_of,
-    text_of,
 )
-from tidemill.analysis.syntax import Language, parsed
+from tidemill.analysis.syntax import Language, parsed, text_of
 
 _DEEPEST = 20
 """Types above types that are looked at, and type arguments within each other."""

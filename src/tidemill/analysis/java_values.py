@@ -20,10 +20,11 @@ from tidemill.analysis.flow import (
 )
 from tidemill.analysis.java_calls import Scope, arguments_of
 from tidemill.analysis.java_checks import NONE, OUT, Checks, Passed, code_of, is_constant, is_normal, leaves
-from tidemill.analysis.java_declarations import JavaClass, JavaMethod, JavaType, text_of
+from tidemill.analysis.java_declarations import JavaClass, JavaMethod, JavaType
 from tidemill.analysis.java_fields import Carried
 from tidemill.analysis.java_rules import JavaRules
 from tidemill.analysis.java_types import JavaProgram
+from tidemill.analysis.syntax import text_of
 
 OPEN = re.compile(r"(?:redirect:|forward:)?(?:(?:https?:)?/?/?)?|\s*")
 """A text after which an address can still begin."""

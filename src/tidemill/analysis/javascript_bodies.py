@@ -19,7 +19,6 @@ from tidemill.analysis.javascript_nodes import (
     parameters_of,
     pattern_of,
     string_of,
-    text_of,
 )
 from tidemill.analysis.javascript_scopes import Expression
 from tidemill.analysis.javascript_strings import (
@@ -34,6 +33,7 @@ from tidemill.analysis.javascript_strings import (
     returns_object,
 )
 from tidemill.analysis.javascript_values import CONSTANT, NOTHING, REST, Told, all_names, spent, together
+from tidemill.analysis.syntax import text_of
 
 _MOST_TYPE = 200
 """Characters of a call that says of what type an answer is."""

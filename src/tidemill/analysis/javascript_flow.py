@@ -17,10 +17,11 @@ from tidemill.analysis.javascript_bodies import Body
 from tidemill.analysis.javascript_imports import SourceFiles
 from tidemill.analysis.javascript_modules import declarations
 from tidemill.analysis.javascript_names import Names
-from tidemill.analysis.javascript_nodes import names_in, parameters_of, pattern_of, text_of
+from tidemill.analysis.javascript_nodes import names_in, parameters_of, pattern_of
 from tidemill.analysis.javascript_rules import JavaScriptRules, Known
 from tidemill.analysis.javascript_scopes import Declarations, Expression, Scope
 from tidemill.analysis.javascript_values import REST, all_names
+from tidemill.analysis.syntax import text_of
 
 _SHARED = 3
 """Calls that a name is given through to where a field of it is read."""

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from tree_sitter import Node
 
 from tidemill.analysis.flow import Call, Evaluate, harms_of
-from tidemill.analysis.javascript_nodes import text_of
 from tidemill.analysis.javascript_strings import is_text, literal_of, returns_text
 from tidemill.analysis.javascript_values import Told, Values
+from tidemill.analysis.syntax import text_of
 
 _MOST_CODE = 400
 """Characters of a call's arguments that are held against a sink."""

@@ -21,7 +21,6 @@ from tidemill.analysis.javascript_nodes import (
     pattern_of,
     required,
     string_of,
-    text_of,
 )
 from tidemill.analysis.javascript_scopes import (
     NO_VALUE,
@@ -33,7 +32,7 @@ from tidemill.analysis.javascript_scopes import (
     Module,
     Scope,
 )
-from tidemill.analysis.syntax import language_of, parsed
+from tidemill.analysis.syntax import language_of, parsed, text_of
 
 ANSWERS = frozenset({"res", "response", "reply", "rep", "next", "_next", "_res", "h", "done"})
 """Names of the parameters that stand beside them in a handler."""

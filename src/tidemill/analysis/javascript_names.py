@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from tree_sitter import Node
 
 from tidemill.analysis.javascript_imports import SourceFiles
-from tidemill.analysis.javascript_nodes import FUNCTIONS, key_of, required, text_of
+from tidemill.analysis.javascript_nodes import FUNCTIONS, key_of, required
 from tidemill.analysis.javascript_scopes import Class, Declarations, Declared, Exported, Expression, Module, Scope
+from tidemill.analysis.syntax import text_of
 
 _LONGEST = 24
 """Steps from a name to what it means."""

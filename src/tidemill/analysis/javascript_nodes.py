@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 from tree_sitter import Node
 
+from tidemill.analysis.syntax import text_of
+
 FUNCTIONS = frozenset(
     {
         *("function_declaration", "generator_function_declaration", "method_definition"),
@@ -14,11 +16,6 @@ REQUESTS = frozenset({"req", "request", "ctx", "context", "_req"})
 """Names of the parameters that stand for what a client sends."""
 _LONGEST_CODE = 12
 """Names, calls and items of one expression."""
-
-
-def text_of(node: Node | None) -> str:
-    """The code of a node."""
-    return (node.text or b"").decode("utf-8", "replace") if node is not None else ""
 
 
 def code_of(node: Node | None) -> str:

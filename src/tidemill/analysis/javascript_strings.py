@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 
 from tree_sitter import Node
 
-from tidemill.analysis.javascript_nodes import FUNCTIONS, code_of, parameters_of, pattern_of, text_of
+from tidemill.analysis.javascript_nodes import FUNCTIONS, code_of, parameters_of, pattern_of
 from tidemill.analysis.javascript_scopes import Scope
+from tidemill.analysis.syntax import text_of
 
 _OPEN = re.compile(r"/?|//[^/?#]*|[A-Za-z][\w+.-]*:(?://?[^/?#]*)?")
 """The beginning of an address after which the host can still be chosen."""

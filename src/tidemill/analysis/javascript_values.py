@@ -8,10 +8,11 @@ from tree_sitter import Node
 
 from tidemill.analysis.flow import Assign, Call, Function, Harmless, Name, Outside, Parts, Place, Value
 from tidemill.analysis.javascript_names import Names
-from tidemill.analysis.javascript_nodes import REQUESTS, code_of, names_in, text_of
+from tidemill.analysis.javascript_nodes import REQUESTS, code_of, names_in
 from tidemill.analysis.javascript_rules import JavaScriptRules, Known
 from tidemill.analysis.javascript_scopes import MOST_FIELDS, Expression, Scope
 from tidemill.analysis.javascript_strings import SAME_BEGINNING
+from tidemill.analysis.syntax import text_of
 
 _MOST_RESULTS = 30
 """Fields of one function's result that are told apart: each tells again of all that the function does."""

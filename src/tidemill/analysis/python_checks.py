@@ -5,6 +5,8 @@ from collections.abc import Collection, Iterator
 
 from tree_sitter import Node
 
+from tidemill.analysis.syntax import text_of
+
 _MOST_CONDITIONS = 100
 _ALLOWED = re.compile(r"(?:\w+\.)*[A-Z][A-Z0-9_]*(?:\.keys\(\))?")
 """A table in capitals."""
@@ -57,7 +59,7 @@ def leaves(node: Node) -> bool:
     last = steps[-1]
     call = last.named_children[0] if last.type == "expression_statement" and last.named_children else None
     callee = call.child_by_field_name("function") if call is not None and call.type == "call" else None
-    return last.type in _LEAVING or (callee is not None and _ENDS.fullmatch(_text(callee)) is not None)
+    return last.type in _LEAVING or (callee is not None and _ENDS.fullmatch(text_of(callee)) is not None)
 
 
 def is_table(node: Node) -> bool:
@@ -78,23 +80,19 @@ def _compared(node: Node, tables: Collection[str], *, true: bool) -> Iterator[st
     name, other = node.named_children
     how = " ".join(child.type for child in node.children_by_field_name("operators"))
     if how in ("in", "not in"):
-        code = _text(other)
+        code = text_of(other)
         if (how == "in") == true and (is_table(other) or code in tables or _ALLOWED.fullmatch(code)):
-            yield _text(name)
+            yield text_of(name)
     elif how in ("==", "!=") and (how == "==") == true and _is_constant(other):
-        yield _text(name)
+        yield text_of(name)
 
 
 def _called(node: Node) -> Iterator[str]:
     callee, given = node.child_by_field_name("function"), node.child_by_field_name("arguments")
     if callee is None or given is None:
         return
-    code, arguments = _text(callee), given.named_children
+    code, arguments = text_of(callee), given.named_children
     if _WORD.fullmatch(code) and not arguments:
         yield code.rpartition(".")[0]
-    elif code == "re.fullmatch" and len(arguments) >= 2 and _WHOLE.fullmatch(_text(arguments[0])):
-        yield _text(arguments[1])
-
-
-def _text(node: Node) -> str:
-    return (node.text or b"").decode("utf-8", "replace")
+    elif code == "re.fullmatch" and len(arguments) >= 2 and _WHOLE.fullmatch(text_of(arguments[0])):
+        yield text_of(arguments[1])

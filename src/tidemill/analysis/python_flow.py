@@ -28,7 +28,7 @@ from tidemill.analysis.flow import (
     harms_of,
 )
 from tidemill.analysis.python_checks import allowed_by, is_table, leaves
-from tidemill.analysis.syntax import Language, parsed
+from tidemill.analysis.syntax import Language, parsed, text_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +130,11 @@ def _definitions(node: Node, path: str, owner: str, rules: PythonRules) -> Itera
         first, last = node.start_point.row + 1, node.end_point.row + 1
         parameters = tuple(_parameters(node, method=bool(owner)))
         function = Function(path, first, last, parameters, frozenset(_from_route(node, rules)))
-        yield _Definition(function, node, _text(name), owner)
+        yield _Definition(function, node, text_of(name), owner)
     elif node.type == "class_definition" and name is not None and not owner:
         body = node.child_by_field_name("body")
         for child in body.children if body else ():
-            yield from _definitions(child, path, f"{_text(name)}.", rules)
+            yield from _definitions(child, path, f"{text_of(name)}.", rules)
 
 
 def _parameters(function: Node, *, method: bool) -> Iterator[str]:
@@ -146,8 +146,8 @@ def _parameters(function: Node, *, method: bool) -> Iterator[str]:
 def _parameter(node: Node) -> str:
     """The name of a parameter that may have a type and a default."""
     if node.type == "identifier":
-        return _text(node)
-    return _text(node.child_by_field_name("name") or (node.named_children[0] if node.named_children else node))
+        return text_of(node)
+    return text_of(node.child_by_field_name("name") or (node.named_children[0] if node.named_children else node))
 
 
 def _from_route(function: Node, rules: PythonRules) -> Iterator[str]:
@@ -155,11 +155,11 @@ def _from_route(function: Node, rules: PythonRules) -> Iterator[str]:
     around = function.parent
     if around is None or around.type != "decorated_definition":
         return
-    if not any(child.type == "decorator" and rules.routes.match(_text(child)) for child in around.named_children):
+    if not any(child.type == "decorator" and rules.routes.match(text_of(child)) for child in around.named_children):
         return
     holder = function.child_by_field_name("parameters")
     for child in holder.named_children if holder else ():
-        if not rules.trusted.match(_text(child)):
+        if not rules.trusted.match(text_of(child)):
             yield _parameter(child)
 
 
@@ -168,7 +168,7 @@ def _of_other_types(function: Node, rules: PythonRules) -> Iterator[str]:
     holder = function.child_by_field_name("parameters")
     for child in holder.named_children if holder else ():
         kind = child.child_by_field_name("type")
-        if kind is not None and not rules.requests.search(_text(kind)):
+        if kind is not None and not rules.requests.search(text_of(kind)):
             yield _parameter(child)
 
 
@@ -179,7 +179,7 @@ def _imported(node: Node, module: str) -> Iterator[tuple[str, str]]:
     source = node.child_by_field_name("module_name")
     prefix = ""
     if source is not None:
-        said = _text(source)
+        said = text_of(source)
         dots = len(said) - len(said.lstrip("."))
         base = module.split(".")[:-dots] if dots else []
         prefix = ".".join([*base, *([said.lstrip(".")] if said.lstrip(".") else [])]) + "."
@@ -187,13 +187,9 @@ def _imported(node: Node, module: str) -> Iterator[tuple[str, str]]:
         if child.type == "aliased_import":
             name, alias = child.child_by_field_name("name"), child.child_by_field_name("alias")
             if name is not None and alias is not None:
-                yield _text(alias), prefix + _text(name)
+                yield text_of(alias), prefix + text_of(name)
         elif source is not None:
-            yield _text(child), prefix + _text(child)
-
-
-def _text(node: Node) -> str:
-    return (node.text or b"").decode("utf-8", "replace")
+            yield text_of(child), prefix + text_of(child)
 
 
 class _Body:
@@ -252,7 +248,7 @@ class _Body:
 
     def _take(self, node: Node) -> None:
         if node.type == "as_pattern" and node.named_children[0].type == "call":
-            self._made[_text(node.named_children[-1])] = _head(node.named_children[0])
+            self._made[text_of(node.named_children[-1])] = _head(node.named_children[0])
         elif node.type in ("assignment", "augmented_assignment", "named_expression"):
             self._assign(node)
         elif node.type == "while_statement":
@@ -273,10 +269,10 @@ class _Body:
         value = self._value(right)
         if left is not None and right is not None and right.type == "call" and left.type == "identifier":
             made = _head(right)
-            if made.rpartition(".")[2][:1].isupper() and made != _text(left):
-                self._made[_text(left)] = made
+            if made.rpartition(".")[2][:1].isupper() and made != text_of(left):
+                self._made[text_of(left)] = made
         if left is not None and right is not None and is_table(right):
-            self._tables.add(_text(left))
+            self._tables.add(text_of(left))
         extend = node.type == "augmented_assignment"
         self._steps.append(Assign(tuple(_names(left)), value, self._place(node), extend=extend))
 
@@ -289,7 +285,7 @@ class _Body:
             if part.type in ("string_content", "lambda", "comparison_operator", "not_operator"):
                 continue
             if part.type == "identifier":
-                parts.append(Name(_text(part)))
+                parts.append(Name(text_of(part)))
             elif part.type in ("attribute", "subscript", "call") and self._is_source(_head(part)):
                 parts.append(Outside(self._place(part)))
             elif part.type == "call":
@@ -308,7 +304,7 @@ class _Body:
         sides = [child for child in node.named_children if child.type != "comment"]
         if len(sides) == 3:
             for side, holds in ((sides[0], True), (sides[2], False)):
-                if side.type != "identifier" or _text(side) not in allowed_by(sides[1], self._tables, holds=holds):
+                if side.type != "identifier" or text_of(side) not in allowed_by(sides[1], self._tables, holds=holds):
                     yield side
 
     def _is_source(self, code: str) -> bool:
@@ -318,13 +314,13 @@ class _Body:
     def _call(self, node: Node) -> Call:
         self._asked.add(node.id)
         callee, given = node.child_by_field_name("function"), node.child_by_field_name("arguments")
-        name = _text(callee) if callee is not None else ""
+        name = text_of(callee) if callee is not None else ""
         return Call(
             self._place(node),
             tuple((key, self._value(argument)) for key, argument in _arguments(given)),
             self._value(callee.child_by_field_name("object")) if callee and callee.type == "attribute" else None,
             tuple(self._targets(name)),
-            harms_of(self._rules.sinks, {name, self._known_as(name)}, _text(given) if given is not None else ""),
+            harms_of(self._rules.sinks, {name, self._known_as(name)}, text_of(given) if given is not None else ""),
             self._rules.harmless.fullmatch(name) is not None,
         )
 
@@ -356,7 +352,7 @@ def _names(target: Node | None) -> Iterator[str]:
     if target is None:
         return
     if target.type == "identifier":
-        yield _text(target)
+        yield text_of(target)
     elif target.type in ("pattern_list", "tuple_pattern", "list_pattern"):
         for child in target.named_children:
             yield from _names(child)
@@ -367,7 +363,7 @@ def _arguments(holder: Node | None) -> Iterator[tuple[str | None, Node]]:
         name = child.child_by_field_name("name") if child.type == "keyword_argument" else None
         value = child.child_by_field_name("value") if name is not None else child
         if value is not None and child.type != "comment":
-            yield (_text(name) if name is not None else None), value
+            yield (text_of(name) if name is not None else None), value
 
 
 def _head(node: Node) -> str:
@@ -377,4 +373,4 @@ def _head(node: Node) -> str:
         if inner is None:
             break
         node = inner
-    return _text(node)
+    return text_of(node)

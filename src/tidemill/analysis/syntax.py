@@ -255,12 +255,12 @@ def _walk(root: Node) -> Iterator[tuple[str, str, int, int]]:
 def _definition(node: Node) -> tuple[str, str]:
     """The kind and the name of a node that defines something; empty otherwise."""
     if kind := _KINDS.get(node.type):
-        return kind, _text(node.child_by_field_name("name"))
+        return kind, text_of(node.child_by_field_name("name"))
     if node.type in _HOLDERS:
         value = node.child_by_field_name("value")
         if value is not None and value.type in _FUNCTION_VALUES:
             name = node.child_by_field_name("name") or node.child_by_field_name("property")
-            return "variable", _text(name or node.child_by_field_name("key"))
+            return "variable", text_of(name or node.child_by_field_name("key"))
     return "", ""
 
 
@@ -271,12 +271,13 @@ def _received_by(node: Node) -> str:
     while waiting:
         found = waiting.pop()
         if found.type == "type_identifier":
-            return _text(found) + "."
+            return text_of(found) + "."
         waiting.extend(reversed(found.named_children))
     return ""
 
 
-def _text(node: Node | None) -> str:
+def text_of(node: Node | None) -> str:
+    """The code of a node; empty for none."""
     return (node.text or b"").decode("utf-8", "replace") if node is not None else ""
 
 
