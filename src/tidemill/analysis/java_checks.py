@@ -34,11 +34,9 @@ _VALUE = re.compile(r"(?:this\.)?\w+(?:\.\w+(?:\(\s*(?:\"[\w.-]*\")?\s*\))?)*")
 _CLEAN = ("normalize", "toRealPath", "getCanonicalPath", "getCanonicalFile")
 _NORMAL = re.compile(rf"\.(?:{'|'.join(_CLEAN)})\([^()]*\)(?:\.\w+\(\))*$")
 _SAME = frozenset({"toLowerCase", "toUpperCase", "trim", "strip", "toString"})
-_LEAVING = frozenset({"return_statement", "throw_statement", "continue_statement", "break_statement"})
-
-
 OUT = frozenset({"return_statement", "throw_statement", "continue_statement"})
 """What leaves a `switch` and what follows it."""
+_LEAVING = OUT | {"break_statement"}
 
 
 def leaves(node: Node | None, *, only: frozenset[str] = _LEAVING) -> bool:

@@ -1,6 +1,7 @@
 """The values of a Java method's expressions, in the words of `flow`: see `java_flow`."""
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 
 from tree_sitter import Node
@@ -37,7 +38,7 @@ _OUTSIDE = re.compile(
 """An `if` that leaves where a path is not in a folder."""
 
 
-class Values:
+class Values(ABC):
     """Tells the values of one method's expressions; the steps that they take on the way are added to the function."""
 
     def __init__(
@@ -61,13 +62,13 @@ class Values:
         self._blocks: list[dict[str, str]] = []
         self._allowed: list[set[str]] = [set()]
 
+    @abstractmethod
     def statements(self, body: Node) -> None:
         """Adds the steps of a block; see `java_flow`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def call(self, node: Node) -> Value:
         """What a call, or the making of an object, returns; what it does is added to the steps."""
-        raise NotImplementedError
 
     def opened(self, passed: Passed = NONE) -> None:
         """Begins what is done under a condition: values that passed there are harmless until it ends."""
