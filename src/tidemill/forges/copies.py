@@ -115,11 +115,11 @@ class Copies:
             async with asyncio.timeout(HISTORY_SECONDS):
                 async with self._held(place, fcntl.LOCK_SH):
                     if not await _missing(place, [commit]):
-                        return await file_histories(Git(place), commit)
+                        return await file_histories(Git(place), commit, at)
                 async with self._held(place, fcntl.LOCK_EX):
                     if await _missing(place, [commit]):
                         await self._fetch_history(place, url, commit, at, await header())
-                    return await file_histories(Git(place), commit)
+                    return await file_histories(Git(place), commit, at)
         except (TidemillError, OSError) as error:  # a timeout is an OSError
             said = error.message if isinstance(error, TidemillError) else str(error) or "it took too long."
             log.warning("How often the files of %s were changed is not known: %s", url, said)

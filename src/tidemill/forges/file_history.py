@@ -39,18 +39,19 @@ async def committed_at(git: Git, commit: str) -> datetime:
     return datetime.fromtimestamp(min(max(seconds, _EARLIEST), _LATEST), UTC)
 
 
-async def file_histories(git: Git, commit: str) -> Mapping[str, FileHistory]:
+async def file_histories(git: Git, commit: str, at: datetime) -> Mapping[str, FileHistory]:
     """What became of files in the year up to a commit, by their paths; of merges and renames nothing is counted.
 
     Args:
         git: the repository, which has the trees of that year. Their files may be absent.
         commit: the whole id of the last commit that counts.
+        at: when that was made.
 
     Raises:
         TooLarge: the year has too many changes.
         Unavailable: git took too long.
     """
-    since = int((await committed_at(git, commit) - YEAR).timestamp())
+    since = int((at - YEAR).timestamp())
     which = ("--no-merges", f"--max-count={MOST_COMMITS}", f"--max-age={since}")
     try:
         listed = await git.run("rev-list", *which, *_LISTED, commit, "--", limit=MOST_BYTES)

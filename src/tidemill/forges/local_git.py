@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from tidemill.core.change import ChangeSet, storable_change
 from tidemill.core.errors import InvalidInput, NotFound, TooLarge, Unavailable
-from tidemill.forges.file_history import file_histories, with_histories
+from tidemill.forges.file_history import committed_at, file_histories, with_histories
 from tidemill.forges.git_process import Git
 from tidemill.forges.limits import file_sizes, within_limits
 from tidemill.settings import ReviewSettings
@@ -98,7 +98,7 @@ async def read_change(repo: Path, revision: str | None, *, staged: bool, limits:
     if sides.base is None or shallow:  # where a year's commits are not all here, too few would be counted
         return change
     try:
-        histories = await file_histories(git, sides.base)
+        histories = await file_histories(git, sides.base, await committed_at(git, sides.base))
     except (TooLarge, Unavailable) as error:
         log.warning("How often the files of %s were changed is not known: %s", repo, error.message)
         return change
